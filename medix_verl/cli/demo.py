@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a tiny vision-language model end to end on the CPU, through an unmodified verl, and write a report.
+
+Data and models are built once in the output folder and reused. Ctrl-C ends the run and all its processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from medix_verl.errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `medix-verl demo`."""
+    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="folder of data, models and report")
+    parser.add_argument("--steps", type=int, default=24, help="training steps")
+    parser.add_argument("--judge", choices=("rule", "verl"), default="rule", help="verl: a tiny judge served by vLLM")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--time-limit", type=float, default=1500.0, metavar="S", help="seconds for the training")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further overrides for verl")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo and print its report."""
+    from medix_verl.demo.run import DemoSpec, run_demo
+
+    if args.steps < 1:
+        raise ConfigError(f"--steps is {args.steps}, at least 1 is accepted: type --steps 24")
+    spec = DemoSpec(args.out, args.steps, args.judge, args.seed, args.time_limit, tuple(args.overrides))
+    args.out.mkdir(parents=True, exist_ok=True)
+    run_demo(spec, say=lambda line: print(line, file=sys.stderr, flush=True))
+    print((args.out / "report.md").read_text(encoding="utf-8"))
+    return 0

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks this machine, one line a check: status, name, what was found, and what to type where something is amiss.
+
+The exit status is 0 when nothing FAILs; a warning does not stop a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
+from medix_verl.cli.checks import Check, local_checks
+from medix_verl.cli.verl_checks import run_probe, verl_checks
+
+__all__ = ["add_arguments", "as_json", "as_line", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `medix-verl doctor`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--fix", action="store_true", help="first mend CUDA builds that sit beside a CPU torch")
+    parser.add_argument("--recipe", metavar="NAME", help="look at this recipe's judge and encoder (default: medix)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, print, and return 0 when nothing FAILs."""
+    if args.fix:
+        _fix()
+    checks = []
+    for check in _all_checks(args.recipe):
+        checks.append(check)
+        if not args.json:
+            # Line by line, because verl takes its time.
+            print(as_line(check), flush=True)
+    if args.json:
+        print(as_json(checks))
+    return 0 if _is_sound(checks) else 1
+
+
+def as_line(check: Check) -> str:
+    """`status name found -> what to type`."""
+    todo = f"  -> {check.todo}" if check.todo else ""
+    return f"{check.status:<4}  {check.name:<21}  {check.found}{todo}"
+
+
+def as_json(checks: Iterable[Check]) -> str:
+    """One object: `ok`, and `checks` with `name`, `status`, `found`, `todo`."""
+    listed = list(checks)
+    return json.dumps({"ok": _is_sound(listed), "checks": [asdict(check) for check in listed]})
+
+
+def _all_checks(recipe: str | None) -> Iterator[Check]:
+    yield from local_checks()
+    yield from verl_checks(run_probe(), recipe)
+
+
+def _is_sound(checks: Iterable[Check]) -> bool:
+    return all(check.status != "FAIL" for check in checks)
+
+
+def _fix() -> None:
+    from medix_verl.cpu.environment import fix_mismatches
+
+    # On standard error, so that --json stays one object.
+    for line in fix_mismatches() or ["builds: nothing to mend"]:
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `medix-verl doctor` asks of a fresh process that imports verl: `python -m medix_verl.cli.probe`.
+
+It runs apart because importing verl takes seconds, may hang or crash on a broken machine, and must be seen as a
+training process sees it. The last line of its standard output is MARKER and one JSON object: `verl_error`, `plugin`,
+`platform`, `recipes`. Nothing else imports this module, and it changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+__all__ = ["MARKER", "first_cause", "main", "probe"]
+
+MARKER = "MEDIX_PROBE "
+
+
+def main() -> None:
+    """Write the report; exceptions are part of it."""
+    sys.stdout.write(f"\n{MARKER}{json.dumps(probe())}\n")
+
+
+def probe() -> dict[str, Any]:
+    """Import verl and describe what became of the plugin, the platform and the recipes."""
+    try:
+        import verl  # noqa: F401
+    except Exception as error:  # noqa: BLE001 - whatever stops verl is what the doctor has to show
+        return {"verl_error": first_cause(error), "plugin": None, "platform": None, "recipes": {}}
+    return {"verl_error": None, "plugin": _plugin(), "platform": _platform(), "recipes": _recipes()}
+
+
+def first_cause(error: BaseException) -> str:
+    """One line for the exception that started it all, not for the last one that was raised on top of it."""
+    seen = {id(error)}
+    while (deeper := error.__cause__ or error.__context__) is not None and id(deeper) not in seen:
+        error = deeper
+        seen.add(id(error))
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _plugin() -> dict[str, Any]:
+    loaded = "medix_verl.plugin" in sys.modules
+    try:
+        from medix_verl.plugin import status
+
+        return {"loaded": loaded, **status()}
+    except Exception as error:  # noqa: BLE001 - whatever stops the plugin is what the doctor has to show
+        return {"loaded": False, "registered": False, "searchpath": False, "error": first_cause(error)}
+
+
+def _platform() -> dict[str, Any]:
+    try:
+        from verl.plugin.platform.platform_manager import get_platform
+
+        platform = get_platform()
+        available = bool(platform.is_available())
+        return {
+            "device": str(platform.device_name),
+            "vendor": str(platform.vendor_name),
+            "available": available,
+            "count": int(platform.device_count()) if available else 0,
+            "error": None,
+        }
+    except Exception as error:  # noqa: BLE001 - drivers fail in their own ways
+        return {"device": "", "vendor": "", "available": False, "count": 0, "error": first_cause(error)}
+
+
+def _recipes() -> dict[str, Any]:
+    try:
+        from medix_verl.recipes_index import recipe_names
+
+        return {name: _compose(name) for name in recipe_names()}
+    except Exception as error:  # noqa: BLE001 - a missing recipes folder is a finding, not a crash
+        return {"": {"error": first_cause(error)}}
+
+
+def _compose(name: str) -> dict[str, Any]:
+    try:
+        from hydra import compose, initialize_config_module
+        from omegaconf import OmegaConf
+
+        with initialize_config_module("verl.trainer.config", version_base=None):
+            config = compose("ppo_trainer", overrides=[f"+recipe={name}"])
+        if isinstance(config.get("recipe"), str):
+            # Hydra takes a group that it does not know for a plain new key, and says nothing.
+            return {"error": "it does not land: Hydra does not know the group 'recipe'"}
+        medix: Any = OmegaConf.to_container(config.reward.medix, resolve=True)
+    except Exception as error:  # noqa: BLE001 - Hydra and OmegaConf raise many kinds; each is a finding
+        return {"error": first_cause(error)}
+    return {"error": None, "judge": medix.get("judge") or {}, "semantic": medix.get("semantic") or {}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`medix-verl score IN.jsonl --out OUT.jsonl`: score answers in a file with the training reward.
+
+Each input line has `response` and `ground_truth` (which may begin with <TAG>), and perhaps `id`, `question`, `modality`,
+`options` and `synonyms`. One line goes out for each line in, in the same order. Every input line is checked before the
+first one is scored, and the output takes its name only when it is complete. An answer that the judge or the encoder
+could not score has `null` in it and is counted in a warning; it never becomes a 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from medix_verl.cli.score_input import Line, count_lines, read_lines
+from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.errors import ConfigError, DataError
+from medix_verl.judge.spec import JudgeSpec
+from medix_verl.rewards.composite import CompositeReward
+from medix_verl.rewards.keys import to_row
+from medix_verl.rewards.spec import RewardSpec
+from medix_verl.types import RewardBreakdown
+
+__all__ = ["add_parser", "run"]
+
+CHUNK = 512
+"""Lines that are in memory at once."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command and its flags."""
+    parser = subparsers.add_parser(
+        "score",
+        help="score answers in a JSONL file with the training reward",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar="IN.jsonl", type=Path, help="one JSON object a line")
+    parser.add_argument("--out", metavar="OUT.jsonl", type=Path, required=True, help="where the scores go")
+    parser.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
+    parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
+    parser.add_argument("--judge-model", metavar="NAME", help="name of the judge model at that server")
+    parser.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
+    parser.add_argument("--semantic", choices=("on", "off"), default="on", help="the similarity term (default: on)")
+    parser.add_argument("--semantic-model", metavar="NAME", help="hub id, folder, or package:NAME of the encoder")
+    parser.add_argument("--threshold", type=float, metavar="COSINE", help="similarity from which on it counts")
+    parser.add_argument("--limit-concurrency", type=int, metavar="N", help="judge requests at once (default: 256)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score the file.
+
+    Raises:
+        ConfigError: The flags do not fit together, or the output cannot go where it should.
+        DataError: An input line cannot be used; nothing has been scored then.
+        EncoderError: The embedding model is not on this machine.
+    """
+    spec = read_spec(args)
+    check_places(args.input, args.out)
+    total = count_lines(args.input)
+    failed, cause = write_whole(args.out, args.input, CompositeReward(spec), total)
+    if failed:
+        print(f"medix-verl: warning: {failed} of {total} answers unscored: {cause}", file=sys.stderr)
+    return 0
+
+
+def read_spec(args: argparse.Namespace) -> RewardSpec:
+    """Turn the flags into the reward's spec; a flag that was not given leaves the spec's default."""
+    judge: dict[str, Any] = {"kind": args.judge}
+    remote = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
+    given = [name for name, value in remote.items() if value is not None]
+    if args.judge == "openai":
+        for name in ("url", "model"):
+            if name not in given:
+                raise ConfigError(f"--judge openai got no --judge-{name}; type --judge-url URL --judge-model NAME")
+    elif given:
+        flag = f"--judge-{given[0].replace('_', '-')}"
+        raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
+    judge.update({name: remote[name] for name in given})
+    if args.limit_concurrency is not None:
+        judge["max_concurrent"] = args.limit_concurrency
+    semantic: dict[str, Any] = {"enable": args.semantic == "on"}
+    if args.semantic_model is not None:
+        semantic["model"] = args.semantic_model
+    if args.threshold is not None:
+        semantic["threshold"] = args.threshold
+    return RewardSpec(judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping(semantic))
+
+
+def check_places(source: Path, out: Path) -> None:
+    """Refuse places that would fail after the work, or that would overwrite the input."""
+    if not source.is_file():
+        raise DataError(f"{source} is not a file; give the JSONL file with the answers")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; give the name of a file in it")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: its folder does not exist; type: mkdir -p {out.parent}")
+    if out.exists() and out.samefile(source):
+        raise ConfigError(f"--out {out} is the input file; give another name")
+
+
+def write_whole(out: Path, source: Path, reward: CompositeReward, total: int) -> tuple[int, str]:
+    """Score into a file beside `out` and give it its name at the end, or leave nothing.
+
+    Returns:
+        How many answers are unscored, and the first cause.
+    """
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("x", encoding="utf-8", newline="\n") as target:
+            outcome = asyncio.run(score_all(source, target, reward, total))
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return outcome
+
+
+async def score_all(source: Path, target: IO[str], reward: CompositeReward, total: int) -> tuple[int, str]:
+    """Score chunk after chunk, in order."""
+    failed, cause = 0, ""
+    with progress(total) as bar:
+        try:
+            for chunk in chunks(read_lines(source)):
+                breakdowns = await reward.score_many([(line.response, line.reference) for line in chunk])
+                for line, breakdown in zip(chunk, breakdowns, strict=True):
+                    target.write(write_row(line, breakdown))
+                    failed += breakdown.score is None
+                    cause = cause or breakdown.reason
+                bar.update(len(chunk))
+        finally:
+            await reward.close()
+    return failed, cause
+
+
+def chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    """Cut the stream of lines into lists of at most CHUNK."""
+    while chunk := list(islice(lines, CHUNK)):
+        yield chunk
+
+
+def write_row(line: Line, breakdown: RewardBreakdown) -> str:
+    """One output line; pure ASCII, because an answer may hold lone surrogates that no UTF-8 file can."""
+    return json.dumps({"id": line.id, **to_row(breakdown)}, allow_nan=False) + "\n"
+
+
+def progress(total: int) -> Any:
+    """A bar on a terminal's stderr, for work of more than two seconds."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, delay=2, disable=not sys.stderr.isatty(), file=sys.stderr, unit="answer")

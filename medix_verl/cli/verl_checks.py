@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's checks that need verl, or what a recipe names: plugin, platform, recipes, judge, encoder.
+
+verl is asked once, in a child process with a time limit (medix_verl.cli.probe); the functions here read its report.
+The judge is asked for its list of models and for nothing else, and a key is never shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from medix_verl.cli.checks import Check
+from medix_verl.cli.probe import MARKER
+
+__all__ = [
+    "ask_models",
+    "check_encoder",
+    "check_judge",
+    "check_platform",
+    "check_plugin",
+    "check_recipes",
+    "run_probe",
+    "verl_checks",
+]
+
+PROBE_TIME_LIMIT_S = 240.0
+JUDGE_TIME_LIMIT_S = 5.0
+REINSTALL = "pip install --no-deps --force-reinstall medix-verl"
+
+Report = dict[str, Any]
+
+
+def verl_checks(report: Report, recipe: str | None) -> list[Check]:
+    """Every check of this module.
+
+    Args:
+        report: what run_probe returned.
+        recipe: whose judge and encoder are looked at; None takes `medix_cpu` on the CPU and `medix` elsewhere.
+    """
+    if report["verl_error"] is not None:
+        return [
+            Check("verl import", "FAIL", report["verl_error"], "medix-verl doctor --fix, then python -c 'import verl'")
+        ]
+    checks = [check_plugin(report["plugin"]), check_platform(report["platform"]), check_recipes(report["recipes"])]
+    if recipe is None:
+        recipe = "medix_cpu" if report["platform"]["device"] == "cpu" else "medix"
+    found = report["recipes"].get(recipe)
+    if found is None:
+        names = sorted(name for name in report["recipes"] if name)
+        near = get_close_matches(recipe, names, n=1) or names[:1] or ["medix"]
+        text = f"'{recipe}' is none of {', '.join(names) or '(no recipe found)'}"
+        return [*checks, Check("recipe", "FAIL", text, f"medix-verl doctor --recipe {near[0]}")]
+    if found["error"] is None:
+        checks += [check_judge(found["judge"], recipe), check_encoder(found["semantic"], recipe)]
+    return checks
+
+
+def run_probe(command: Sequence[str] | None = None, time_limit_s: float = PROBE_TIME_LIMIT_S) -> Report:
+    """Ask a fresh process that imports verl.
+
+    Args:
+        command: what to run; None is `python -m medix_verl.cli.probe` of this interpreter.
+        time_limit_s: after which the process is ended.
+    """
+    words = [sys.executable, "-m", "medix_verl.cli.probe"] if command is None else list(command)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=time_limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        return _no_report(f"`import verl` did not end within {time_limit_s:.0f} s")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARKER)]
+    if not lines:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return _no_report(f"`import verl` ended its process with status {done.returncode}: {last[:300]}")
+    return dict(json.loads(lines[-1][len(MARKER) :]))
+
+
+def check_plugin(plugin: Mapping[str, Any]) -> Check:
+    """verl must find the entry point, and the plugin must have registered itself."""
+    if plugin["error"]:
+        return Check("plugin", "FAIL", plugin["error"], f"{REINSTALL}, or mend the cause named here")
+    if not any(entry.name == "medix" for entry in metadata.entry_points(group="verl.plugins")):
+        return Check("plugin", "FAIL", "no entry point `medix` in the group verl.plugins", REINSTALL)
+    if not plugin["loaded"]:
+        policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
+        found = f"verl passed it over: VERL_USE_EXTERNAL_PLUGINS={policy}"
+        return Check("plugin", "FAIL", found, "unset VERL_USE_EXTERNAL_PLUGINS")
+    if not plugin["registered"] or not plugin["searchpath"]:
+        return Check("plugin", "FAIL", "loaded, but the recipes are not on Hydra's search path", REINSTALL)
+    return Check("plugin", "ok", "loaded by verl, recipes on Hydra's search path")
+
+
+def check_platform(platform: Mapping[str, Any]) -> Check:
+    """What verl's get_platform() resolves to, and whether there is a device behind it."""
+    if platform["error"]:
+        return Check("platform", "FAIL", platform["error"], "VERL_PLATFORM=cpu medix-verl doctor, or mend the driver")
+    if not platform["available"]:
+        return Check(
+            "platform",
+            "FAIL",
+            f"verl takes {platform['vendor']} ({platform['device']}), and sees no device of it",
+            "export VERL_PLATFORM=cpu, or start this where the accelerator is visible (nvidia-smi)",
+        )
+    if platform["device"] == "cpu":
+        return Check("platform", "ok", "cpu: no accelerator; use +recipe=medix_cpu")
+    return Check("platform", "ok", f"{platform['vendor']} ({platform['device']}), {platform['count']} visible")
+
+
+def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> Check:
+    """Every recipe must compose with verl's ppo_trainer."""
+    broken = [f"{name or 'the folder'}: {found['error']}" for name, found in recipes.items() if found["error"]]
+    if not recipes:
+        return Check("recipes", "FAIL", "none found in medix_verl.recipes", REINSTALL)
+    if broken:
+        name = next(name for name, found in recipes.items() if found["error"])
+        command = f"python -m verl.trainer.main_ppo +recipe={name} --cfg job" if name else REINSTALL
+        return Check("recipes", "FAIL", "; ".join(broken), command)
+    return Check("recipes", "ok", f"{', '.join(sorted(recipes))}: all compose with verl's ppo_trainer")
+
+
+def check_judge(
+    judge: Mapping[str, Any], recipe: str, models_of: Callable[[str, str | None], list[str]] | None = None
+) -> Check:
+    """The judge that the recipe names; `models_of` asks one server for its models, None is ask_models."""
+    kind, model = judge.get("kind"), judge.get("model")
+    if kind == "rule":
+        return Check("judge", "ok", f"rule judge, no server needed ({recipe})")
+    if kind == "verl":
+        return Check("judge", "ok", f"served by verl in the run itself ({recipe})")
+    if kind != "openai":
+        found = f"kind '{kind}' ({recipe}); accepted: rule, openai, verl"
+        return Check("judge", "FAIL", found, "reward.medix.judge.kind=rule")
+    urls = [judge["url"]] if isinstance(judge.get("url"), str) else list(judge.get("url") or [])
+    if not urls:
+        return Check("judge", "FAIL", f"no url ({recipe})", "reward.medix.judge.url=http://HOST:PORT/v1")
+    faults = [fault for url in urls if (fault := _fault_of(url, judge, models_of or ask_models))]
+    if faults:
+        return Check("judge", "FAIL", "; ".join(found for found, _ in faults), faults[0][1])
+    return Check("judge", "ok", f"{model} at {', '.join(urls)}")
+
+
+def ask_models(url: str, key: str | None) -> list[str]:
+    """Names of the models that an OpenAI-compatible server lists; raises OSError or ValueError where it does not."""
+    request = urllib.request.Request(f"{url.rstrip('/')}/models")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    with urllib.request.urlopen(request, timeout=JUDGE_TIME_LIMIT_S) as reply:
+        listed = json.loads(reply.read())
+    return [str(entry["id"]) for entry in listed["data"]]
+
+
+def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
+    """The recipe's sentence encoder must be on this machine, or be downloadable."""
+    model = semantic.get("model")
+    if not semantic.get("enable", True):
+        return Check("encoder", "ok", f"switched off ({recipe})")
+    if semantic.get("kind") != "sentence_transformers" or not isinstance(model, str):
+        return Check("encoder", "ok", f"{semantic.get('kind')}, no model to load ({recipe})")
+    found = f"{model} ({recipe})"
+    if model.startswith("package:"):
+        package = model.partition(":")[2]
+        if find_spec(package) is not None:
+            return Check("encoder", "ok", found)
+        return Check("encoder", "FAIL", f"{found}: not installed", f"pip install {package.replace('_', '-')}")
+    if Path(model).expanduser().is_dir():
+        return Check("encoder", "ok", found)
+    if model.startswith(("/", ".", "~")):
+        return Check("encoder", "FAIL", f"{found}: no such folder", "reward.medix.semantic.model=FOLDER_OR_HUB_ID")
+    if _is_cached(model):
+        return Check("encoder", "ok", f"{found}, in the local cache")
+    return Check("encoder", "warn", f"{found}: not in the local cache", f"hf download {model}")
+
+
+def _fault_of(
+    url: str, judge: Mapping[str, Any], models_of: Callable[[str, str | None], list[str]]
+) -> tuple[str, str] | None:
+    """What is wrong with one server, and what to type; None when it serves the judge's model."""
+    key_name, model = judge.get("api_key_env"), judge.get("model")
+    key = os.environ.get(key_name) if key_name else None
+    if key_name and not key:
+        return f"the key's variable {key_name} is not set", f"export {key_name}=..."
+    try:
+        served = models_of(url, key)
+    except urllib.error.HTTPError as error:
+        wants_key = error.code in (401, 403)
+        todo = "reward.medix.judge.api_key_env=NAME_OF_THE_VARIABLE" if wants_key else "check that the url ends in /v1"
+        return f"{url} answers with status {error.code}", todo
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        todo = f"vllm serve {model}, then reward.medix.judge.url=http://HOST:8000/v1"
+        return f"{url} gives no list of models: {getattr(error, 'reason', None) or error}", todo
+    if model and model not in served:
+        todo = f"reward.medix.judge.model={served[0] if served else 'NAME'}"
+        return f"{url} serves {', '.join(served) or 'nothing'}, not {model}", todo
+    return None
+
+
+def _is_cached(model: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(model, "config.json"), str)
+    except HFValidationError:
+        return False
+
+
+def _no_report(error: str) -> Report:
+    return {"verl_error": error, "plugin": None, "platform": None, "recipes": {}}

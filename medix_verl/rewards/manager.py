@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MedixRewardManager: verl's reward manager over the composite reward.
+
+A recipe selects it with `reward.reward_manager.{source: importlib, module.path: pkg://medix_verl.rewards.manager}`.
+It translates between verl's DataProto and our types and does nothing else. An answer that cannot be scored raises
+UnscoredError: verl's V1 trainer then drops that trajectory and trains on its siblings, where a 0 would teach the
+policy that an outage is a wrong answer. Each one is reported to the run's ledger, which stops a run that loses too many.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from verl import DataProto
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+from medix_verl.errors import UnscoredError
+from medix_verl.rewards.busy import BusyClock
+from medix_verl.rewards.composite import CompositeReward
+from medix_verl.rewards.keys import to_verl
+from medix_verl.rewards.ledger import report_unscored
+from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.spec import RewardSpec
+from medix_verl.types import Reference
+
+__all__ = ["MedixRewardManager", "compute_score"]
+
+_logger = logging.getLogger(__name__)
+
+
+class MedixRewardManager(RewardManagerBase):
+    """Scores one trajectory at a time; verl calls it concurrently in each of its `reward.num_workers` processes."""
+
+    def __init__(
+        self,
+        config: DictConfig,
+        tokenizer: Any,
+        compute_score: Any = None,
+        reward_router_address: str | None = None,
+        reward_model_tokenizer: Any = None,
+    ) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        block = config.reward.get("medix")
+        spec = RewardSpec.from_mapping(OmegaConf.to_container(block, resolve=True) if block is not None else {})
+        self.reward = CompositeReward.from_spec(
+            spec, served_url=reward_router_address, served_model=config.reward.reward_model.get("model_path")
+        )
+        self.clock = BusyClock()
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """Score the last output of one trajectory.
+
+        Args:
+            data: rows of one trajectory; batch `responses` (rows, length) and `attention_mask` (rows, prompt +
+                response length), non-tensor `reward_model` and `extra_info` (dicts).
+
+        Returns:
+            `reward_score` in [0, 1] and `reward_extra_info`, always the same numeric keys.
+
+        Raises:
+            UnscoredError: the judge or the encoder failed on this answer.
+        """
+        item = data[-1:]
+        self.clock.enter()
+        try:
+            breakdown = await self.reward.score(self._decode(item), _reference(item))
+        finally:
+            busy_s = self.clock.leave()
+        if breakdown.score is None:
+            report_unscored(breakdown.reason)
+            raise UnscoredError(f"answer {_sample_id(item)} is unscored: {breakdown.reason}")
+        return {"reward_score": breakdown.score, "reward_extra_info": {**to_verl(breakdown), "reward_busy_s": busy_s}}
+
+    def _decode(self, item: DataProto) -> str:
+        responses = item.batch["responses"][0]
+        length = int(item.batch["attention_mask"][0][-responses.shape[-1] :].sum())
+        return str(self.tokenizer.decode(responses[:length], skip_special_tokens=True))
+
+
+def compute_score(*_args: Any, **_kwargs: Any) -> float:
+    """Never called. verl bypasses the reward manager of a run with a served judge unless a function is named.
+
+    See verl/experimental/reward_loop/reward_loop.py, RewardLoopWorker.compute_score.
+    """
+    raise NotImplementedError("the score comes from MedixRewardManager.run_single")
+
+
+def _reference(item: DataProto) -> Reference:
+    extra = item.non_tensor_batch["extra_info"][0] or {}
+    tolerance = extra.get("tolerance")
+    return parse_ground_truth(
+        str(item.non_tensor_batch["reward_model"][0]["ground_truth"]),
+        modality=extra.get("modality"),
+        question=extra.get("question"),
+        synonyms=tuple(extra.get("synonyms") or ()),
+        options=tuple(extra["options"]) if extra.get("options") else None,
+        tolerance=None if tolerance is None else float(tolerance),
+    )
+
+
+def _sample_id(item: DataProto) -> str:
+    extra = item.non_tensor_batch["extra_info"][0] or {}
+    return str(extra.get("id", extra.get("index", "?")))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides when a run must stop: too large a share of answers unscored, or nothing moving for too long.
+
+verl waits for trajectories and workers without a limit. The two rules here are plain objects fed by the sampler;
+`Watchdog` also covers the time between two samplings (update, validation, checkpoint), when the trainer's main thread
+hangs in a remote call and could not raise.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from medix_verl.errors import RunStoppedError
+
+__all__ = ["UnscoredWindow", "Watchdog"]
+
+_EXIT_CODE = 70
+
+
+class UnscoredWindow:
+    """Share of lost answers over the last `window` of them.
+
+    Args:
+        max_share: the run stops when a larger share is lost; 1.0 never stops it.
+        window: number of answers looked at; nothing is decided before as many have been seen.
+    """
+
+    def __init__(self, max_share: float, window: int) -> None:
+        self._max_share = max_share
+        self._window = window
+        self._batches: list[tuple[int, int]] = []
+        self._causes: list[str] = []
+
+    def add(self, lost: int, expected: int, causes: Sequence[str]) -> None:
+        """Enter one batch.
+
+        Raises:
+            RunStoppedError: the share is above the limit, with the last causes.
+        """
+        self._batches.append((lost, expected))
+        self._causes = [*self._causes, *causes][-5:]
+        while len(self._batches) > 1 and sum(n for _, n in self._batches[1:]) >= self._window:
+            self._batches.pop(0)
+        all_lost = sum(n for n, _ in self._batches)
+        all_expected = sum(n for _, n in self._batches)
+        if all_expected >= self._window and all_lost > self._max_share * all_expected:
+            raise RunStoppedError(self._message(all_lost, all_expected))
+
+    def _message(self, lost: int, expected: int) -> str:
+        causes = "; ".join(dict.fromkeys(self._causes)) or "no cause was reported, see the worker logs above"
+        return (
+            f"{lost} of the last {expected} answers have no score, more than reward.medix.failure.max_share="
+            f"{self._max_share} allows; last causes: {causes}; mend the judge or the encoder and start again "
+            "(training resumes from the last checkpoint)"
+        )
+
+
+class Watchdog:
+    """Ends the process when nobody reported progress for `limit_s` seconds.
+
+    Args:
+        limit_s: seconds without `beat()`; None or 0 switches the watchdog off.
+        end: called with the message when the limit is passed; ends the process by default.
+    """
+
+    def __init__(self, limit_s: float | None, end: Callable[[str], None] | None = None) -> None:
+        self._limit_s = limit_s or 0.0
+        self._end = end or _end_process
+        self._last = time.monotonic()
+        self._doing = "starting"
+        if self._limit_s > 0:
+            threading.Thread(target=self._watch, name="medix-watchdog", daemon=True).start()
+
+    def beat(self, doing: str) -> None:
+        """Report progress, and what comes next."""
+        self._last = time.monotonic()
+        self._doing = doing
+
+    def _watch(self) -> None:
+        while True:
+            silent = time.monotonic() - self._last
+            if silent > self._limit_s:
+                self._end(
+                    f"medix-verl: error: no progress for {silent:.0f} s while {self._doing}, the limit is "
+                    f"trainer.v1.sampler.sampler_kwargs.stall_timeout_s={self._limit_s:g}: a worker hangs; "
+                    "the stacks of the trainer follow, raise the limit if the step is only slow"
+                )
+                return
+            time.sleep(min(1.0, self._limit_s / 4))
+
+
+def _end_process(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
+    time.sleep(2.0)  # the line must reach Ray's log forwarding before the process is gone
+    os._exit(_EXIT_CODE)

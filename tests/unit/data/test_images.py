@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures: what is decoded and how, and that every unusable one is refused by the row's name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian
+
+from medix_verl.data import images
+from medix_verl.data.images import check_image, count_frames, load_image, read_dicom
+from medix_verl.errors import DataError
+from medix_verl.types import ImageRef
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def noise(width: int = 40, height: int = 30) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def wheel_dicom(name: str) -> str:
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str)
+    return path
+
+
+def dicom_bytes(pixels: np.ndarray, **tags: object) -> bytes:
+    """A small uncompressed CT with the given stored values and display tags."""
+    dataset = pydicom.dcmread(wheel_dicom("CT_small.dcm"))
+    for keyword in ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelData = pixels.astype("<i2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+RAMP = np.arange(16, dtype=np.int16).reshape(4, 4) * 100
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
+def test_every_mode_becomes_rgb_of_the_same_size(mode: str) -> None:
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    image = load_image(ImageRef(bytes=encoded(noise().convert(mode), kind)), "r")
+    assert image.mode == "RGB" and image.size == (40, 30)
+
+
+def test_sixteen_bit_grey_is_spread_and_not_clipped() -> None:
+    deep = Image.fromarray(np.linspace(0, 40_000, 64).reshape(8, 8).astype(np.uint16))
+    pixels = np.asarray(load_image(ImageRef(bytes=encoded(deep)), "r"))
+    assert pixels.min() == 0 and pixels.max() == 255 and len(np.unique(pixels)) > 60
+
+
+def test_a_turned_photograph_is_set_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert load_image(ImageRef(bytes=encoded(noise(), "JPEG", exif=exif)), "r").size == (30, 40)
+
+
+def test_a_relative_path_starts_at_the_first_folder_that_has_it(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    noise().save(tmp_path / "b" / "p.png")
+    assert load_image(ImageRef(path="p.png"), "r", tmp_path / "b").size == (40, 30)
+    assert load_image(ImageRef(path="p.png"), "r", [str(tmp_path), str(tmp_path / "b")]).size == (40, 30)
+    assert check_image(ImageRef(path="p.png"), "r", tmp_path / "b") == (40, 30)
+
+
+def test_a_missing_file_names_row_and_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 'r7': picture .*gone\.png cannot be read \(No such file"):
+        load_image(ImageRef(path="gone.png"), "r7", tmp_path)
+
+
+@pytest.mark.parametrize("ref", [ImageRef(), ImageRef(bytes=b"x", path="y")])
+def test_a_reference_needs_exactly_one_source(ref: ImageRef) -> None:
+    with pytest.raises(DataError, match="row 'r': a picture needs exactly one of bytes and path"):
+        load_image(ref, "r")
+
+
+@pytest.mark.parametrize("data", [b"no picture at all", b"\x89PNG\r\n\x1a\n", b""])
+def test_what_is_no_picture_is_refused(data: bytes) -> None:
+    for use in (load_image, check_image):
+        with pytest.raises(DataError, match=r"row 'r': its picture is no readable picture"):
+            use(ImageRef(bytes=data), "r")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_cut_off_picture_is_refused(kind: str) -> None:
+    data = encoded(noise(), kind)
+    with pytest.raises(DataError, match="row 'r': its picture is cut off or corrupt"):
+        load_image(ImageRef(bytes=data[: len(data) * 2 // 3]), "r")
+
+
+def test_a_png_with_wrong_pixels_fails_both_checks() -> None:
+    data = bytearray(encoded(noise()))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(DataError, match="row 'r': its picture is cut off or corrupt"):
+        load_image(ImageRef(bytes=bytes(data)), "r")
+    with pytest.raises(DataError, match="row 'r': its picture is corrupt"):
+        check_image(ImageRef(bytes=bytes(data)), "r")
+
+
+def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    for use in (load_image, check_image):
+        with pytest.raises(DataError, match=r"row 'r': its picture is too large \(40 x 30\); at most 1000 pixels"):
+            use(ImageRef(bytes=encoded(noise())), "r")
+    with pytest.raises(DataError, match=r"row 'r': its picture: DICOM picture is too large \(128 x 128\)"):
+        load_image(ImageRef(bytes=Path(wheel_dicom("CT_small.dcm")).read_bytes()), "r")
+
+
+def test_a_decompression_bomb_is_refused() -> None:
+    header = encoded(Image.new("1", (1, 1)))
+    # Width and height of the header chunk, with its checksum: a picture of 30 000 x 30 000 that is a few bytes long.
+    import struct
+    import zlib
+
+    chunk = b"IHDR" + struct.pack(">II", 30_000, 30_000) + header[24:29]
+    bomb = header[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + header[33:]
+    with pytest.raises(DataError, match="row 'r': its picture is too large"):
+        load_image(ImageRef(bytes=bomb), "r")
+
+
+def test_rescale_and_window_follow_the_file() -> None:
+    data = dicom_bytes(RAMP, RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=500, WindowWidth=1001)
+    grey = read_dicom(io.BytesIO(data))[:, :, 0].astype(int)
+    units = RAMP * 2 - 1000
+    assert grey.shape == (4, 4)
+    assert (grey[units <= 0] == 0).all() and (grey[units >= 1000] == 255).all()
+    assert grey[1, 3] == round(((400 - 499.5) / 1000 + 0.5) * 255)
+
+
+def test_monochrome1_is_turned_bright_is_high() -> None:
+    plain = read_dicom(io.BytesIO(dicom_bytes(RAMP)))
+    turned = read_dicom(io.BytesIO(dicom_bytes(RAMP, PhotometricInterpretation="MONOCHROME1")))
+    assert plain[0, 0, 0] == 0 and plain[-1, -1, 0] == 255
+    assert (turned == 255 - plain).all()
+
+
+def test_the_first_of_several_windows_is_used() -> None:
+    one = dicom_bytes(RAMP, WindowCenter=300, WindowWidth=200)
+    two = dicom_bytes(RAMP, WindowCenter=[300, 900], WindowWidth=[200, 50])
+    assert (read_dicom(io.BytesIO(one)) == read_dicom(io.BytesIO(two))).all()
+
+
+@pytest.mark.parametrize("function", ["SIGMOID", "LINEAR_EXACT"])
+def test_other_window_functions_rise_through_the_centre(function: str) -> None:
+    data = dicom_bytes(RAMP, WindowCenter=700, WindowWidth=400, VOILUTFunction=function)
+    values = read_dicom(io.BytesIO(data))[:, :, 0].ravel().astype(int)
+    assert values[7] == 128 and values[0] < 3 and values[-1] > 252
+    assert (np.diff(values) >= 0).all()
+
+
+def test_a_flat_picture_is_black_and_no_division_by_zero() -> None:
+    assert read_dicom(io.BytesIO(dicom_bytes(np.full((4, 4), 7)))).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "coloured"),
+    [
+        ("CT_small.dcm", (128, 128, 3), False),
+        ("MR_small_RLE.dcm", (64, 64, 3), False),
+        ("MR_small_bigendian.dcm", (64, 64, 3), False),
+        ("JPEG2000.dcm", (1024, 256, 3), False),
+        ("examples_rgb_color.dcm", (240, 320, 3), True),
+        ("examples_palette.dcm", (350, 800, 3), True),
+        ("examples_jpeg2k.dcm", (480, 640, 3), True),
+    ],
+)
+def test_files_of_the_wheel_decode(name: str, shape: tuple[int, ...], coloured: bool) -> None:
+    pixels = read_dicom(wheel_dicom(name))
+    assert pixels.shape == shape and pixels.dtype == np.uint8
+    assert len(np.unique(pixels)) > 20
+    assert bool((pixels[:, :, 0] != pixels[:, :, 2]).any()) is coloured
+
+
+def test_the_same_image_in_other_encodings_decodes_the_same() -> None:
+    plain = read_dicom(wheel_dicom("MR_small.dcm"))
+    for name in ("MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_jp2klossless.dcm"):
+        assert (read_dicom(wheel_dicom(name)) == plain).all()
+
+
+def test_frames_are_counted_and_chosen() -> None:
+    path = wheel_dicom("examples_ybr_color.dcm")
+    assert count_frames(path) == 30 and count_frames(wheel_dicom("CT_small.dcm")) == 1
+    first, last = read_dicom(path), read_dicom(path, 29)
+    assert (first == read_dicom(path, 0)).all() and (first != last).any()
+    with pytest.raises(DataError, match="DICOM frame 30 is not there; the file has frames 0 to 29"):
+        read_dicom(path, 30)
+
+
+def test_dicom_bytes_are_recognised_in_a_row() -> None:
+    data = Path(wheel_dicom("CT_small.dcm")).read_bytes()
+    assert load_image(ImageRef(bytes=data), "r").size == (128, 128)
+    assert check_image(ImageRef(bytes=data), "r") == (128, 128)
+
+
+def test_unusable_dicom_is_refused() -> None:
+    with pytest.raises(DataError, match="DICOM pixels cannot be decoded .*convert the file"):
+        read_dicom(wheel_dicom("MR_truncated.dcm"))
+    with pytest.raises(DataError, match="row 'r9': its picture: DICOM pixels cannot be decoded"):
+        load_image(ImageRef(bytes=Path(wheel_dicom("MR_truncated.dcm")).read_bytes()), "r9")
+    with pytest.raises(DataError, match="no DICOM picture .*give a DICOM file that holds an image"):
+        read_dicom(io.BytesIO(b"plain text"))
+    with pytest.raises(DataError, match="no DICOM picture"):
+        read_dicom(wheel_dicom("rtplan.dcm"))
