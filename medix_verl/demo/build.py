@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medix_verl.data import prompts
 from medix_verl.data.parquet import write_samples
 from medix_verl.data.prompts import render_prompt
 from medix_verl.demo.judge_model import judge_prompt, make_judge, save_judge, teach_verdicts
@@ -36,8 +37,12 @@ __all__ = ["COUNTS", "build_demo", "is_built"]
 COUNTS = {"train": 480, "val": 120}
 MANIFEST = "manifest.json"
 PARTS = ("data", "policy", "judge")
-FORMAT = 1
-"""Raise it when the demo's data or models change, so that old folders are built anew."""
+SOURCES = (
+    *(Path(__file__).with_name(f"{name}.py") for name in ("pictures", "draw", "questions", "rows")),
+    *(Path(__file__).with_name(f"{name}.py") for name in ("tokenizer", "policy", "warmup", "judge_model", "build")),
+    Path(prompts.__file__).with_suffix("") / f"{TEMPLATE}.jinja",
+)
+"""The files that decide what is built: a folder that others made is built anew."""
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "pyarrow", "pydicom", "scikit-image")
 
@@ -96,7 +101,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def recipe(seed: int) -> dict[str, Any]:
     """What makes two builds the same."""
     return {
-        "format": FORMAT,
+        "source": hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest(),
         "seed": seed,
         "warmup": asdict(WarmupSpec(seed=seed)),
         "versions": {name: installed(name) for name in PACKAGES},

@@ -3,9 +3,9 @@
 
 Each source says which modality its file claims, what is to be seen on it, where it comes from, and which part of it
 belongs to which split. The parts are disjoint: of a still picture, training sees one side of a line and validation
-the other (of the bone scan: every other band), never the same pixel; of the ultrasound loop both see the same view, training in frames 0 to 17 and
-validation in frames 22 to 29. So validation asks about unseen regions and frames of the same pictures, not about
-unseen patients. Nothing is ever downloaded: a file that the wheel lacks is a SetupError.
+the other (of the bone scan: every other band), never the same pixel; of the ultrasound loop both see the same view,
+training in frames 0 to 17 and validation in frames 22 to 29. So validation asks about unseen regions and frames of
+the same pictures, not about unseen patients. Nothing is ever downloaded: a file that the wheel lacks is a SetupError.
 
 Modality tags are the file's own `Modality` (CT, MR, US). A gamma camera's file says NM (nuclear medicine), which the
 closed vocabulary of tags lacks; SPECT is its only gamma-camera tag and stands for it. scikit-image's pictures carry
@@ -57,9 +57,11 @@ class SourcePicture:
     val_frames: tuple[int, ...] = (0,)
 
     def boxes(self, split: str) -> tuple[Box, ...]:
+        """The parts of the picture that belong to a split."""
         return self.train_boxes if split == "train" else self.val_boxes
 
     def frames(self, split: str) -> tuple[int, ...]:
+        """The frames that belong to a split."""
         return self.train_frames if split == "train" else self.val_frames
 
 

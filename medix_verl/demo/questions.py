@@ -46,7 +46,7 @@ MODALITY_WORDS = (
     "Name the imaging technique.",
 )
 SECOND_WORDS = ("Which modality is the second picture?", "How was the second picture made?")
-SHOWS_WORDS = ("What is shown?", "What does this picture show?", "Name the body part or object shown.", "What is seen here?")
+SHOWS_WORDS = ("What is shown?", "What does this picture show?", "Name what is shown.", "What is seen here?")
 WHERE_WORDS = ("Where is the marked spot?", "In which corner is the mark?", "Where does the mark lie?")
 COUNT_WORDS = ("How many marks are there?", "Count the marks.", "How many spots are marked?")
 SIZE_WORDS = ("How wide is the marked square in pixels?", "Give the side of the marked square in pixels.")
@@ -63,7 +63,7 @@ FACTS: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("Does an X-ray use ionising radiation?", "Is an X-ray made with ionising radiation?"), "yes", ()),
     (("Does PET need a radioactive tracer?", "Is a radioactive tracer needed for PET?"), "yes", ()),
     (("Which organ pumps the blood?", "Name the organ that pumps blood."), "heart", ("the heart",)),
-    (("Which organ filters the blood into urine?", "Name the organ that makes urine."), "kidney", ("the kidney", "kidneys")),
+    (("Which organ makes urine?", "Name the organ that makes urine."), "kidney", ("the kidney", "kidneys")),
     (("Which organ makes bile?", "Name the organ that makes bile."), "liver", ("the liver",)),
     (("Which organ takes up oxygen from the air?", "Name the organ of breathing."), "lung", ("the lung", "lungs")),
     (("Which organ holds the retina?", "Name the organ that holds the retina."), "eye", ("the eye", "eyes")),

@@ -18,9 +18,9 @@ from medix_verl.demo.processes import RunEnd, run_marked
 from medix_verl.demo.summary import read_steps, render_report, step_line, summarise
 from medix_verl.errors import RunStoppedError
 
-__all__ = ["DemoSpec", "run_demo", "training_command"]
+__all__ = ["JUDGE_SERVED_BY_VERL", "DemoSpec", "run_demo", "training_command"]
 
-_JUDGE_SERVED_BY_VERL = (
+JUDGE_SERVED_BY_VERL = (
     "reward.medix.judge.kind=verl",
     "reward.reward_model.enable=true",
     "reward.reward_model.enable_resource_pool=true",
@@ -53,10 +53,9 @@ def training_command(spec: DemoSpec) -> list[str]:
         f"trainer.total_training_steps={spec.steps}",
         f"trainer.test_freq={spec.steps}",
         f"trainer.save_freq={spec.steps}",
-        "trainer.resume_mode=disable",
     ]
     if spec.judge == "verl":
-        overrides += [*_JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={spec.out}/judge"]
+        overrides += [*JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={spec.out}/judge"]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, *spec.overrides]
 
 

@@ -73,7 +73,7 @@ def warm_up(
     model: Any,
     processor: Any,
     samples: Sequence[Sample],
-    spec: WarmupSpec = WarmupSpec(),
+    spec: WarmupSpec,
     progress: Callable[[str], None] | None = None,
 ) -> list[float]:
     """Train the model in place.
@@ -92,8 +92,7 @@ def warm_up(
     model.train()
     for step in range(spec.steps):
         rows = rng.choice(len(samples), size=spec.batch, replace=False)
-        answers = [draw(rng, pools[str(samples[row].meta["kind"])]) for row in rows]
-        targets = [target_text(samples[row], answer) for row, answer in zip(rows, answers, strict=True)]
+        targets = [random_target(rng, samples[row], pools) for row in rows]
         loss = model(**collate([prompts[row] for row in rows], targets, processor.tokenizer)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -113,8 +112,9 @@ def pace(step: int, spec: WarmupSpec) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - spec.rise) / max(1, spec.steps - spec.rise))
 
 
-def draw(rng: np.random.Generator, pool: tuple[str, ...]) -> str:
-    return pool[int(rng.integers(len(pool)))]
+def random_target(rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]]) -> str:
+    pool = pools[str(sample.meta["kind"])]
+    return target_text(sample, pool[int(rng.integers(len(pool)))])
 
 
 def collate(prompts: Sequence[Mapping[str, Any]], targets: Sequence[str], tokenizer: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ A model that is not here is an EncoderError that says which command brings it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from medix_verl.errors import EncoderError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["load_model", "locate"]
+__all__ = ["is_cached", "load_model", "locate"]
 
 PACKAGE = "package:"
 
@@ -42,6 +44,19 @@ def locate(name: str) -> str:
     return str(folder)
 
 
+def is_cached(name: str) -> bool:
+    """Whether a folder or a hub id is on this machine, as far as its configuration file tells."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(name).expanduser().is_dir():
+        return True
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
+
+
 def load_model(spec: SemanticSpec) -> SentenceTransformer:
     """Load the model into this process.
 
@@ -51,15 +66,16 @@ def load_model(spec: SemanticSpec) -> SentenceTransformer:
     kind = import_library()
     place = locate(spec.model)
     try:
-        return kind(
-            place,
-            device=spec.device,
-            revision=spec.revision,
-            trust_remote_code=spec.trust_remote_code,
-            local_files_only=True,
-        )
+        with no_progress_bar():
+            return kind(
+                place,
+                device=spec.device,
+                revision=spec.revision,
+                trust_remote_code=spec.trust_remote_code,
+                local_files_only=True,
+            )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        cause = " ".join(str(error).split())[:160]
+        cause = " ".join(str(error).split())[:100]
         raise EncoderError(f"semantic.model {spec.model!r} cannot be loaded ({cause}); {advice(spec)}") from error
 
 
@@ -78,6 +94,20 @@ def import_library() -> Any:
             "semantic.kind to hashing or semantic.enable to false"
         ) from error
     return SentenceTransformer
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar for loading weights out of stderr, where only our own lines belong."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def root_of(error: BaseException) -> BaseException:

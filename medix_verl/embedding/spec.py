@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe's `semantic` section, frozen and checked: which embedding model, where, and from which cosine on it counts."""
+"""The recipe's `semantic` section, frozen and checked: which embedding model, and from which cosine on it counts."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ answer that plainly equals its reference is right without a call. Whatever goes 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAIJudge"]
 
-MAX_TOKENS = {"choice": 4, "json_schema": 16, "none": 8}
+MAX_TOKENS = {"choice": 4, "json_schema": 32, "none": 8}
 SCHEMA = {
     "type": "object",
     "properties": {"verdict": {"type": "string", "enum": list(VERDICTS)}},
@@ -47,7 +48,8 @@ STRUCTURE: dict[str, dict[str, Any]] = {
     },
     "none": {},
 }
-MAX_DETAIL = 160
+MAX_REASON = 300
+"""Characters of a reason; servers answer with whole pages."""
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class OpenAIJudge:
             reply = await self.send(fill(self.template, candidate, reference, self.spec.max_candidate_chars))
             return Verdict(read_verdict(reply, self.spec.structured), self.model)
         except JudgeError as error:
-            return Verdict(None, self.model, self.hide_key(str(error)))
+            return Verdict(None, self.model, self.hide_key(str(error))[:MAX_REASON])
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
@@ -194,14 +196,12 @@ def read_reply(status: int, headers: Mapping[str, str], raw: bytes) -> str:
         JudgeError: Any other status, or a body without a message.
     """
     if status != 200:
-        detail = " ".join(raw[:2000].decode("utf-8", "replace").split())
+        detail = " ".join(raw[:20_000].decode("utf-8", "replace").split())
         message = f"HTTP {status}" + (f": {detail}" if detail else "")
         if status in PASSING_STATUS or status >= 500:
             raise TemporaryError(message, headers.get("Retry-After"))
         raise JudgeError(message)
     try:
-        import json
-
         content = json.loads(raw)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise JudgeError(f"the server's answer has no message ({type(error).__name__})") from error

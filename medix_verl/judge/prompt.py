@@ -21,8 +21,9 @@ __all__ = ["fill", "load_prompt", "prompt_names"]
 FOLDER = Path(__file__).parent / "prompts"
 FIELDS = ("question", "reference", "candidate", "fence")
 PLACEHOLDER = re.compile(r"\{(" + "|".join(FIELDS) + r")\}")
-# "<|im_start|>", "<think>", "</s>", "<｜User｜>", "[INST]": some servers read these as control tokens wherever they stand.
-MARKUP = re.compile(r"<(?=[|｜/!?_A-Za-z])|\[(?=/?(?:INST|SYS)\b)|(?<=[|｜])(?=>)", re.IGNORECASE)
+# "<|im_start|>", "<think>", "</s>", "[INST]", and the wide bar \uff5c of some models: servers may read these as control
+# tokens wherever they stand.
+MARKUP = re.compile(r"<(?=[|\uff5c/!?_A-Za-z])|\[(?=/?(?:INST|SYS)\b)|(?<=[|\uff5c])(?=>)", re.IGNORECASE)
 
 
 def prompt_names() -> list[str]:

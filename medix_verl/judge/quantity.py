@@ -20,10 +20,11 @@ EXACT = Fraction(1, 10**9)
 MAX_CHARS = 120
 """Longer texts are no quantities; it also keeps Python's integers small."""
 
-WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
+NUMBER_WORDS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen twenty
+"""
+WORDS = NUMBER_WORDS.split()
 
 UNITS: dict[str, tuple[str, Fraction]] = {}
 """Spelling -> (dimension, size in that dimension's base unit)."""
@@ -93,7 +94,7 @@ add_units("temperature [°C]", {"1": "°c, degree celsius, degrees celsius, degr
 
 NUMBER = r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 PART = re.compile(rf"(?P<number>{NUMBER}|{'|'.join(reversed(WORDS))})(?:[ -]?(?P<unit>[^\d\s.,+-][^\d]*))?")
-TIMES = re.compile(r" ?(?:[x×*]|(?<= )by(?= )) ?(?=[+-]?[0-9.])")
+TIMES = re.compile(r" ?(?:[x\u00d7*]|(?<= )by(?= )) ?(?=[+-]?[0-9.])")
 COMPARATOR = re.compile(r"(?:[<>≤≥]|(?:less than|more than|greater than|at least|at most) )")
 COMPARATOR_MARK = {"less than": "<", "more than": ">", "greater than": ">", "at least": "≥", "at most": "≤"}
 

@@ -18,9 +18,14 @@ SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 SUPERSCRIPT_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 VULGAR_FRACTION = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞↉])")
 SAME_SIGN = str.maketrans(
-    {**dict.fromkeys("‐‑‒–—−", "-"), **dict.fromkeys("‘’‚′`", "'"), **dict.fromkeys("“”„″«»", '"'), "⁄": "/"}
+    {
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+        **dict.fromkeys("\u2018\u2019\u201a\u2032`", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u2033\u00ab\u00bb", '"'),
+        "\u2044": "/",
+    }
 )
-TIGHT = re.compile(r" ?([;:/()\[\]{}<>=%*&|!?≤≥±~×^\"']) ?")
+TIGHT = re.compile(r" ?([;:/()\[\]{}<>=%*&|!?≤≥±~\u00d7^\"']) ?")
 TIGHT_MARKS = (
     (re.compile(r" (?=\+(?!\d))|(?<=\+) (?=\D)"), ""),
     (re.compile(r" (?=,)|(?<=\D,) | (?<=,.)(?=\D)"), ""),

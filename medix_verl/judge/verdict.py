@@ -15,7 +15,7 @@ from medix_verl.errors import JudgeError
 __all__ = ["VERDICTS", "read_verdict"]
 
 VERDICTS = {"YES": True, "NO": False}
-PLAIN = re.compile(r"(?P<bold>\*\*)?(?P<word>yes|no)\.?(?(bold)\*\*)\.?", re.IGNORECASE | re.ASCII)
+PLAIN = re.compile(r"\*\*(yes|no)(?:\.\*\*|\*\*\.?)|(yes|no)\.?", re.IGNORECASE | re.ASCII)
 MAX_CHARS = 200
 
 
@@ -43,7 +43,7 @@ def read_verdict(reply: str, structured: str = "none") -> bool:
 def plain_word(text: str) -> str:
     """The verdict that is the whole text, or ""."""
     found = PLAIN.fullmatch(text)
-    return found["word"].upper() if found else ""
+    return (found[1] or found[2]).upper() if found else ""
 
 
 def json_word(text: str) -> str:

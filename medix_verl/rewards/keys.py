@@ -7,7 +7,7 @@ from typing import Any
 
 from medix_verl.types import RewardBreakdown
 
-__all__ = ["NUMBERS", "FLAGS", "to_row", "to_verl"]
+__all__ = ["FLAGS", "NUMBERS", "to_row", "to_verl"]
 
 NUMBERS = ("score", "acc", "judge", "semantic", "format", "modality")
 FLAGS = ("judge_ok", "semantic_ok", "modality_applies", "semantic_applies")

@@ -42,8 +42,8 @@ class MedixRewardManager(RewardManagerBase):
         reward_model_tokenizer: Any = None,
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
-        block = config.reward.get("medix")
-        spec = RewardSpec.from_mapping(OmegaConf.to_container(block, resolve=True) if block is not None else {})
+        block: Any = OmegaConf.to_container(config.reward.get("medix") or OmegaConf.create({}), resolve=True)
+        spec = RewardSpec.from_mapping(block)
         self.reward = CompositeReward.from_spec(
             spec, served_url=reward_router_address, served_model=config.reward.reward_model.get("model_path")
         )

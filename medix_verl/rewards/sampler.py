@@ -45,7 +45,8 @@ class SamplerSpec:
     poll_interval: float = 2.0
     """Seconds between two looks at the queue; generation takes multiples of it."""
     max_unscored_share: float = 0.5
-    unscored_window: int = 64
+    unscored_min_count: int = 32
+    unscored_window: int = 2048
     stall_timeout_s: float | None = 3600.0
 
     @classmethod
@@ -85,7 +86,7 @@ class _Medix:
         spec = SamplerSpec.from_mapping(sampler_kwargs)
         filters = spec.filter_metric is not None or spec.sync_refill_failed_groups
         self.spec = spec
-        self.window = UnscoredWindow(spec.max_unscored_share, spec.unscored_window)
+        self.window = UnscoredWindow(spec.max_unscored_share, spec.unscored_min_count, spec.unscored_window)
         self.ledger = open_ledger()
         self.pending_validation: dict[str, float] = {}
         self.last_seen: Any = None

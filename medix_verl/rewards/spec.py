@@ -80,13 +80,7 @@ class RewardSpec:
         Raises:
             ConfigError: An unknown key, or a value that is not accepted, in any section.
         """
-        if not isinstance(mapping, Mapping):
-            return read_mapping(cls, mapping, "reward")
-        values = dict(mapping)
-        for name, kind in SECTIONS.items():
-            if name in values:
-                values[name] = kind.from_mapping(values[name])
-        return read_mapping(cls, values, "reward")
+        return read_mapping(cls, mapping, "reward", SECTIONS)
 
 
 SECTIONS: dict[str, Any] = {

@@ -27,11 +27,13 @@ class UnscoredWindow:
 
     Args:
         max_share: the run stops when a larger share is lost; 1.0 never stops it.
-        window: number of answers looked at; nothing is decided before as many have been seen.
+        min_count: answers that must have been seen before anything is decided.
+        window: number of last answers looked at, to whole batches.
     """
 
-    def __init__(self, max_share: float, window: int) -> None:
+    def __init__(self, max_share: float, min_count: int, window: int) -> None:
         self._max_share = max_share
+        self._min_count = min_count
         self._window = window
         self._batches: list[tuple[int, int]] = []
         self._causes: list[str] = []
@@ -48,7 +50,7 @@ class UnscoredWindow:
             self._batches.pop(0)
         all_lost = sum(n for n, _ in self._batches)
         all_expected = sum(n for _, n in self._batches)
-        if all_expected >= self._window and all_lost > self._max_share * all_expected:
+        if all_expected >= self._min_count and all_lost > self._max_share * all_expected:
             raise RunStoppedError(self._message(all_lost, all_expected))
 
     def _message(self, lost: int, expected: int) -> str:

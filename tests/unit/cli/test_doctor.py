@@ -241,6 +241,17 @@ def test_broken_verl_is_one_failure() -> None:
     assert checks[0].todo
 
 
+def test_package_that_the_child_cannot_see_is_to_be_installed() -> None:
+    check = verl_checks(report(verl_error="No module named medix_verl.cli"), None)[0]
+    assert check.todo.startswith("pip install --no-deps")
+
+
+def test_probe_does_not_run_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = "import json, os; " + f"print({MARKER!r} + json.dumps({{'folder': os.getcwd()}}))"
+    assert run_probe(python(program))["folder"] != str(tmp_path)
+
+
 def python(program: str) -> list[str]:
     return [sys.executable, "-c", program]
 

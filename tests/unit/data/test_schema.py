@@ -99,7 +99,8 @@ def test_a_sample_that_could_not_be_read_back_is_not_written() -> None:
 
 def test_missing_columns_and_wrong_types_are_named_with_the_file() -> None:
     fields = [field for field in SAMPLE_SCHEMA if field.name not in ("answer", "meta")]
-    with pytest.raises(DataError, match=r"f\.parquet: missing column answer, meta \(columns got: id, .*medix-verl prepare"):
+    words = r"f\.parquet: missing column answer, meta \(columns got: id, .*medix-verl prepare"
+    with pytest.raises(DataError, match=words):
         check_schema(pa.schema(fields), "f.parquet")
     wrong = SAMPLE_SCHEMA.set(3, pa.field("answer", pa.int64()))
     with pytest.raises(DataError, match=r"f\.parquet: wrong column type: answer is int64, not string"):

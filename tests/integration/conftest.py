@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real training runs for the tests: built data and models, a way to train, and a way to start a run and disturb it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medix_verl.demo.build import build_demo
+from medix_verl.demo.processes import MARK, RunEnd, run_marked, survivors
+from medix_verl.demo.summary import Step, read_steps
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "data.train_batch_size=4",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+    "actor_rollout_ref.rollout.n=4",
+    "data.train_max_samples=48",
+    "data.val_max_samples=8",
+    "trainer.val_before_train=false",
+    "trainer.test_freq=-1",
+    "trainer.save_freq=-1",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    end: RunEnd
+    log: str
+    steps: list[Step]
+
+
+@pytest.fixture(scope="session")
+def demo_folder() -> Path:
+    """The demo's data and models; a finished build of an earlier run is used as it is."""
+    folder = ROOT / "outputs" / "demo"
+    build_demo(folder)
+    return folder
+
+
+def command(demo: Path, overrides: tuple[str, ...]) -> list[str]:
+    main = [sys.executable, "-m", "verl.trainer.main_ppo", "+recipe=medix_cpu", f"medix.demo={demo}"]
+    return [*main, *SMALL, *overrides]
+
+
+@pytest.fixture(scope="session")
+def train(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Train through verl's own entry point with the recipe medix_cpu at a small size; returns how it ended."""
+
+    def run(*overrides: str, limit_s: float = 400.0) -> Run:
+        folder = tmp_path_factory.mktemp("run")
+        log, metrics = folder / "train.log", folder / "metrics.jsonl"
+        end = run_marked(command(demo_folder, overrides), log, {"VERL_FILE_LOGGER_PATH": str(metrics)}, limit_s)
+        return Run(end, log.read_text(errors="replace"), read_steps(metrics) if metrics.exists() else [])
+
+    return run
+
+
+class Started:
+    """A training run that is under way, to be disturbed from outside."""
+
+    def __init__(self, words: list[str], folder: Path) -> None:
+        self.mark = uuid.uuid4().hex
+        self.log_path = folder / "train.log"
+        with self.log_path.open("wb") as stream:
+            self.driver = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, MARK: self.mark, "VERL_FILE_LOGGER_PATH": str(folder / "metrics.jsonl")},
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for(self, text: str, limit_s: float = 240.0) -> None:
+        """Wait until the log has `text`."""
+        deadline = time.monotonic() + limit_s
+        while text not in self.log:
+            assert self.driver.poll() is None, f"ended before {text!r}: {self.log[-2000:]}"
+            assert time.monotonic() < deadline, f"no {text!r} within {limit_s} s: {self.log[-2000:]}"
+            time.sleep(0.5)
+
+    def process(self, title: str) -> psutil.Process:
+        """The run's process with this title."""
+        for process in survivors(self.mark):
+            with contextlib.suppress(psutil.Error):
+                if title in " ".join(process.cmdline()):
+                    return process
+        raise AssertionError(f"no process called {title}")
+
+    def left_behind(self, limit_s: float = 30.0) -> list[str]:
+        """Titles of the run's processes that are still there after a while."""
+        deadline = time.monotonic() + limit_s
+        while (left := survivors(self.mark)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return [" ".join(process.cmdline())[:80] for process in left]
+
+    def end(self) -> None:
+        """End everything, whatever state it is in."""
+        for process in survivors(self.mark):
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture
+def start(demo_folder: Path, tmp_path: Path) -> Iterator[Callable[..., Started]]:
+    """Start a training run; it is ended with the test."""
+    runs: list[Started] = []
+
+    def begin(*overrides: str) -> Started:
+        runs.append(Started(command(demo_folder, overrides), tmp_path))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.end()

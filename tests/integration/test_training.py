@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job, for real: verl's entry point, vLLM rollouts, an FSDP2 actor, our reward, validation, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
+
+pytestmark = pytest.mark.timeout(500)
+KEYS = [f"medix/{part}/mean" for part in ("score", "acc", "judge", "semantic", "format", "modality")]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def first(train: Callable[..., Any], checkpoints: Path) -> Any:
+    return train(
+        "trainer.total_training_steps=2",
+        "trainer.save_freq=2",
+        "trainer.test_freq=2",
+        "trainer.val_before_train=true",
+        f"trainer.default_local_dir={checkpoints}",
+    )
+
+
+def test_two_steps_with_the_rule_judge(first: Any) -> None:
+    assert first.end.returncode == 0, first.log[-3000:]
+    training = [step for step in first.steps if step.is_training]
+    assert [step.number for step in training] == [1, 2]
+    for step in training:
+        assert all(0 <= step.data[key] <= 1 for key in KEYS)
+        assert step.data["medix/unscored"] == 0
+        assert 0 < step.data["medix/modality/valid"] <= 1
+        assert 0 < step.data["medix/reward/busy_s"] < step.data["timing_s/step"]
+        assert step.data["medix/score/mean"] == pytest.approx(step.data["critic/score/mean"], abs=1e-5)
+        assert math.isfinite(step.data["actor/grad_norm"])
+
+
+def test_rollout_and_actor_agree(first: Any) -> None:
+    """vLLM and FSDP must give the sampled tokens the same probability, or the update is off-policy from the start."""
+    for step in first.steps:
+        if step.is_training:
+            assert step.data["training/rollout_probs_diff_mean"] < 0.005
+
+
+def test_validation_before_and_after(first: Any) -> None:
+    validated = {step.number for step in first.steps if "val-core/medix_demo/acc/mean@1" in step.data}
+    assert validated == {0, 2}
+
+
+def test_the_checkpoint_is_there(first: Any, checkpoints: Path) -> None:
+    assert first.end.returncode == 0
+    actor = checkpoints / "global_step_2" / "actor"
+    assert (checkpoints / "latest_checkpointed_iteration.txt").read_text() == "2"
+    assert (actor / "model_world_size_1_rank_0.pt").exists()
+    assert (actor / "huggingface" / "model.safetensors").exists()
+
+
+def test_resume_carries_step_counter_and_optimiser_on(
+    first: Any, train: Callable[..., Any], checkpoints: Path
+) -> None:
+    assert first.end.returncode == 0
+    resumed = train(
+        "trainer.total_training_steps=3",
+        "trainer.save_freq=3",
+        "trainer.resume_mode=auto",
+        f"trainer.default_local_dir={checkpoints}",
+    )
+    assert resumed.end.returncode == 0, resumed.log[-3000:]
+    assert [step.number for step in resumed.steps if step.is_training] == [3]
+    assert updates_done(checkpoints / "global_step_2") == {2.0}
+    assert updates_done(checkpoints / "global_step_3") == {3.0}
+
+
+def updates_done(checkpoint: Path) -> set[float]:
+    """Adam's own count of updates, for each parameter."""
+    import torch
+
+    state = torch.load(checkpoint / "actor" / "optim_world_size_1_rank_0.pt", weights_only=False)
+    return {float(entry["step"]) for entry in state["state"].values()}
+
+
+def test_the_judge_served_by_verl(train: Callable[..., Any], demo_folder: Path) -> None:
+    """vLLM serves the tiny judge in a resource pool of its own; every answer that is no equality gets its verdict."""
+    served = train(
+        "trainer.total_training_steps=2",
+        *JUDGE_SERVED_BY_VERL,
+        f"reward.reward_model.model_path={demo_folder}/judge",
+        limit_s=480.0,
+    )
+    assert served.end.returncode == 0, served.log[-3000:]
+    training = [step for step in served.steps if step.is_training]
+    assert [step.number for step in training] == [1, 2]
+    assert all(step.data["medix/judge/valid"] == 1 and step.data["medix/unscored"] == 0 for step in training)

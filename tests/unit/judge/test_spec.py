@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JudgeSpec: defaults, and one refusal for each field."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from medix_verl.errors import ConfigError
+from medix_verl.judge.spec import JudgeSpec
+
+
+def test_defaults_and_mapping() -> None:
+    assert JudgeSpec.from_mapping({}) == JudgeSpec()
+    assert JudgeSpec.from_mapping({"kind": "openai", "timeout_s": 5}).timeout_s == 5
+    with pytest.raises(FrozenInstanceError):
+        JudgeSpec().kind = "openai"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"knid": "rule"}, "judge has an unknown key 'knid'; accepted: kind, .*; did you mean 'kind'"),
+        ({"zzz": 1}, "unknown key 'zzz'.*; remove it"),
+        ({3: 1}, "unknown key 3"),
+        ({"kind": "opnai"}, "judge.kind is 'opnai'; accepted: rule, openai, verl; did you mean 'openai'"),
+        ({"structured": "json"}, "judge.structured is 'json'"),
+        ({"url": ""}, "judge.url is ''"),
+        ({"url": "host:8000"}, "judge.url is 'host:8000'; write it as http://host:port/v1"),
+        ({"model": 3}, "judge.model is 3"),
+        ({"prompt": None}, "judge.prompt is None"),
+        ({"timeout_s": 0}, "judge.timeout_s is 0; .* above 0"),
+        ({"max_retries": -1}, "judge.max_retries is -1"),
+        ({"max_concurrent": 0}, "judge.max_concurrent is 0"),
+        ({"max_candidate_chars": 1.5}, "judge.max_candidate_chars is 1.5"),
+        ({"tolerance": 2}, "judge.tolerance is 2"),
+        ("rule", "judge is 'rule'; it must be a mapping"),
+    ],
+)
+def test_refusals(section: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        JudgeSpec.from_mapping(section)  # type: ignore[arg-type]
