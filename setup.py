@@ -20,6 +20,9 @@ CPU = [
 ]
 DEV = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "build>=1.2"]
 
+# The recipes are a room of their own at the top level, and travel inside the package.
+RECIPES = {"medix_verl.recipes": "recipes", "medix_verl.recipes.recipe": "recipes/recipe"}
+
 setup(
     name="medix-verl",
     version="0.1.0",
@@ -28,9 +31,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), "medix_verl.recipes", "medix_verl.recipes.recipe"],
-    # The recipes are a room of their own at the top level, and travel inside the package.
-    package_dir={"medix_verl.recipes": "recipes", "medix_verl.recipes.recipe": "recipes/recipe"},
+    packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), *RECIPES],
+    package_dir=RECIPES,
     package_data={
         "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt"],
         "medix_verl.recipes": ["*.md"],

@@ -56,8 +56,10 @@ def _register_search_path() -> None:
         """Adds the recipes to Hydra applications that stand on verl's configuration, and to no other."""
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            mains = [entry.path or "" for entry in search_path.get_path() if entry.provider == "main"]
-            if not any("verl" in path for path in mains):
+            entries = search_path.get_path()
+            if not any("verl" in (entry.path or "") for entry in entries if entry.provider == "main"):
+                return
+            if any(entry.path == SEARCH_PATH for entry in entries):  # this module was loaded twice
                 return
             search_path.append(provider="medix-verl", path=SEARCH_PATH)
             try:

@@ -19,6 +19,7 @@ __all__ = ["GROUP", "SEARCH_PATH", "check_overrides", "recipe_names"]
 GROUP = "recipe"
 SEARCH_PATH = "pkg://medix_verl.recipes"
 
+_FOREIGN_FOLDER = re.compile(r"^(?:\+{0,2}hydra\.searchpath=|--config-dir\b|-cd\b)")
 _ADDED = re.compile(r"^\+{1,2}(?P<key>[^=@.\s]+)(?:@[^=]*)?=(?P<value>.*)$", re.DOTALL)
 
 
@@ -31,6 +32,9 @@ def recipe_names() -> list[str]:
 def check_overrides(overrides: Sequence[str]) -> None:
     """Stop on a mistyped recipe group or name.
 
+    Where the command line brings a folder of configurations of its own, the recipes in it are not known here, and
+    Hydra, which finds them, is the one to say that a name is missing.
+
     Args:
         overrides: command-line words as Hydra gets them; flags and other overrides are passed over.
 
@@ -39,13 +43,15 @@ def check_overrides(overrides: Sequence[str]) -> None:
             names a recipe that is not installed.
     """
     names = recipe_names()
+    all_known = not any(_FOREIGN_FOLDER.match(word) for word in overrides)
     for word in overrides:
         match = _ADDED.match(word)
         if match is None:
             continue
         key, values = match["key"], re.findall(r"[\w./-]+", match["value"])
         if key == GROUP:
-            _check_names(word, values, names)
+            if all_known:
+                _check_names(word, values, names)
         elif difflib.get_close_matches(key.lower(), [GROUP], cutoff=0.75) or set(values) & set(names):
             raise ConfigError(
                 f"'{word}' would add a plain key '{key}' and train on verl's defaults: the group is called '{GROUP}', "

@@ -111,6 +111,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
+        """Whether there is a verdict."""
         return self.correct is not None
 
 
@@ -123,6 +124,7 @@ class Similarity:
 
     @property
     def ok(self) -> bool:
+        """Whether there is a value."""
         return self.value is not None
 
 

@@ -7,9 +7,9 @@ Data and models are built once in the output folder and reused. Ctrl-C ends the 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from medix_verl.cli.lines import say
 from medix_verl.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -31,8 +31,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.steps < 1:
         raise ConfigError(f"--steps is {args.steps}, at least 1 is accepted: type --steps 24")
+    if not args.time_limit > 0:
+        raise ConfigError(
+            f"--time-limit is {args.time_limit:g}, more than 0 seconds are accepted: type --time-limit 1500"
+        )
     spec = DemoSpec(args.out, args.steps, args.judge, args.seed, args.time_limit, tuple(args.overrides))
     args.out.mkdir(parents=True, exist_ok=True)
-    run_demo(spec, say=lambda line: print(line, file=sys.stderr, flush=True))
+    run_demo(spec, say=say)
     print((args.out / "report.md").read_text(encoding="utf-8"))
     return 0

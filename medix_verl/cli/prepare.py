@@ -8,9 +8,9 @@ MBZUAI/medix-rl-data into the files of the recipe medix.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from medix_verl.cli.lines import say
 from medix_verl.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -30,9 +30,11 @@ def run(args: argparse.Namespace) -> int:
     """Prepare one source."""
     out = (args.out or _DEFAULT_OUT[args.source]).expanduser()
     if args.source == "demo":
+        if args.origin is not None:
+            raise ConfigError(f"demo makes its own data, --from is for medix-rl-data: leave it out, got {args.origin}")
         from medix_verl.demo.build import build_demo
 
-        build_demo(out, seed=args.seed, progress=lambda line: print(line, file=sys.stderr, flush=True))
+        build_demo(out, seed=args.seed, progress=say)
         print(f"the demo's data and models are in {out}")
         return 0
     if args.origin is None:
@@ -42,6 +44,6 @@ def run(args: argparse.Namespace) -> int:
         )
     from medix_verl.data.converters.medix_rl_data import convert
 
-    for split, path, count in convert(args.origin, out):
+    for split, path, count in convert(args.origin.expanduser(), out):
         print(f"{split}: {count} rows in {path}")
     return 0

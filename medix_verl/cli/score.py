@@ -90,7 +90,9 @@ def read_spec(args: argparse.Namespace) -> RewardSpec:
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency
     semantic: dict[str, Any] = {"enable": args.semantic == "on"}
-    model = args.semantic_model or (substitute_encoder() if semantic["enable"] else None)
+    model = args.semantic_model
+    if model is None and semantic["enable"]:
+        model = substitute_encoder()
     if model is not None:
         semantic["model"] = model
     if args.threshold is not None:

@@ -65,7 +65,8 @@ def _builds_are_cpu_only() -> bool:
 
 def _is_installed(distribution: str) -> bool:
     try:
-        metadata.version(distribution)
+        # Not metadata.version(): workarounds.answer_for_vllm makes that one say that vllm is there.
+        metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return False
     return True

@@ -16,35 +16,45 @@ Hook = Callable[[ModuleType], None]
 
 
 class _HookedLoader(importlib.abc.Loader):
-    """The module's own loader, followed by the hook."""
+    """The module's own loader, followed by the hooks."""
 
-    def __init__(self, loader: importlib.abc.Loader, hook: Hook) -> None:
+    def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader
-        self._hook = hook
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        self._hook(module)
+        # inspect, linecache and pickle ask a module's loader for more than importlib does.
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        for hook in _finder.hooks.get(module.__name__, ()):
+            hook(module)
+        # Only now: an import that failed is tried again, and must not then go without its hooks.
+        _finder.hooks.pop(module.__name__, None)
 
 
 class _HookFinder(importlib.abc.MetaPathFinder):
     """Finds the hooked modules through the other finders, and wraps their loaders."""
 
     def __init__(self) -> None:
-        self.hooks: dict[str, Hook] = {}
+        self.hooks: dict[str, list[Hook]] = {}
+        self._asking: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        hook = self.hooks.pop(fullname, None)
-        if hook is None:
+        if fullname not in self.hooks or fullname in self._asking:
             return None
-        spec = importlib.util.find_spec(fullname)
+        self._asking.add(fullname)
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asking.discard(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _HookedLoader(spec.loader, hook)
+            spec.loader = _HookedLoader(spec.loader)
         return spec
 
 
@@ -61,6 +71,8 @@ def after_import(name: str, hook: Hook) -> None:
     if name in sys.modules:
         hook(sys.modules[name])
         return
-    _finder.hooks[name] = hook
+    hooks = _finder.hooks.setdefault(name, [])
+    if hook not in hooks:
+        hooks.append(hook)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)

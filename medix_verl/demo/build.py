@@ -19,6 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from medix_verl.data import prompts
 from medix_verl.data.parquet import write_samples
 from medix_verl.data.prompts import render_prompt
@@ -64,10 +66,16 @@ def build_demo(out_dir: str | Path, seed: int = 0, progress: Progress | None = N
         SetupError: A wheel that carries the pictures is not installed.
     """
     folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        return build_unlocked(folder, seed, progress)
+
+
+def build_unlocked(folder: Path, seed: int, progress: Progress | None) -> dict[str, Any]:
+    """build_demo, for the one process that holds the folder."""
     if is_built(folder, seed):
         say(progress, f"the demo in {folder} is finished; it is used as it is")
         return read_manifest(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)

@@ -74,7 +74,9 @@ def run_marked(
                 peak = max(peak, _resident_bytes(mark))
                 next_look = time.monotonic() + _LOOK_S
             on_tick()
-        return RunEnd(process.poll(), time.monotonic() - began, peak)
+        returncode, seconds = process.poll(), time.monotonic() - began
+    process.wait()
+    return RunEnd(returncode, seconds, peak)
 
 
 def survivors(mark: str) -> list[psutil.Process]:

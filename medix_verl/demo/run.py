@@ -8,10 +8,13 @@ a time limit. Whatever happens, no process of the run is left behind.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from medix_verl.demo.build import build_demo
 from medix_verl.demo.processes import RunEnd, run_marked
@@ -48,15 +51,23 @@ def training_command(spec: DemoSpec) -> list[str]:
     """The command line that trains, for this interpreter."""
     overrides = [
         "+recipe=medix_cpu",
-        f"medix.demo={spec.out}",
+        f"medix.demo={_quoted(spec.out)}",
         f"data.seed={spec.seed + 1}",
         f"trainer.total_training_steps={spec.steps}",
         f"trainer.test_freq={spec.steps}",
         f"trainer.save_freq={spec.steps}",
     ]
     if spec.judge == "verl":
-        overrides += [*JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={spec.out}/judge"]
+        overrides += [*JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={_quoted(spec.out / 'judge')}"]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, *spec.overrides]
+
+
+def _quoted(path: Path) -> str:
+    """A path as Hydra's grammar takes it: outside quotes that knows hardly more than ASCII letters."""
+    text = str(path)
+    if re.fullmatch(r"[\w/.+@%-]+", text, re.ASCII):
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
@@ -74,16 +85,18 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
     """
     build_demo(spec.out, seed=spec.seed, progress=say)
     metrics, log = spec.out / "metrics.jsonl", spec.out / "train.log"
-    for stale in (metrics, log):
+    for stale in (metrics, log, spec.out / "report.md", spec.out / "report.json"):
         stale.unlink(missing_ok=True)
     say(f"training; the log is {log}")
-    end = run_marked(
-        training_command(spec),
-        log,
-        {"VERL_FILE_LOGGER_PATH": str(metrics.resolve())},
-        spec.limit_s,
-        on_tick=_StepTeller(metrics, say),
-    )
+    # Start-up takes a minute, so the bar is there from the beginning; it shows itself on a terminal only.
+    with tqdm(total=spec.steps, desc="training", unit="step", disable=None) as bar:
+        end = run_marked(
+            training_command(spec),
+            log,
+            {"VERL_FILE_LOGGER_PATH": str(metrics.resolve())},
+            spec.limit_s,
+            on_tick=_StepTeller(metrics, say, bar),
+        )
     if end.returncode != 0:
         raise RunStoppedError(_failure(end, log, spec.limit_s))
     return _report(spec, end, metrics)
@@ -92,10 +105,11 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
 class _StepTeller:
     """Says each training step once, as it appears in the metrics file."""
 
-    def __init__(self, metrics: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, metrics: Path, say: Callable[[str], None], bar: tqdm) -> None:
         self._metrics = metrics
         self._say = say
         self._told = 0
+        self._bar = bar
 
     def __call__(self) -> None:
         if not self._metrics.exists():
@@ -103,6 +117,7 @@ class _StepTeller:
         steps = [step for step in read_steps(self._metrics) if step.is_training]
         for step in steps[self._told :]:
             self._say(step_line(step))
+        self._bar.update(len(steps) - self._told)
         self._told = len(steps)
 
 
@@ -125,7 +140,9 @@ def _failure(end: RunEnd, log: Path, limit_s: float) -> str:
     how = (
         f"was ended after its limit of {limit_s:g} s" if end.returncode is None else f"ended with code {end.returncode}"
     )
-    return f"the training {how}: {_last_cause(log.read_text(encoding='utf-8', errors='replace').splitlines())}; see {log}"
+    return (
+        f"the training {how}: {_last_cause(log.read_text(encoding='utf-8', errors='replace').splitlines())}; see {log}"
+    )
 
 
 def _last_cause(lines: Sequence[str]) -> str:

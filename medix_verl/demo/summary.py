@@ -34,6 +34,7 @@ class Step:
 
     @property
     def is_training(self) -> bool:
+        """False for the validation before the first step."""
         return _STEP_S in self.data
 
 

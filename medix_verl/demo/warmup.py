@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from medix_verl.data.prompts import build_messages
 from medix_verl.types import Sample
@@ -90,7 +91,7 @@ def warm_up(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec))
     losses: list[float] = []
     model.train()
-    for step in range(spec.steps):
+    for _ in tqdm(range(spec.steps), desc="warm-up", unit="step", delay=2.0, disable=None):
         rows = rng.choice(len(samples), size=spec.batch, replace=False)
         targets = [random_target(rng, samples[row], pools) for row in rows]
         loss = model(**collate([prompts[row] for row in rows], targets, processor.tokenizer)).loss
@@ -100,8 +101,8 @@ def warm_up(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(float(loss.detach()))
-        if progress is not None and (step + 1) % 20 == 0:
-            progress(f"warm-up step {step + 1} of {spec.steps}, loss {losses[-1]:.3f}")
+        if progress is not None and len(losses) % 60 == 0:
+            progress(f"warm-up step {len(losses)} of {spec.steps}, loss {losses[-1]:.3f}")
     model.eval()
     return losses
 

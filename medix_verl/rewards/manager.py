@@ -4,7 +4,7 @@
 A recipe selects it with `reward.reward_manager.{source: importlib, module.path: pkg://medix_verl.rewards.manager}`.
 It translates between verl's DataProto and our types and does nothing else. An answer that cannot be scored raises
 UnscoredError: verl's V1 trainer then drops that trajectory and trains on its siblings, where a 0 would teach the
-policy that an outage is a wrong answer. Each one is reported to the run's ledger, which stops a run that loses too many.
+policy that an outage is a wrong answer. Each one is entered in the run's ledger; a run that loses too many is stopped.
 """
 
 from __future__ import annotations

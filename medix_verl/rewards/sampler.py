@@ -20,8 +20,8 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from medix_verl.errors import ConfigError, RunStoppedError
-from medix_verl.rewards.metrics import part_metrics
 from medix_verl.rewards.ledger import open_ledger, take_entries
+from medix_verl.rewards.metrics import part_metrics
 from medix_verl.rewards.watch import UnscoredWindow, Watchdog
 
 __all__ = ["MedixReplayBuffer", "MedixReplayBufferAsync", "SamplerSpec"]
@@ -124,6 +124,7 @@ class _Medix:
     def _account(self, batch: KVBatchMeta, metrics: dict[str, Any], partition_id: str, expected: int) -> None:
         unscored, causes = take_entries(self.ledger)
         lost = max(unscored, expected - len(batch.keys))
+        expected += self.spec.n * _thrown_away(metrics)
         self.window.add(lost, expected, causes)
         if lost:
             note = " (verl's own validation averages count each as acc 0)" if partition_id == "val" else ""
@@ -153,6 +154,12 @@ class _Medix:
             self.last_seen = seen
             self.watchdog.beat(f"generating ({partition_id}), {seen[1]} prompts running")
         return float(super()._wait_for_next_poll(partition_id, last_debug_time))  # type: ignore[misc]
+
+
+def _thrown_away(metrics: Mapping[str, Any]) -> int:
+    """Prompts that were answered and not trained on; the ledger has their unscored answers too."""
+    endings = ("/evicted_samples", "/discarded_surplus_samples")
+    return int(sum(value for key, value in metrics.items() if key.endswith(endings)))
 
 
 class MedixReplayBuffer(_Medix, ReplayBuffer):

@@ -44,7 +44,8 @@ class UnscoredWindow:
         Raises:
             RunStoppedError: the share is above the limit, with the last causes.
         """
-        self._batches.append((lost, expected))
+        # Dynamic sampling throws surplus answers away, whose losses are reported all the same.
+        self._batches.append((min(lost, expected), expected))
         self._causes = [*self._causes, *causes][-5:]
         while len(self._batches) > 1 and sum(n for _, n in self._batches[1:]) >= self._window:
             self._batches.pop(0)
@@ -68,10 +69,14 @@ class Watchdog:
     Args:
         limit_s: seconds without `beat()`; None or 0 switches the watchdog off.
         end: called with the message when the limit is passed; ends the process by default.
+        start_up_s: seconds before the first beat, while models are loaded, where that is more.
     """
 
-    def __init__(self, limit_s: float | None, end: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, limit_s: float | None, end: Callable[[str], None] | None = None, start_up_s: float = 1800.0
+    ) -> None:
         self._limit_s = limit_s or 0.0
+        self._current_s = max(self._limit_s, start_up_s)
         self._end = end or _end_process
         self._last = time.monotonic()
         self._doing = "starting"
@@ -81,12 +86,13 @@ class Watchdog:
     def beat(self, doing: str) -> None:
         """Report progress, and what comes next."""
         self._last = time.monotonic()
+        self._current_s = self._limit_s
         self._doing = doing
 
     def _watch(self) -> None:
         while True:
             silent = time.monotonic() - self._last
-            if silent > self._limit_s:
+            if silent > self._current_s:
                 self._end(
                     f"medix-verl: error: no progress for {silent:.0f} s while {self._doing}, the limit is "
                     f"trainer.v1.sampler.sampler_kwargs.stall_timeout_s={self._limit_s:g}: a worker hangs; "

@@ -65,9 +65,7 @@ def test_the_checkpoint_is_there(first: Any, checkpoints: Path) -> None:
     assert (actor / "huggingface" / "model.safetensors").exists()
 
 
-def test_resume_carries_step_counter_and_optimiser_on(
-    first: Any, train: Callable[..., Any], checkpoints: Path
-) -> None:
+def test_resume_carries_step_counter_and_optimiser_on(first: Any, train: Callable[..., Any], checkpoints: Path) -> None:
     assert first.end.returncode == 0
     resumed = train(
         "trainer.total_training_steps=3",

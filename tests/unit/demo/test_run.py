@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's steps with a made-up training: its command line, what it leaves, and what it says when it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from medix_verl.demo import run as room
+from medix_verl.demo.processes import RunEnd
+from medix_verl.demo.run import DemoSpec, run_demo, training_command
+from medix_verl.errors import DataError, RunStoppedError
+
+
+class FakeTraining:
+    """Stands for the build and for the training process: writes a log and metrics, one step at each tick."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.steps = 3
+        self.log = "starting\n"
+        self.returncode: int | None = 0
+        self.built: list[tuple[Path, int]] = []
+        self.environment: dict[str, str] = {}
+        self.command: list[str] = []
+        patch.setattr(room, "build_demo", self.build)
+        patch.setattr(room, "run_marked", self.train)
+
+    def build(self, out: Path, seed: int, progress: Callable[[str], None]) -> None:
+        self.built.append((out, seed))
+
+    def train(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        limit_s: float,
+        on_tick: Callable[[], None],
+    ) -> RunEnd:
+        self.command, self.environment = list(command), dict(environment)
+        assert not log.exists()
+        log.write_text(self.log)
+        on_tick()
+        metrics = Path(environment["VERL_FILE_LOGGER_PATH"])
+        for number in range(1, self.steps + 1):
+            data = {"medix/score/mean": number / 10, "timing_s/step": 2.0}
+            with metrics.open("a") as stream:
+                stream.write(json.dumps({"step": number, "data": data}) + "\n")
+            on_tick()
+            on_tick()
+        return RunEnd(self.returncode, 30.0, 2 * 2**30)
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> FakeTraining:
+    return FakeTraining(monkeypatch)
+
+
+def test_the_command_is_the_one_that_a_user_types() -> None:
+    command = training_command(DemoSpec(Path("outputs/demo"), steps=7, seed=2, overrides=("trainer.nnodes=1",)))
+    assert command[1:4] == ["-m", "verl.trainer.main_ppo", "+recipe=medix_cpu"]
+    assert {"medix.demo=outputs/demo", "data.seed=3", "trainer.total_training_steps=7"} <= set(command)
+    assert command[-1] == "trainer.nnodes=1"
+    assert not any("judge" in word for word in command)
+
+
+def test_the_judge_served_by_verl_has_a_place_of_its_own() -> None:
+    command = training_command(DemoSpec(Path("out"), judge="verl"))
+    assert "reward.medix.judge.kind=verl" in command
+    assert "reward.reward_model.model_path=out/judge" in command
+    assert "ray_kwargs.ray_init.num_gpus=2" in command
+
+
+@pytest.mark.parametrize("name", ["plain-1.2_3", "a b", "a=b", "a,b", "Müller (2)", "it's", "#1", "~x", "[1]", "a\\b"])
+def test_any_folder_reaches_verl_as_it_is(name: str) -> None:
+    parser = OverridesParser.create()
+    command = training_command(DemoSpec(Path("/data") / name, judge="verl"))
+    values = {override.key_or_group: override.value() for override in parser.parse_overrides(command[3:])}
+    assert values["medix.demo"] == f"/data/{name}"
+    assert values["reward.reward_model.model_path"] == f"/data/{name}/judge"
+
+
+def test_a_finished_run_leaves_its_report(tmp_path: Path, training: FakeTraining) -> None:
+    said: list[str] = []
+    figures = run_demo(DemoSpec(tmp_path, seed=4), said.append)
+    assert training.built == [(tmp_path, 4)]
+    assert training.environment == {"VERL_FILE_LOGGER_PATH": str(tmp_path / "metrics.jsonl")}
+    assert figures["steps"] == 3 and figures["training_s"] == 30.0 and figures["peak_gib"] == 2.0
+    assert json.loads((tmp_path / "report.json").read_text()) == figures
+    report = (tmp_path / "report.md").read_text()
+    assert "memory at its peak, all processes: 2.0 GiB" in report and "+recipe=medix_cpu" in report
+
+
+def test_each_step_is_told_once(tmp_path: Path, training: FakeTraining) -> None:
+    said: list[str] = []
+    run_demo(DemoSpec(tmp_path), said.append)
+    assert [line for line in said if line.startswith("step")] == [
+        "step   1  reward 0.100  2.0 s",
+        "step   2  reward 0.200  2.0 s",
+        "step   3  reward 0.300  2.0 s",
+    ]
+
+
+def test_nothing_of_an_earlier_run_is_counted(tmp_path: Path, training: FakeTraining) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 99, "data": {"timing_s/step": 1.0}}\n')
+    (tmp_path / "train.log").write_text("old")
+    assert run_demo(DemoSpec(tmp_path), lambda _line: None)["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        (
+            "x\nValueError: far\nmedix_verl.errors.DataError: row 3\nRayTaskError: near\n",
+            "medix_verl.errors.DataError: row 3",
+        ),
+        ("medix-verl: error: no progress\nRayTaskError: later\n", "medix-verl: error: no progress"),
+        ("ValueError: first\nRuntimeError: last\nbye\n", "RuntimeError: last"),
+        ("one\n  Killed  \n", "Killed"),
+        ("", "its log is empty"),
+    ],
+)
+def test_a_failed_run_is_told_with_its_cause(tmp_path: Path, training: FakeTraining, log: str, cause: str) -> None:
+    training.log, training.returncode, training.steps = log, 1, 0
+    with pytest.raises(RunStoppedError) as caught:
+        run_demo(DemoSpec(tmp_path), lambda _line: None)
+    assert str(caught.value) == f"the training ended with code 1: {cause}; see {tmp_path / 'train.log'}"
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_a_run_whose_time_is_over(tmp_path: Path, training: FakeTraining) -> None:
+    training.returncode, training.log = None, "step 1\n"
+    with pytest.raises(RunStoppedError, match=r"was ended after its limit of 900 s: step 1; see .*train\.log"):
+        run_demo(DemoSpec(tmp_path, limit_s=900), lambda _line: None)
+
+
+def test_a_failed_run_leaves_no_report_of_an_earlier_one(tmp_path: Path, training: FakeTraining) -> None:
+    """Somebody would take it for this run's."""
+    run_demo(DemoSpec(tmp_path), lambda _line: None)
+    training.returncode = 1
+    with pytest.raises(RunStoppedError, match="ended with code 1"):
+        run_demo(DemoSpec(tmp_path), lambda _line: None)
+    assert not (tmp_path / "report.md").exists() and not (tmp_path / "report.json").exists()
+
+
+def test_a_run_that_logged_nothing_has_no_report(tmp_path: Path, training: FakeTraining) -> None:
+    training.steps = 0
+    with pytest.raises(DataError, match="the run ended before its first step"):
+        run_demo(DemoSpec(tmp_path), lambda _line: None)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mistyped recipe stops the run before it starts; every other word of a verl command line passes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medix_verl.errors import ConfigError
+from medix_verl.recipes_index import GROUP, SEARCH_PATH, check_overrides, recipe_names
+
+
+def test_the_recipes_are_found_where_hydra_looks() -> None:
+    assert {"medix", "medix_cpu"} <= set(recipe_names())
+    assert recipe_names() == sorted(recipe_names())
+    assert SEARCH_PATH == "pkg://medix_verl.recipes"
+    assert GROUP == "recipe"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["+recipe=medix"],
+        ["++recipe=medix"],
+        ["+recipe=[medix,medix_cpu]"],
+        ["+recipe=[medix, medix_cpu]"],
+        ["+recipe='medix'"],
+        ["+recipe@_global_=medix"],
+        ["+recipe@_global_=[medix,medix_cpu]"],
+        ["--cfg", "job", "--resolve"],
+        ["data.train_batch_size=8", "~algorithm.rollout_correction"],
+        ["trainer.experiment_name=medix"],
+        ["+trainer.note=medix"],
+        ["+receipt_folder=/tmp/x"],
+        ["+prices=1"],
+        ["+ray_kwargs.ray_init.runtime_env.env_vars.RECIPE=medix"],
+        ["+note=a sentence\nover two lines"],
+    ],
+)
+def test_words_that_pass(words: list[str]) -> None:
+    check_overrides(words)
+
+
+@pytest.mark.parametrize(
+    "word", ["+recipes=medix", "++recipes=medix", "+Recipe=medix", "+recipie=medix", "+reciep=x", "+recpie@_global_=x"]
+)
+def test_a_group_spelled_almost_right(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"would add a plain key .* the group is called 'recipe'.*type \+recipe="):
+        check_overrides(["data.train_batch_size=8", word])
+
+
+@pytest.mark.parametrize("word", ["+configuration=medix_cpu", "+experiment=[medix,mine]"])
+def test_another_key_with_the_name_of_a_recipe(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"recipes are medix.*type \+recipe=medix"):
+        check_overrides([word])
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "instead"),
+    [
+        ("+recipe=medx", "medx", "medix"),
+        ("+recipe=medix-cpu", "medix-cpu", "medix_cpu"),
+        ("+recipe=[medix,medix_cpuu]", "medix_cpuu", "medix_cpu"),
+        ("++recipe@_global_=Medix", "Medix", "medix"),
+        ("+recipe=medix.yaml", "medix.yaml", "medix"),
+    ],
+)
+def test_a_recipe_that_is_not_installed(word: str, name: str, instead: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{name}' is none of .*medix.*; type \+recipe={instead}$"):
+        check_overrides([word])
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ["hydra.searchpath=[file:///my/recipes]"],
+        ["+hydra.searchpath=[pkg://mine.recipes]"],
+        ["--config-dir", "/my/recipes"],
+        ["--config-dir=/my/recipes"],
+        ["-cd", "/my/recipes"],
+    ],
+)
+def test_a_recipe_of_somebody_else_is_left_to_hydra(place: list[str]) -> None:
+    """Recipes are made to be shared: one that lies in a folder of the user's is not ours to refuse."""
+    check_overrides([*place, "+recipe=our_hospital"])
+    check_overrides(["+recipe=[medix,our_hospital]", *place])
+    with pytest.raises(ConfigError, match="would add a plain key 'recipes'"):
+        check_overrides([*place, "+recipes=our_hospital"])
+
+
+@given(st.lists(st.text(max_size=30), max_size=4))
+def test_no_command_line_ends_in_another_error(words: list[str]) -> None:
+    try:
+        check_overrides(words)
+    except ConfigError as error:
+        assert "\n" not in str(error) or "\n" in "".join(words)
