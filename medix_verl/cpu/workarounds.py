@@ -101,5 +101,6 @@ def _rows_ragged_in_dimension_1(data: Any) -> list[Any] | None:
         return None
     values, offsets = position_ids.values(), position_ids.offsets()
     count = offsets.numel() - 1
-    is_dimension_1 = values.shape[0] == 4 * count and int(offsets[1]) == 4 and values.shape[-1] != int(offsets[-1])
+    # Ragged in dimension 2 there are 4 rows of values in all. A single sequence is in order either way but in name.
+    is_dimension_1 = count > 1 and values.shape[0] == 4 * count and int(offsets[1]) == 4
     return list(values.reshape(count, 4, -1)) if is_dimension_1 else None

@@ -15,6 +15,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import torch
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
@@ -23,11 +25,13 @@ from medix_verl.data.images import load_image
 from medix_verl.data.prompts import build_messages
 from medix_verl.data.schema import check_file, from_row
 from medix_verl.errors import DataError
-from medix_verl.types import ImageRef, Sample
+from medix_verl.types import Sample
 
 __all__ = ["MedixDataset"]
 
 _logger = logging.getLogger(__name__)
+_FILE = "medix_file"
+"""Column of the number, in `data_files`, of the file that a row comes from."""
 
 
 class MedixDataset(RLHFDataset):
@@ -38,14 +42,27 @@ class MedixDataset(RLHFDataset):
     """
 
     def _read_files_and_tokenize(self) -> None:
-        for path in self.data_files:
+        """Upstream's reading, with the number of its file in each row: relative picture paths start there."""
+        self.folders = [str(Path(path).resolve().parent) for path in self.original_data_files]
+        frames = []
+        for number, path in enumerate(self.data_files):
             check_file(path)
-        self.folders = sorted({str(Path(path).resolve().parent) for path in self.original_data_files})
-        super()._read_files_and_tokenize()
+            frame = datasets.load_dataset("parquet", data_files=path)["train"]
+            frames.append(frame.add_column(_FILE, [number] * len(frame)))
+        frame = datasets.concatenate_datasets(frames)
+        if 0 < self.max_samples < len(frame):
+            chosen = np.arange(self.max_samples)
+            if self.shuffle:
+                chosen = np.random.default_rng(self.seed).choice(len(frame), self.max_samples, replace=False)
+            _logger.info("%d of %d rows were chosen", self.max_samples, len(frame))
+            frame = frame.select(chosen.tolist())
+        self.dataframe = self.maybe_filter_out_long_prompts(frame)
 
     def _download(self, use_origin_parquet: bool = False) -> None:
+        self.data_files = [_expanded(path) for path in self.data_files]
+        self.original_data_files = [_expanded(path) for path in self.original_data_files]
         for path in self.original_data_files:
-            if "://" not in str(path) and not Path(path).expanduser().exists():
+            if "://" not in path and not Path(path).exists():
                 command = self._setting("prepare", "medix-verl prepare")
                 raise DataError(f"there is no data file {path}: type `{command}` to make it, or set data.train_files")
         super()._download(use_origin_parquet)
@@ -80,10 +97,11 @@ class MedixDataset(RLHFDataset):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         """One row for verl: messages, reference and bookkeeping; pictures as RGB images inside `raw_prompt`."""
-        sample = from_row(self.dataframe[item])
+        row = self.dataframe[item]
+        sample = from_row(row)
         return {
             "data_source": sample.data_source,
-            "raw_prompt": self._messages(sample),
+            "raw_prompt": self._messages(sample, row[_FILE]),
             "reward_model": {"style": "model", "ground_truth": sample.answer},
             "extra_info": _extra_info(sample, item),
             # verl asks for one tensor a row, so that a batch is never without any.
@@ -93,20 +111,12 @@ class MedixDataset(RLHFDataset):
             "interaction_kwargs": {},
         }
 
-    def _messages(self, sample: Sample) -> list[dict[str, Any]]:
-        images = [load_image(image, sample.id, self._folder(image)) for image in sample.images]
+    def _messages(self, sample: Sample, file: int) -> list[dict[str, Any]]:
+        images = [load_image(image, sample.id, self.folders[file]) for image in sample.images]
         return build_messages(sample, images, template=self._setting("prompt", "medix"))
 
-    def _folder(self, image: ImageRef) -> str:
-        """The folder that a relative path starts from: that of the data file whose pictures it is among."""
-        if image.path is not None:
-            for folder in self.folders:
-                if (Path(folder) / image.path).exists():
-                    return folder
-        return self.folders[0]
-
     def _prompt_length(self, row: dict[str, Any]) -> int:
-        messages = self._messages(from_row(row))
+        messages = self._messages(from_row(row), row[_FILE])
         template = dict(self.apply_chat_template_kwargs)
         speaker = self.processor or self.tokenizer
         text = speaker.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **template)
@@ -125,6 +135,11 @@ class MedixDataset(RLHFDataset):
 
     def _setting(self, name: str, default: str) -> str:
         return str((self.config.get("medix") or {}).get(name) or default)
+
+
+def _expanded(path: Any) -> str:
+    """A local path without its tilde, which verl would take for a folder's name."""
+    return str(path) if "://" in str(path) else str(Path(path).expanduser())
 
 
 def _extra_info(sample: Sample, index: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """A sentence-transformers model in this process, asked in micro-batches.
 
 Comparisons that arrive within 5 ms in one event loop become one call of the model. One worker thread owns the model
-and its cache of vectors, so nothing blocks the event loop and nothing needs a further lock. A failure of the model is a
+and alone writes its cache of vectors, so nothing blocks the event loop and nothing needs a further lock. A failure of the model is a
 Similarity without a value; only a model that cannot be loaded raises, at construction.
 """
 
@@ -58,12 +58,17 @@ class SentenceEncoder:
         """Cosine similarity of two texts, together with whatever else is asked in the same moment."""
         if self.closed:
             return Similarity(None, "the encoder is closed")
+        candidate, reference = clean(candidate), clean(reference)
+        # Short answers recur all the time: what is known is not made to wait for a batch.
+        known = self.cache.get(candidate), self.cache.get(reference)
+        if known[0] is not None and known[1] is not None:
+            return similarity(known[0], known[1])
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Similarity] = loop.create_future()
         queue = self.waiting.setdefault(loop, [])
         if not queue:
             loop.call_later(DEADLINE_S, self.flush, loop)
-        queue.append((clean(candidate), clean(reference), future))
+        queue.append((candidate, reference, future))
         if len(queue) >= MAX_BATCH:
             self.flush(loop)
         return await future
