@@ -80,7 +80,7 @@ def rebuild_position_ids(module: Any) -> None:
     anew with its last dimension ragged; any other goes upstream's way.
     """
     original = module.maybe_fix_3d_position_ids
-    if "._ragged_idx = 2" not in inspect.getsource(original):
+    if _is_ours(original) or _RAGGED not in inspect.getsource(original):
         return
 
     @functools.wraps(original)
@@ -101,6 +101,7 @@ def _rows_ragged_in_dimension_1(data: Any) -> list[Any] | None:
         return None
     values, offsets = position_ids.values(), position_ids.offsets()
     count = offsets.numel() - 1
-    # Ragged in dimension 2 there are 4 rows of values in all. A single sequence is in order either way but in name.
-    is_dimension_1 = count > 1 and values.shape[0] == 4 * count and int(offsets[1]) == 4
+    # Ragged in dimension 2 there are 4 rows of values in all; a single sequence of 4 tokens is right either way.
+    could_be_dimension_2 = count == 1 and values.shape[-1] == int(offsets[-1])
+    is_dimension_1 = values.shape[0] == 4 * count and int(offsets[1]) == 4 and not could_be_dimension_2
     return list(values.reshape(count, 4, -1)) if is_dimension_1 else None

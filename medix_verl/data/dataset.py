@@ -41,6 +41,9 @@ class MedixDataset(RLHFDataset):
     `prepare` (the command that makes the files, shown when one is missing).
     """
 
+    data_files: list[str]
+    original_data_files: list[str]
+
     def _read_files_and_tokenize(self) -> None:
         """Upstream's reading, with the number of its file in each row: relative picture paths start there."""
         self.folders = [str(Path(path).resolve().parent) for path in self.original_data_files]
@@ -51,7 +54,7 @@ class MedixDataset(RLHFDataset):
             frames.append(frame.add_column(_FILE, [number] * len(frame)))
         frame = datasets.concatenate_datasets(frames)
         if 0 < self.max_samples < len(frame):
-            chosen = np.arange(self.max_samples)
+            chosen: Any = np.arange(self.max_samples)
             if self.shuffle:
                 chosen = np.random.default_rng(self.seed).choice(len(frame), self.max_samples, replace=False)
             _logger.info("%d of %d rows were chosen", self.max_samples, len(frame))

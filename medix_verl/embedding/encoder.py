@@ -2,8 +2,8 @@
 """A sentence-transformers model in this process, asked in micro-batches.
 
 Comparisons that arrive within 5 ms in one event loop become one call of the model. One worker thread owns the model
-and alone writes its cache of vectors, so nothing blocks the event loop and nothing needs a further lock. A failure of the model is a
-Similarity without a value; only a model that cannot be loaded raises, at construction.
+and alone writes its cache of vectors, so nothing blocks the event loop and nothing needs a further lock. A failure of
+the model is a Similarity without a value; only a model that cannot be loaded raises, at construction.
 """
 
 from __future__ import annotations

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-__all__ = ["Ledger", "open_ledger", "report_unscored", "take_entries"]
+__all__ = ["Ledger", "open_ledger", "read_fatal", "report_fatal", "report_unscored", "take_entries"]
 
 _NAME = "medix_ledger"
 _KEPT = 5
+_TIMEOUT_S = 30.0
 
 
 class Ledger:
@@ -23,6 +24,15 @@ class Ledger:
     def __init__(self) -> None:
         self._count = 0
         self._causes: deque[str] = deque(maxlen=_KEPT)
+        self._fatal = ""
+
+    def report_fatal(self, cause: str) -> None:
+        """Enter why a reward process cannot score at all; the first cause stays."""
+        self._fatal = self._fatal or cause
+
+    def fatal(self) -> str:
+        """Why no answer can be scored, or an empty text."""
+        return self._fatal
 
     def report(self, cause: str) -> None:
         """Enter one unscored answer."""
@@ -49,22 +59,46 @@ def open_ledger() -> Any:
 
 def report_unscored(cause: str) -> None:
     """Enter one unscored answer from any process of the run, without waiting."""
+    ledger = _find_ledger()
+    if ledger is not None:
+        ledger.report.remote(cause)
+
+
+def report_fatal(cause: str) -> None:
+    """Enter why this process cannot score at all; waits until it is entered, because the process is about to end."""
+    ledger = _find_ledger()
+    if ledger is not None:
+        import ray
+
+        ray.get(ledger.report_fatal.remote(cause), timeout=_TIMEOUT_S)
+
+
+def read_fatal(ledger: Any) -> str:
+    """Why no answer can be scored, or an empty text."""
+    if ledger is None:
+        return ""
+    import ray
+
+    return str(ray.get(ledger.fatal.remote(), timeout=_TIMEOUT_S))
+
+
+def _find_ledger() -> Any:
+    """The run's ledger; None outside Ray, and in a run with another sampler than ours, which keeps none."""
     import ray
 
     if not ray.is_initialized():
-        return
+        return None
     try:
-        ledger = ray.get_actor(_NAME)
-    except ValueError:  # a run with another sampler than ours keeps no ledger
-        return
-    ledger.report.remote(cause)
+        return ray.get_actor(_NAME)
+    except ValueError:
+        return None
 
 
-def take_entries(ledger: Any, timeout_s: float = 30.0) -> tuple[int, list[str]]:
+def take_entries(ledger: Any) -> tuple[int, list[str]]:
     """Read and empty the ledger; (0, []) when there is none."""
     if ledger is None:
         return 0, []
     import ray
 
-    count, causes = ray.get(ledger.take.remote(), timeout=timeout_s)
+    count, causes = ray.get(ledger.take.remote(), timeout=_TIMEOUT_S)
     return count, causes

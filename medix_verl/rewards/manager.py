@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from medix_verl.errors import UnscoredError
+from medix_verl.errors import MedixError, UnscoredError
 from medix_verl.rewards.busy import BusyClock
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_verl
-from medix_verl.rewards.ledger import report_unscored
+from medix_verl.rewards.ledger import report_fatal, report_unscored
 from medix_verl.rewards.reference import parse_ground_truth
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Reference
@@ -43,10 +43,14 @@ class MedixRewardManager(RewardManagerBase):
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
         block: Any = OmegaConf.to_container(config.reward.get("medix") or OmegaConf.create({}), resolve=True)
-        spec = RewardSpec.from_mapping(block)
-        self.reward = CompositeReward.from_spec(
-            spec, served_url=reward_router_address, served_model=config.reward.reward_model.get("model_path")
-        )
+        served_model = config.reward.reward_model.get("model_path")
+        try:
+            spec = RewardSpec.from_mapping(block)
+            self.reward = CompositeReward.from_spec(spec, served_url=reward_router_address, served_model=served_model)
+        except MedixError as error:
+            # verl notices a reward process that could not start only when it is first asked, and not why.
+            report_fatal(str(error))
+            raise
         self.clock = BusyClock()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:

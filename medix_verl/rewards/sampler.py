@@ -20,7 +20,7 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from medix_verl.errors import ConfigError, RunStoppedError
-from medix_verl.rewards.ledger import open_ledger, take_entries
+from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
 from medix_verl.rewards.metrics import part_metrics
 from medix_verl.rewards.watch import UnscoredWindow, Watchdog
 
@@ -106,8 +106,10 @@ class _Medix:
         """verl's sampling, with the parts of the reward among its metrics.
 
         Raises:
-            RunStoppedError: too large a share of the answers is unscored, with the last causes.
+            RunStoppedError: no answer can be scored, or too large a share is not, with the last causes.
         """
+        if fatal := read_fatal(self.ledger):
+            raise RunStoppedError(f"no answer can be scored: {fatal}")
         expected = batch_size * (self.spec.n if partition_id != "val" else self.spec.val_n)
         self.watchdog.beat(f"generating for step {global_steps} ({partition_id})")
         try:

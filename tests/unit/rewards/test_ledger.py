@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from medix_verl.rewards.ledger import Ledger, open_ledger, report_unscored, take_entries
+from medix_verl.rewards.ledger import Ledger, open_ledger, read_fatal, report_fatal, report_unscored, take_entries
 
 
 class FakeMethod:
@@ -38,7 +38,8 @@ class FakeRay(ModuleType):
 
             def create() -> Any:
                 ledger = cls()
-                handle = SimpleNamespace(report=FakeMethod(ledger.report), take=FakeMethod(ledger.take))
+                methods = ("report", "take", "report_fatal", "fatal")
+                handle = SimpleNamespace(**{name: FakeMethod(getattr(ledger, name)) for name in methods})
                 return self.actors.setdefault(given["name"], handle)
 
             return SimpleNamespace(remote=create)
@@ -90,8 +91,8 @@ def test_every_process_of_the_run_writes_in_the_same_book(ray: FakeRay) -> None:
     report_unscored("judge: timed out")
     report_unscored("judge: 500")
     assert open_ledger() is book
-    assert take_entries(book, timeout_s=3.0) == (2, ["judge: timed out", "judge: 500"])
-    assert ray.timeout == 3.0
+    assert take_entries(book) == (2, ["judge: timed out", "judge: 500"])
+    assert ray.timeout == 30.0
     assert ray.options == {"name": "medix_ledger", "get_if_exists": True, "num_cpus": 0}
 
 
@@ -105,4 +106,18 @@ def test_outside_ray_nothing_is_written(ray: FakeRay) -> None:
     assert open_ledger() is None
     report_unscored("judge: timed out")
     assert take_entries(None) == (0, [])
+    assert ray.actors == {}
+
+
+def test_a_process_that_cannot_score_leaves_its_cause(ray: FakeRay) -> None:
+    ledger = open_ledger()
+    assert read_fatal(ledger) == ""
+    report_fatal("the encoder is missing")
+    report_fatal("and another thing")
+    assert read_fatal(ledger) == "the encoder is missing"
+    assert read_fatal(None) == ""
+
+
+def test_outside_a_run_of_ours_nothing_is_entered(ray: FakeRay) -> None:
+    report_fatal("nobody listens")
     assert ray.actors == {}

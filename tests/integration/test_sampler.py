@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampler as verl's trainer builds it, over a TransferQueue made of dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+from medix_verl.errors import ConfigError, RunStoppedError
+from medix_verl.rewards.keys import to_verl
+from medix_verl.types import RewardBreakdown
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class FakeQueue:
+    """As much of transfer_queue as a replay buffer uses: tags and values by partition and key."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, dict[str, dict[str, Any]]] = {}
+        self.values: dict[str, dict[str, Any]] = {}
+
+    def add_group(
+        self, uid: str, rewards: list[dict[str, float]], status: str = "finished", where: str = "train"
+    ) -> None:
+        tags = self.tags.setdefault(where, {})
+        tags[uid] = {"is_prompt": True, "global_steps": 1, "status": status}
+        for session, reward in enumerate(rewards):
+            tags[f"{uid}_{session}_0"] = {"status": "finished"}
+            self.values[f"{uid}_{session}_0"] = {"extra_fields": {"reward_extra_info": reward}}
+
+    def kv_list(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return {partition: dict(tags) for partition, tags in self.tags.items()}
+
+    def kv_clear(self, partition_id: str, keys: list[str]) -> None:
+        for key in keys:
+            self.tags[partition_id].pop(key, None)
+
+    def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, list[Any]]:
+        assert set(keys) <= set(self.tags[partition_id])
+        return {name: [SimpleNamespace(data=self.values[key][name]) for key in keys] for name in select_fields}
+
+
+class FakeLedger:
+    """A ledger whose entries are given; `take_entries` is replaced by its `take`."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    def take(self, _ledger: Any) -> tuple[int, list[str]]:
+        taken, self.entries = self.entries, []
+        return len(taken), taken[-5:]
+
+
+def answer(acc: float, score: float | None = None, modality: float | None = 1.0) -> dict[str, float]:
+    total = acc if score is None else score
+    breakdown = RewardBreakdown(
+        score=total, acc=acc, judge=acc, semantic=acc, format=1.0, modality=modality, judge_ok=True,
+        semantic_ok=True, modality_applies=modality is not None, semantic_applies=True, answer="x",
+    )  # fmt: skip
+    return {**to_verl(breakdown), "reward_busy_s": 0.25}
+
+
+WRONG = [answer(0.0, 0.1), answer(0.0, 0.145), answer(0.0, 0.1)]
+MIXED = [answer(1.0), answer(0.0, 0.145), answer(1.0)]
+RIGHT = [answer(1.0), answer(1.0, 0.955), answer(1.0)]
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
+    from verl.trainer.ppo.v1 import replay_buffer
+
+    from medix_verl.rewards import sampler
+
+    fake = FakeQueue()
+    for module in (replay_buffer, sampler):
+        monkeypatch.setattr(module, "tq", fake)
+    return fake
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> FakeLedger:
+    from medix_verl.rewards import sampler
+
+    fake = FakeLedger()
+    monkeypatch.setattr(sampler, "take_entries", fake.take)
+    return fake
+
+
+def composed(*overrides: str) -> DictConfig:
+    import verl  # noqa: F401 - its import registers the plugin
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose(
+            "ppo_trainer", ["+recipe=medix", "trainer.v1.sampler.sampler_kwargs.poll_interval=0", *overrides]
+        )
+
+
+@pytest.fixture
+def build(queue: FakeQueue, ledger: FakeLedger) -> Callable[..., Any]:
+    """Let verl's trainer build the sampler that the recipe names."""
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+    def make(*overrides: str, refill: Callable[[int], None] = lambda _count: None) -> Any:
+        config = composed("actor_rollout_ref.rollout.n=3", "data.train_batch_size=2", *overrides)
+        trainer = SimpleNamespace(
+            config=config, trainer_mode=config.trainer.v1.trainer_mode, _add_prompts_to_generate=refill
+        )
+        return PPOTrainer._build_replay_buffer(trainer)
+
+    return make
+
+
+NO_FILTER = "algorithm.filter_groups.enable=false"
+
+
+def test_verl_builds_it_with_the_recipes_settings(build: Callable[..., Any]) -> None:
+    buffer = build()
+    assert type(buffer).__name__ == "MedixReplayBuffer"
+    assert (buffer.filter_groups_metric, buffer.train_batch_size, buffer.gen_batch_size) == ("acc", 2, 1)
+    assert (buffer.spec.n, buffer.max_inflight_gen_batches, buffer.poll_interval) == (3, 1, 0)
+    assert buffer.spec.stall_timeout_s == 7200.0 and buffer.ledger is None
+
+
+def test_without_a_filter_it_fetches_whole_batches(build: Callable[..., Any]) -> None:
+    buffer = build(NO_FILTER)
+    assert (buffer.filter_groups_metric, buffer.gen_batch_size) == (None, 2)
+
+
+def test_the_other_trainers_have_a_sampler_too(build: Callable[..., Any]) -> None:
+    buffer = build(
+        "trainer.v1.trainer_mode=colocate_async", "trainer.v1.sampler.custom_sampler.name=MedixReplayBufferAsync"
+    )
+    assert type(buffer).__name__ == "MedixReplayBufferAsync" and hasattr(buffer, "get_sampleable_count")
+
+
+def test_an_unknown_setting_is_refused(build: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=r"sampler_kwargs has nn; accepted are n, val_n, train_batch_size"):
+        build("+trainer.v1.sampler.sampler_kwargs.nn=1")
+
+
+@pytest.mark.parametrize("metric", ["reward", "score"])
+def test_a_filter_on_a_composite_is_refused(build: Callable[..., Any], metric: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"metric={metric} is the composite.*type algorithm\.filter_groups\.metric=acc"
+    ):
+        build(f"algorithm.filter_groups.metric={metric}")
+    assert build(f"algorithm.filter_groups.metric={metric}", NO_FILTER).filter_groups_metric is None
+
+
+def test_groups_that_teach_nothing_are_filtered(build: Callable[..., Any], queue: FakeQueue) -> None:
+    """The all-wrong group has a spread in its composite, and is filtered all the same."""
+    buffer = build()
+    for uid, group in (("w", WRONG), ("m", MIXED), ("r", RIGHT)):
+        queue.add_group(uid, group)
+    buffer._sync_metadata_from_transfer_queue()
+    filtered, counts = buffer._dapo_filtered_keys("train")
+    assert filtered == {"w", "r"} and counts == {0.0: 1, 1.0: 1}
+
+
+def test_dynamic_sampling_refills_and_returns_what_teaches(build: Callable[..., Any], queue: FakeQueue) -> None:
+    fresh = iter(["n1", "n2", "n3", "n4", "n5", "n6"])
+
+    def refill(count: int) -> None:
+        for _ in range(count):
+            queue.add_group(next(fresh), MIXED)
+
+    buffer = build(refill=refill)
+    for uid, group in (("w", WRONG), ("m", MIXED)):
+        queue.add_group(uid, group)
+    batch, metrics = buffer.sample(1, "train", 2)
+    uids = {key.split("_")[0] for key in batch.keys}
+    assert len(batch.keys) == 6 and "w" not in uids
+    assert metrics["training/filter_groups/evicted_samples"] == 1
+    assert metrics["medix/acc/mean"] == pytest.approx(2 / 3)
+
+
+def test_the_parts_are_among_the_metrics(build: Callable[..., Any], queue: FakeQueue) -> None:
+    queue.add_group("a", MIXED)
+    queue.add_group("b", [answer(1.0, modality=None)] * 3)
+    batch, metrics = build(NO_FILTER).sample(1, "train", 2)
+    assert len(batch.keys) == 6
+    assert metrics["medix/acc/mean"] == pytest.approx(5 / 6)
+    assert metrics["medix/modality/valid"] == 0.5
+    assert metrics["medix/reward/busy_s"] == 1.5
+    assert metrics["medix/unscored"] == 0.0
+
+
+def test_lost_answers_are_counted_and_not_averaged(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.add_group("a", MIXED[:2], status="failure")
+    queue.add_group("b", RIGHT)
+    ledger.entries = ["judge: timed out"]
+    _batch, metrics = build(NO_FILTER).sample(1, "train", 2)
+    assert metrics["medix/unscored"] == 1.0
+    assert metrics["medix/acc/mean"] == pytest.approx(4 / 5)
+    assert "1 of 6 answers have no score: judge: timed out" in caplog.text
+
+
+def test_too_many_lost_answers_stop_the_run(build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger) -> None:
+    buffer = build(NO_FILTER, "reward.medix.failure={max_share: 0.5, min_count: 6}")
+    queue.add_group("a", MIXED[:1], status="failure")
+    queue.add_group("b", MIXED[:1], status="failure")
+    ledger.entries = ["judge: connection failed"] * 4
+    with pytest.raises(RunStoppedError, match=r"4 of the last 6 answers have no score.*judge: connection failed"):
+        buffer.sample(1, "train", 2)
+
+
+def test_losses_in_groups_that_were_thrown_away_are_measured_against_them(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
+) -> None:
+    """A tenth lost is a tenth, also when dynamic sampling answers many more prompts than it trains on."""
+    fresh = iter(range(100))
+
+    def refill(count: int) -> None:
+        for _ in range(count):
+            number = next(fresh)
+            queue.add_group(f"f{number}", MIXED if number > 16 else WRONG)
+
+    buffer = build("reward.medix.failure={max_share: 0.5, min_count: 6}", refill=refill)
+    for uid in ("w1", "w2"):
+        queue.add_group(uid, WRONG)
+    ledger.entries = ["judge: timed out"] * 6
+    _batch, metrics = buffer.sample(1, "train", 2)
+    assert metrics["training/filter_groups/evicted_samples"] > 10
+    assert metrics["medix/unscored"] == 6.0
+
+
+def test_a_step_without_any_answer_ends_with_the_causes(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
+) -> None:
+    queue.add_group("a", [], status="failure")
+    queue.add_group("b", [], status="failure")
+    buffer = build(NO_FILTER)
+    ledger.entries = ["judge: connection failed"]
+    with pytest.raises(RunStoppedError, match=r"Last causes of unscored answers: judge: connection failed"):
+        buffer.sample(1, "train", 2)
+    with pytest.raises(RuntimeError, match="no materializable trajectories"):
+        buffer.sample(1, "train", 2)
+
+
+def test_validation_is_reported_with_the_next_step(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    buffer = build(NO_FILTER)
+    queue.add_group("v", [], status="failure", where="val")
+    ledger.entries = ["judge: timed out"]
+    batch, metrics = buffer.sample(0, "val", 1)
+    assert list(batch.keys) == [] and not any(key.startswith("medix/") for key in metrics)
+    assert "verl's own validation averages count each as acc 0" in caplog.text
+    for step in (1, 2):
+        queue.add_group(f"a{step}", MIXED)
+        queue.add_group(f"b{step}", MIXED)
+        _batch, metrics = buffer.sample(step, "train", 2)
+        assert metrics.get("medix/val/unscored") == (1.0 if step == 1 else None)
+
+
+def test_progress_of_the_queue_keeps_the_watchdog_quiet(build: Callable[..., Any], queue: FakeQueue) -> None:
+    buffer = build(NO_FILTER)
+    beats: list[str] = []
+    buffer.watchdog = SimpleNamespace(beat=beats.append)
+    queue.add_group("a", [], status="running")
+    for _ in range(3):
+        buffer._sync_metadata_from_transfer_queue()
+        buffer._wait_for_next_poll("train", 0.0)
+    assert beats == ["generating (train), 1 prompts running"]
+    queue.add_group("a", MIXED)
+    buffer._sync_metadata_from_transfer_queue()
+    buffer._wait_for_next_poll("train", 0.0)
+    assert beats[1:] == ["generating (train), 0 prompts running"]
