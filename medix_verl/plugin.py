@@ -15,6 +15,8 @@ import logging
 import sys
 from typing import Any
 
+from medix_verl.after_import import after_import
+
 __all__ = ["register", "status"]
 
 _logger = logging.getLogger("medix_verl")
@@ -26,7 +28,8 @@ def register() -> None:
     if _state["registered"]:
         return
     try:
-        _register_search_path()
+        # Only the process with the command line needs Hydra, whose import takes longer than all the rest here.
+        after_import("hydra.core.plugins", _register_search_path)
         _state["searchpath"] = True
         from medix_verl.cpu.activate import activate_if_needed
 
@@ -44,9 +47,9 @@ def status() -> dict[str, Any]:
     return dict(_state)
 
 
-def _register_search_path() -> None:
+def _register_search_path(hydra_plugins: Any) -> None:
+    """Register with `hydra.core.plugins` once it is imported; the recipes are then found by their names."""
     from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     from medix_verl.errors import ConfigError
@@ -68,7 +71,7 @@ def _register_search_path() -> None:
                 # Not a traceback: nothing is wrong with the program, one word of the command line is.
                 raise SystemExit(f"medix-verl: error: {error}") from None
 
-    Plugins.instance().register(MedixSearchPath)
+    hydra_plugins.Plugins.instance().register(MedixSearchPath)
 
 
 register()

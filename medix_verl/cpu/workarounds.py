@@ -12,7 +12,7 @@ import importlib.metadata as metadata
 import inspect
 from typing import Any
 
-from medix_verl.cpu.after_import import after_import
+from medix_verl.after_import import after_import
 
 __all__ = ["install"]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a training run as a process of its own, bounds its time, and leaves none of its processes behind.
 
-Ray and vLLM start processes that outlive a killed driver. Each run gets a mark in its environment, which every
-process that it starts inherits; what still carries the mark after the end is ours and is ended by process id.
+Ray and vLLM start processes that outlive a killed driver. Each run leads a session of its own and gets a mark in its
+environment, and every process that it starts inherits both; what is left of them after the end is ended by process id.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,11 +55,11 @@ def run_marked(
         on_tick: called about twice a second while it runs.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the run's processes are ended first.
+        KeyboardInterrupt, SystemExit: Ctrl-C, or a signal to end; the run's processes are ended first.
     """
     mark = uuid.uuid4().hex
     began, peak = time.monotonic(), 0
-    with log.open("ab") as stream, _ended(mark):
+    with log.open("ab") as stream, _exit_on_signals(), contextlib.ExitStack() as at_end:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -67,11 +68,12 @@ def run_marked(
             env={**os.environ, **environment, MARK: mark},
             start_new_session=True,
         )
+        at_end.callback(_end_all, mark, process.pid)
         next_look = began
         while process.poll() is None and time.monotonic() - began < limit_s:
             time.sleep(0.5)
             if time.monotonic() >= next_look:
-                peak = max(peak, _resident_bytes(mark))
+                peak = max(peak, _resident_bytes(mark, process.pid))
                 next_look = time.monotonic() + _LOOK_S
             on_tick()
         returncode, seconds = process.poll(), time.monotonic() - began
@@ -79,40 +81,58 @@ def run_marked(
     return RunEnd(returncode, seconds, peak)
 
 
-def survivors(mark: str) -> list[psutil.Process]:
-    """Living processes that carry a run's mark."""
+@contextlib.contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """Let a termination or a closed terminal leave through `finally`, as Ctrl-C does, instead of ending at once."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def survivors(mark: str, session: int) -> list[psutil.Process]:
+    """Living processes of a run: those that carry its mark, and those of the session that its driver leads.
+
+    Some of Ray's processes overwrite their environment, and a process can leave its session; none does both.
+    """
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            is_ours = os.getsid(process.pid) == session or process.environ().get(MARK) == mark
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
-@contextlib.contextmanager
-def _ended(mark: str) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        _end(mark, signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE_S
-        while survivors(mark) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        while survivors(mark):
-            _end(mark, signal.SIGKILL)
-            time.sleep(0.2)
+def _end_all(mark: str, session: int) -> None:
+    _signal(mark, session, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_S
+    while survivors(mark, session) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    while survivors(mark, session):
+        _signal(mark, session, signal.SIGKILL)
+        time.sleep(0.2)
 
 
-def _end(mark: str, number: int) -> None:
-    for process in survivors(mark):
+def _signal(mark: str, session: int, number: int) -> None:
+    for process in survivors(mark, session):
         with contextlib.suppress(psutil.Error):
             process.send_signal(number)
 
 
-def _resident_bytes(mark: str) -> int:
+def _resident_bytes(mark: str, session: int) -> int:
     """Proportional memory of the run's processes, so that shared pages count once."""
     used = 0
-    for process in survivors(mark):
+    for process in survivors(mark, session):
         with contextlib.suppress(psutil.Error):
             memory = process.memory_full_info()
             used += getattr(memory, "pss", memory.uss)

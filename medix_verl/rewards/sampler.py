@@ -28,6 +28,7 @@ __all__ = ["MedixReplayBuffer", "MedixReplayBufferAsync", "SamplerSpec"]
 
 _logger = logging.getLogger(__name__)
 _COMPOSITES = ("reward", "score")
+_MAX_REFILLED_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ class _Medix:
         self.pending_validation: dict[str, float] = {}
         self.last_seen: Any = None
         self.watchdog = Watchdog(spec.stall_timeout_s)
+        self.unscored = 0
+        self.causes: list[str] = []
+        self.refilled = 0
+        self.refill = kwargs.get("refill_fn")
+        if self.refill is not None:
+            kwargs["refill_fn"] = self._refill
         super().__init__(  # type: ignore[call-arg]
             sampler_kwargs=sampler_kwargs,
             poll_interval=spec.poll_interval,
@@ -115,16 +122,38 @@ class _Medix:
         try:
             batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
         except RuntimeError as error:
-            _unscored, causes = take_entries(self.ledger)
+            _unscored, causes = self._entries()
             if causes:
                 raise RunStoppedError(f"{error} Last causes of unscored answers: {'; '.join(causes)}") from error
             raise
+        self.refilled = 0
         self._account(batch, metrics, partition_id, expected)
         self.watchdog.beat(f"computing step {global_steps} ({partition_id})")
         return batch, metrics
 
-    def _account(self, batch: KVBatchMeta, metrics: dict[str, Any], partition_id: str, expected: int) -> None:
+    def _entries(self) -> tuple[int, list[str]]:
+        """The ledger's entries since the last batch: how many answers have no score, and the last causes."""
         unscored, causes = take_entries(self.ledger)
+        self.unscored += unscored
+        self.causes = list(dict.fromkeys([*self.causes, *causes]))[-5:]
+        return self.unscored, self.causes
+
+    def _refill(self, prompts: int) -> None:
+        """verl's refill, unless the groups that it replaces are lost to a judge that is down: that has no end."""
+        self.refilled += prompts
+        if self.refilled > _MAX_REFILLED_BATCHES * self.spec.train_batch_size:
+            unscored, causes = self._entries()
+            if unscored >= self.spec.max_unscored_share * self.refilled * self.spec.n:
+                raise RunStoppedError(
+                    f"{self.refilled} prompts were replaced in one step, and {unscored} answers have no score; last "
+                    f"causes: {'; '.join(causes)}; mend the judge or the encoder and start again"
+                )
+        assert self.refill is not None
+        self.refill(prompts)
+
+    def _account(self, batch: KVBatchMeta, metrics: dict[str, Any], partition_id: str, expected: int) -> None:
+        unscored, causes = self._entries()
+        self.unscored, self.causes = 0, []
         lost = max(unscored, expected - len(batch.keys))
         expected += self.spec.n * _thrown_away(metrics)
         self.window.add(lost, expected, causes)

@@ -99,7 +99,7 @@ class Started:
 
     def process(self, title: str) -> psutil.Process:
         """The run's process with this title."""
-        for process in survivors(self.mark):
+        for process in survivors(self.mark, self.driver.pid):
             with contextlib.suppress(psutil.Error):
                 if title in " ".join(process.cmdline()):
                     return process
@@ -108,13 +108,13 @@ class Started:
     def left_behind(self, limit_s: float = 30.0) -> list[str]:
         """Titles of the run's processes that are still there after a while."""
         deadline = time.monotonic() + limit_s
-        while (left := survivors(self.mark)) and time.monotonic() < deadline:
+        while (left := survivors(self.mark, self.driver.pid)) and time.monotonic() < deadline:
             time.sleep(0.5)
         return [" ".join(process.cmdline())[:80] for process in left]
 
     def end(self) -> None:
         """End everything, whatever state it is in."""
-        for process in survivors(self.mark):
+        for process in survivors(self.mark, self.driver.pid):
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
 

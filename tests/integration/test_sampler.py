@@ -232,6 +232,21 @@ def test_losses_in_groups_that_were_thrown_away_are_measured_against_them(
     assert metrics["medix/unscored"] == 6.0
 
 
+def test_replacing_lost_groups_has_an_end(build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger) -> None:
+    """verl replaces a group that lost all its answers; with the judge down that would go on for ever."""
+    fresh = iter(range(10_000))
+
+    def refill(count: int) -> None:
+        for _ in range(count):
+            queue.add_group(f"f{next(fresh)}", [], status="failure")
+            ledger.entries = [*ledger.entries, *["judge: connection failed"] * 3]
+
+    buffer = build(NO_FILTER, "trainer.v1.sampler.sync_refill_failed_groups=true", refill=refill)
+    refill(2)
+    with pytest.raises(RunStoppedError, match=r"prompts were replaced in one step.*judge: connection failed"):
+        buffer.sample(1, "train", 2)
+
+
 def test_a_step_without_any_answer_ends_with_the_causes(
     build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
 ) -> None:

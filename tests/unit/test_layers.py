@@ -14,13 +14,14 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "specs", "types"}
+BASE = {"after_import", "errors", "specs", "types"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
 MIDDLE = {"rewards", "evaluation", "cpu", "demo"}
 
 ARROWS = {
     "errors": set(),
     "types": {"errors"},
+    "after_import": set(),
     "specs": {"errors"},
     "recipes_index": {"errors"},
     "response": BASE,

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
+import psutil
 import pytest
 
 from medix_verl.demo.processes import MARK, run_marked, survivors
@@ -62,10 +66,10 @@ def test_an_error_of_the_listener_ends_the_run(tmp_path: Path) -> None:
     class Stop(Exception):
         """Raised by the listener."""
 
-    seen: list[str] = []
+    seen: list[tuple[str, int]] = []
 
     def stop() -> None:
-        seen.extend(process.environ()[MARK] for process in marked())
+        seen.extend((process.environ()[MARK], process.pid) for process in marked())
         raise Stop("no more")
 
     def marked() -> list:
@@ -75,7 +79,7 @@ def test_an_error_of_the_listener_ends_the_run(tmp_path: Path) -> None:
 
     with pytest.raises(Stop, match="no more"):
         run_marked(python("import time; time.sleep(60)"), tmp_path / "run.log", {}, limit_s=30, on_tick=stop)
-    assert len(seen) == 1 and survivors(seen[0]) == []
+    assert len(seen) == 1 and survivors(*seen[0]) == []
 
 
 def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
@@ -84,4 +88,23 @@ def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_nobody_carries_a_mark_that_was_never_given() -> None:
-    assert survivors("no run has this mark") == []
+    assert survivors("no run has this mark", session=-1) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_takes_the_run_with_it(tmp_path: Path, number: int) -> None:
+    """`timeout 60 medix-verl demo` must not leave the training behind."""
+    source = (
+        "import sys\nfrom pathlib import Path\nfrom medix_verl.demo.processes import run_marked\n"
+        f"run_marked([sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)'], "
+        f"Path({str(tmp_path / 'run.log')!r}), {{}}, 50)"
+    )
+    parent = subprocess.Popen(python(source))
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "run.log").exists() or not (tmp_path / "run.log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    child = psutil.Process(parent.pid).children()[0]
+    parent.send_signal(number)
+    assert parent.wait(timeout=20) == 128 + number
+    assert not child.is_running()

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from medix_verl.cpu import after_import as room
-from medix_verl.cpu.after_import import after_import
+from medix_verl import after_import as room
+from medix_verl.after_import import after_import
 
 
 @pytest.fixture
