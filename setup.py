@@ -42,10 +42,13 @@ setup(
     install_requires=[
         "verl>=0.9.1,<0.10",
         "aiohttp>=3.9",
+        "filelock",
+        "huggingface-hub",
         "hydra-core>=1.3",
         "jinja2>=3.1",
         "numpy",
         "pillow>=10",
+        "psutil",
         "pyarrow>=19",
         "sentence-transformers>=5",
         "tqdm>=4.60",

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no fault of the code: what must be fast has a test that says so.
+settings.register_profile("medix", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("medix")
 
 RINGS = ("integration", "gpu")
 
