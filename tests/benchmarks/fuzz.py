@@ -31,13 +31,14 @@ from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import MODALITIES, Reference, RewardBreakdown
 
 PIECES = (
-    "<think>", "</think>", "<thinking>", "</thinking>", "<answer>", "</answer>", "<X_RAY>", "<CT_SCAN>", "<FOO>", "<", ">",
-    "</", "/>", "< answer >", "<ANSWER>", "<answer", "answer>", "<|im_end|>", "\n", "\r\n", "\t", " ", "  ", "\x00", "\x0b",
-    "\u2028", "\u200b", "\u202e", "\ufeff", "\xa0", "\ud800", "\udfff", "e\u0301", "\xb5", "\u03bc", "\u00b2", "\u2212",
-    "\u0130", "\u1e9e", "\ufb01", "\U0001f600", "\u0665", "\uff15", "\u00bd", "mass", "a mass", "no mass", "left", "yes",
-    "no", "B", "(B)", "B.", "option b", "The answer is", "it is ", "3 cm", "30 mm", "3.0cm", "1e5", "1e999", "-0", "inf",
-    "nan", "1/2", "2:1", "5-10 mg", "10^9/L", "37.5 \u00b0C", "90 %", ",", ".", ":", ";", "?", "**", "__", "[", "]", "{", "}",
-    '"', "'", "\\", "`", "```json", "Reference answer:", "9" * 400, "0." + "0" * 300 + "1",
+    "<think>", "</think>", "<thinking>", "</thinking>", "<answer>", "</answer>", "<X_RAY>", "<CT_SCAN>", "<FOO>",
+    "<", ">", "</", "/>", "< answer >", "<ANSWER>", "<answer", "answer>", "<|im_end|>", "\n", "\r\n", "\t", " ",
+    "  ", "\x00", "\x0b", "\u2028", "\u200b", "\u202e", "\ufeff", "\xa0", "\ud800", "\udfff", "e\u0301", "\xb5",
+    "\u03bc", "\u00b2", "\u2212", "\u0130", "\u1e9e", "\ufb01", "\U0001f600", "\u0665", "\uff15", "\u00bd", "mass",
+    "a mass", "no mass", "left", "yes", "no", "B", "(B)", "B.", "option b", "The answer is", "it is ", "3 cm",
+    "30 mm", "3.0cm", "1e5", "1e999", "-0", "inf", "nan", "1/2", "2:1", "5-10 mg", "10^9/L", "37.5 \u00b0C", "90 %",
+    ",", ".", ":", ";", "?", "**", "__", "[", "]", "{", "}", '"', "'", "\\", "`", "```json", "Reference answer:",
+    "9" * 400, "0." + "0" * 300 + "1",
 )  # fmt: skip
 ANSWERS = (
     "mass",
@@ -72,7 +73,7 @@ def make_string(chance: random.Random) -> str:
     if shape < 0.1:
         return "".join(chr(chance.randrange(0x110000)) for _ in range(chance.randrange(40)))
     length = int(chance.expovariate(1 / 10)) if shape < 0.997 else chance.randrange(2000)
-    text = "".join(chance.choice(PIECES) for _ in range(length))
+    text = "".join(chance.choices(PIECES, k=length))
     if shape < 0.5:
         inner = text if chance.random() < 0.7 else mutate(chance, chance.choice(ANSWERS))
         tag = chance.choice(("think", "thinking"))
