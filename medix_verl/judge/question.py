@@ -57,11 +57,6 @@ class Writer:
         constant = [VERSION, template, fixed.decode("ascii"), spec.swap, self.shown]
         self._start = hashlib.sha256(json.dumps(constant).encode("ascii"))
 
-    @property
-    def fingerprint(self) -> bytes:
-        """The part of every key that the settings make: equal for two judges that give the same verdicts."""
-        return self._start.digest()
-
     def ask(self, candidate: str, reference: Reference) -> Question:
         """Make the question whether a candidate matches a reference."""
         candidate = candidate[: self.shown + 1]

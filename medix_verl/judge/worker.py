@@ -38,17 +38,18 @@ CALLS_AT_ONCE = 10_000
 class JudgeWorker:
     """The actor's class; it is plain Python, so that tests can hold it without Ray."""
 
-    def __init__(self, spec: JudgeSpec, urls: Sequence[str], model: str | None) -> None:
-        self.pool = JudgePool(spec, urls, model)
+    def __init__(self, spec: JudgeSpec, place: int, urls: Sequence[str], model: str) -> None:
+        self.settings = settings_of(spec, urls, model)
+        self.pool = JudgePool(share_of(spec, place), urls, model)
         self.batches: dict[str, tuple[float, dict[asyncio.Task[Verdict], int]]] = {}
 
-    async def ask(self, fingerprint: bytes, questions: Sequence[tuple[Any, ...]], counts: Sequence[int]) -> Answers:
+    async def ask(self, settings: str, questions: Sequence[tuple[Any, ...]], counts: Sequence[int]) -> Answers:
         """Judge a batch; answers as soon as some verdicts are there, with a ticket for the rest.
 
         Raises:
             JudgeError: The asker's settings are not this worker's.
         """
-        if fingerprint != self.pool.writer.fingerprint:
+        if settings != self.settings:
             raise JudgeError("the run's judge worker has other settings; give all reward processes the same recipe")
         counters = self.pool.counters
         counters.equality += counts[0]
@@ -94,12 +95,12 @@ class JudgeWorker:
 class RayLink:
     """The way to one named actor; finds it again, or creates it anew, when it is gone for good."""
 
-    def __init__(self, place: int, spec: JudgeSpec, urls: Sequence[str], model: str, fingerprint: bytes) -> None:
+    def __init__(self, place: int, spec: JudgeSpec, urls: Sequence[str], model: str) -> None:
         self.place = place
         self.spec = spec
         self.urls = tuple(urls)
         self.model = model
-        self.fingerprint = fingerprint
+        self.settings = settings_of(spec, urls, model)
         self.actor = self.open()
 
     def open(self) -> Any:
@@ -115,13 +116,12 @@ class RayLink:
             "max_task_retries": 0,
             "max_concurrency": CALLS_AT_ONCE,
         }
-        spec = share_of(self.spec, self.place)
-        return ray.remote(JudgeWorker).options(**options).remote(spec, self.urls, self.model)
+        return ray.remote(JudgeWorker).options(**options).remote(self.spec, self.place, self.urls, self.model)
 
     async def ask(self, questions: Sequence[Question], counts: Sequence[int]) -> Answers:
         """Send a batch."""
         plain = [tuple(question) for question in questions]
-        return await self.call("ask", self.fingerprint, plain, tuple(counts))
+        return await self.call("ask", self.settings, plain, tuple(counts))
 
     async def rest(self, ticket: str) -> Answers:
         """The next answers of a batch."""
@@ -149,7 +149,8 @@ class RayLink:
             raise JudgeError(f"{type(error.cause).__name__}: {error.cause}") from error
         except ActorDiedError as error:
             if error.actor_init_failed:
-                raise JudgeError(f"it cannot be started: {error}") from error
+                cause = str(error).strip().splitlines()[-1]  # above it stands the actor's traceback
+                raise JudgeError(f"it cannot be started: {cause.strip()}") from error
             # Not restarting any more: killed for good, or its creator has ended. The name is free for a new one.
             self.actor = await asyncio.to_thread(self.open)
             raise LostWorkerError(first_line(error)) from error
@@ -160,6 +161,11 @@ class RayLink:
 def first_line(error: Exception) -> str:
     """What Ray says, without its page of advice."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def settings_of(spec: JudgeSpec, urls: Sequence[str], model: str) -> str:
+    """Everything that two processes must agree on to share a worker."""
+    return repr((spec, tuple(urls), model))
 
 
 def share_of(spec: JudgeSpec, place: int) -> JudgeSpec:
@@ -196,7 +202,7 @@ def connect_worker(spec: JudgeSpec, served_url: str | None = None, served_model:
     urls, model = served_as(spec, served_url, served_model)
     # A pool that is never asked: it checks everything that the worker's own will check, but the cache's file.
     here = JudgePool(replace(spec, cache="none"), urls, model)
-    links = [RayLink(place, spec, urls, here.model, here.writer.fingerprint) for place in range(spec.workers)]
+    links = [RayLink(place, spec, urls, here.model) for place in range(spec.workers)]
     return RemoteJudge(spec, here.writer, here.model, links)
 
 
