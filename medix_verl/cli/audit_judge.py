@@ -28,6 +28,7 @@ from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["add_arguments", "run"]
 
+NEVER = 1_000_000_000
 SHOWN = 60
 """Characters of an attack that the table shows."""
 
@@ -68,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_spec(args: argparse.Namespace) -> JudgeSpec:
-    """Turn the flags into the judge's spec, without a cache: a repeat must be asked."""
+    """Turn the flags into the judge's spec, without a cache: a repeat must be asked.
+
+    The breaker is off: it makes a training run wait minutes for a server to come back, and here somebody is waiting.
+    """
     if args.repeats < 1:
         raise ConfigError(f"--repeats is {args.repeats}; give 1 or more")
     remote = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
@@ -80,7 +84,7 @@ def read_spec(args: argparse.Namespace) -> JudgeSpec:
     elif given:
         flag = f"--judge-{next(iter(given)).replace('_', '-')}"
         raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
-    limits = {"max_concurrent": args.limit_concurrency, "cache": "none"}
+    limits = {"max_concurrent": args.limit_concurrency, "cache": "none", "breaker_failures": NEVER}
     return JudgeSpec.from_mapping({"kind": args.judge, **given, **limits})
 
 

@@ -109,16 +109,16 @@ def measure(workers: list[Any], rows: list[Any], idle: Any, args: argparse.Names
         result |= {f"answer_p{share}_ms": float(np.percentile(each, share)) for share in (50, 95)}
         results.append(result)
         print(
-            f"{level:5d} in flight: {median:8.1f} ms (least possible {least_ms:.0f}), overhead {median - least_ms:.1f} ms, "
-            f"of it {transport_ms:.1f} without a judge; {result['overhead_ms_an_answer']:.2f} ms an answer; "
+            f"{level:5d} in flight: {median:8.1f} ms (least possible {least_ms:.0f}), overhead {median - least_ms:.1f} "
+            f"ms, of it {transport_ms:.1f} without a judge; {result['overhead_ms_an_answer']:.2f} ms an answer; "
             f"an answer takes p50 {result['answer_p50_ms']:.1f} ms, p95 {result['answer_p95_ms']:.1f} ms",
             flush=True,
         )
     return results
 
 
-def main() -> int:
-    """Measure, and compare what was asked with what reached the judge."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("outputs/demo"), help="folder of the demo's data and models")
     parser.add_argument("--workers", type=int, default=8)
@@ -130,6 +130,12 @@ def main() -> int:
     args = parser.parse_args()
     if not (args.demo / "policy").is_dir():
         parser.error(f"{args.demo} has no policy; type: medix-verl prepare demo --out {args.demo}")
+    return args
+
+
+def main() -> int:
+    """Measure, and compare what was asked with what reached the judge."""
+    args = parse()
 
     import ray
     from verl.utils import hf_tokenizer
