@@ -9,6 +9,7 @@ whichever process needs it first. The only file of this room that imports ray.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 import uuid
@@ -33,6 +34,7 @@ GATHER_S = 0.01
 KEEP_S = 600.0
 """A batch whose asker has died is dropped after this."""
 CALLS_AT_ONCE = 10_000
+OPEN_TRIES, OPEN_PAUSE_S = 50, 0.2
 
 
 class JudgeWorker:
@@ -104,7 +106,11 @@ class RayLink:
         self.actor = self.open()
 
     def open(self) -> Any:
-        """Find the actor, or create it; whoever comes first."""
+        """Find the actor, or create it; whoever comes first.
+
+        Raises:
+            LostWorkerError: The name is still held by an actor that is ending.
+        """
         import ray
 
         options = {
@@ -116,7 +122,13 @@ class RayLink:
             "max_task_retries": 0,
             "max_concurrency": CALLS_AT_ONCE,
         }
-        return ray.remote(JudgeWorker).options(**options).remote(self.spec, self.place, self.urls, self.model)
+        worker = ray.remote(JudgeWorker).options(**options)
+        for _ in range(OPEN_TRIES):
+            # An actor that ends between Ray's "is it there?" and "create it" fails both.
+            with contextlib.suppress(ValueError):
+                return worker.remote(self.spec, self.place, self.urls, self.model)
+            time.sleep(OPEN_PAUSE_S)
+        raise LostWorkerError(f"the name {NAME.format(self.place)} did not become free")
 
     async def ask(self, questions: Sequence[Question], counts: Sequence[int]) -> Answers:
         """Send a batch."""

@@ -201,6 +201,7 @@ def test_the_sampler_reads_the_numbers(serve: Any) -> None:
 def test_a_client_with_other_settings_is_told(serve: Any) -> None:
     server = serve()
     [first] = start_clients(replace(SPEC, url=server.url), 1)
+    ray.get(first.kind.remote())
     [second] = start_clients(replace(SPEC, url=server.url, max_candidate_chars=7), 1)
     assert ray.get(first.ask.remote([1]))[0].ok
     assert "give all reward processes the same recipe" in ray.get(second.ask.remote([1]))[0].reason
