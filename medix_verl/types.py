@@ -150,4 +150,4 @@ class RewardBreakdown:
     semantic_applies: bool
     answer: str | None
     reason: str = ""
-    """Why the answer is unscored; empty when it is scored."""
+    """What failed; empty when every term that applies could be had."""
