@@ -19,6 +19,7 @@ __all__ = ["guard"]
 
 MAX_CHARS = 4000
 """Only the beginning of a longer answer is looked at; no list of options and no opener is that long."""
+MAX_OPENER = 300
 ENDS = re.compile(r"^[\W_]+|[\W_]+$")
 MEANINGFUL_MARKS = re.compile(r"[+\u00b1\u2191\u2193\u2640\u2642]{1,4}")
 """Answers without a letter that mean something: +, ++, plus-minus, up, down, female, male."""
@@ -105,6 +106,8 @@ def bare(text: str) -> str:
 
 def is_opener(text: str) -> bool:
     """Whether every part of a text announces an answer and none gives one."""
+    if len(text) > MAX_OPENER:
+        return False
     parts = [bare(part) for part in SEGMENTS.split(text)]
     return all(part in ABROAD or OPENER.fullmatch(part) for part in parts if part)
 

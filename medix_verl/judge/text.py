@@ -43,6 +43,8 @@ CACHED_CHARS = 400
 
 def plain(text: str) -> str:
     """Fold width, case, dashes, quotes, comparison marks and white space; every other mark stays."""
+    if text.isascii():  # the same, without what ASCII does not have
+        return " ".join(text.lower().replace("`", "'").replace(">=", "≥").replace("<=", "≤").split())
     text = SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(SUPERSCRIPT_DIGITS), text)
     text = VULGAR_FRACTION.sub(" ", text)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
