@@ -82,7 +82,7 @@ class _Medix:
         self.window.add(max(failed, missing), expected, causes)
         if failed or missing:
             self._report(partition_id, failed, missing, expected, causes)
-        extras = self._reward_extras(batch, partition_id)
+        extras = self._reward_extras(batch.keys, partition_id)
         prefix = "medix/val" if partition_id == "val" else "medix"
         ours = part_metrics(extras, prefix)
         ours.update(service_metrics(judge_worker.collect_stats(), encoder_worker.collect_stats(), prefix))
@@ -107,10 +107,10 @@ class _Medix:
         )
 
     @staticmethod
-    def _reward_extras(batch: KVBatchMeta, partition_id: str) -> list[dict[str, float]]:
-        if not batch.keys:
+    def _reward_extras(keys: list[str], partition_id: str) -> list[dict[str, float]]:
+        if not keys:
             return []
-        fields = tq.kv_batch_get(keys=batch.keys, partition_id=partition_id, select_fields=["extra_fields"])
+        fields = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["extra_fields"])
         entries = (getattr(entry, "data", entry) for entry in fields["extra_fields"])
         return [entry.get("reward_extra_info") or {} for entry in entries]
 
@@ -133,7 +133,7 @@ class _Medix:
 
     def _groups_with_unknown(self, partition_id: str, uids: set[str]) -> set[str]:
         keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in uids]  # type: ignore[attr-defined]
-        extras = self._reward_extras(KVBatchMeta(partition_id=partition_id, keys=keys), partition_id)
+        extras = self._reward_extras(keys, partition_id)
         return {key.split("_")[0] for key, extra in zip(keys, extras, strict=True) if not extra.get("judge_ok", 1.0)}
 
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
