@@ -105,9 +105,11 @@ class Verdict:
 
     correct: bool | None
     source: str
-    """Who decided: `equality`, `rule`, or the name of the judge model."""
+    """Who decided: `equality`, `guard`, `rule`, or the name of the judge model."""
     reason: str = ""
-    """Why there is no verdict; empty when there is one."""
+    """Why there is no verdict; beside one, which guard said NO, or `swap` where the two passes disagreed."""
+    probability: float | None = None
+    """The judge model's P(YES), where the recipe asks for it and the server gives it; `correct` stays the verdict."""
 
     @property
     def ok(self) -> bool:
@@ -148,4 +150,4 @@ class RewardBreakdown:
     semantic_applies: bool
     answer: str | None
     reason: str = ""
-    """Why the answer is unscored; empty when it is scored."""
+    """What failed; empty when every term that applies could be had."""

@@ -36,6 +36,7 @@ COMMANDS = {
     "demo": Command("medix_verl.cli.demo", "train a tiny model end to end on the CPU and write a report"),
     "prepare": Command("medix_verl.cli.prepare", "turn a data set into the parquet files that training reads"),
     "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
+    "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
 }
 
 

@@ -1,129 +1,195 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sentence-transformers model in this process, asked in micro-batches.
 
-Comparisons that arrive within 5 ms in one event loop become one call of the model. One worker thread owns the model
-and alone writes its cache of vectors, so nothing blocks the event loop and nothing needs a further lock. A failure of
-the model is a Similarity without a value; only a model that cannot be loaded raises, at construction.
+Pairs that arrive within the spec's deadline, or while the model is busy, become one batch. One worker thread owns the
+model and its cache of vectors, so nothing blocks the event loop, nothing needs a further lock, and a text is embedded
+once however often it is asked for. A failure of the model is a Similarity without a value; only a model that cannot be
+loaded raises, at construction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from medix_verl.embedding.model import load_model
+from medix_verl.embedding.passes import Embedder
 from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.embedding.stats import EncoderStats, StatsBook
 from medix_verl.types import Similarity
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["SentenceEncoder"]
+__all__ = ["Pair", "SentenceEncoder"]
 
-DEADLINE_S = 0.005
-MAX_BATCH = 64
-CACHE_VECTORS = 20_000
+Pair = tuple[str, str]
 MAX_CHARS = 8000
 """Models read a few hundred tokens; the tokenizer need not see megabytes."""
+BATCHES_AT_ONCE = 32
+"""Batches' worth of waiting pairs that are sorted by length together."""
 
-Waiting = tuple[str, str, "asyncio.Future[Similarity]"]
+
+@dataclass(slots=True)
+class Ask:
+    """Some pairs of one caller, and where the answer goes."""
+
+    pairs: list[Pair]
+    future: asyncio.Future[list[Similarity]]
+    since: float
+
+
+@dataclass(slots=True)
+class Desk:
+    """What waits and what runs in one event loop."""
+
+    waiting: list[Ask] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+    running: asyncio.Task[None] | None = None
 
 
 class SentenceEncoder:
-    """Satisfies medix_verl.embedding.base.Encoder."""
+    """Satisfies medix_verl.embedding.base.Encoder; may be asked from several event loops."""
 
     def __init__(self, spec: SemanticSpec, model: Any = None) -> None:
         """Load the model.
 
         Args:
-            spec: Which model, and on which device.
+            spec: Which model, on which device, and the sizes of batches and cache.
             model: Anything with sentence-transformers' `encode`, instead of loading one.
 
         Raises:
             EncoderError: The model cannot be loaded.
         """
-        self.model = load_model(spec) if model is None else model
+        self.spec = spec
+        self.embedder = Embedder(load_model(spec) if model is None else model, spec.batch_size, spec.device)
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self.cache: OrderedDict[str, np.ndarray] = OrderedDict()
-        self.waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Waiting]] = WeakKeyDictionary()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.desks: WeakKeyDictionary[asyncio.AbstractEventLoop, Desk] = WeakKeyDictionary()
+        self.book = StatsBook()
         self.closed = False
 
     async def compare(self, candidate: str, reference: str) -> Similarity:
         """Cosine similarity of two texts, together with whatever else is asked in the same moment."""
-        if self.closed:
-            return Similarity(None, "the encoder is closed")
-        candidate, reference = clean(candidate), clean(reference)
-        # Short answers recur all the time: what is known is not made to wait for a batch.
-        known = self.cache.get(candidate), self.cache.get(reference)
-        if known[0] is not None and known[1] is not None:
-            return similarity(known[0], known[1])
+        [answer] = await self.compare_many([(candidate, reference)])
+        return answer
+
+    async def compare_many(self, pairs: Sequence[Pair]) -> list[Similarity]:
+        """`compare` for several pairs, in order."""
+        if self.closed or not pairs:
+            return [Similarity(None, "the encoder is closed")] * len(pairs)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Similarity] = loop.create_future()
-        queue = self.waiting.setdefault(loop, [])
-        if not queue:
-            loop.call_later(DEADLINE_S, self.flush, loop)
-        queue.append((candidate, reference, future))
-        if len(queue) >= MAX_BATCH:
-            self.flush(loop)
-        return await future
+        desk = self.desks.setdefault(loop, Desk())
+        cleaned = [(clean(candidate), clean(reference)) for candidate, reference in pairs]
+        if (known := self.known(cleaned)) is not None:
+            return known
+        ask = Ask(cleaned, loop.create_future(), time.monotonic())
+        desk.waiting.append(ask)
+        if desk.running is None:
+            if sum(len(other.pairs) for other in desk.waiting) >= self.spec.batch_size:
+                self.start(loop)
+            elif desk.timer is None:
+                desk.timer = loop.call_later(self.spec.deadline_ms / 1000, self.start, loop)
+        return await ask.future
+
+    def known(self, pairs: Sequence[Pair]) -> list[Similarity] | None:
+        """The answers, where every text is in the cache: short answers recur, and need not wait for a batch."""
+        vectors = [(self.cache.get(left), self.cache.get(right)) for left, right in pairs]
+        answers = [similarity(left, right) for left, right in vectors if left is not None and right is not None]
+        if len(answers) < len(pairs):
+            return None
+        self.book.enter(len(pairs), 2 * len(pairs), 0, sum(answer.value is None for answer in answers))
+        return answers
 
     async def close(self) -> None:
-        """Let the batches under way finish, then release the model."""
+        """Answer what was asked, then release the model."""
         self.closed = True
-        loop = asyncio.get_running_loop()
-        self.flush(loop)
-        mine = [task for task in self.tasks if task.get_loop() is loop]
-        await asyncio.gather(*mine, return_exceptions=True)
+        desk = self.desks.get(asyncio.get_running_loop(), Desk())
+        self.start(asyncio.get_running_loop())
+        while desk.running is not None:
+            await asyncio.gather(desk.running, return_exceptions=True)
+            await asyncio.sleep(0)
         self.thread.shutdown(wait=False)
-        self.model = None
+        self.embedder.model = None
         self.cache.clear()
 
-    def flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Send what waits in this event loop to the worker thread; runs in that loop."""
-        batch = self.waiting.pop(loop, [])
-        if batch:
-            task = loop.create_task(self.answer(batch))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+    def take_stats(self) -> EncoderStats:
+        """What was done since the last call."""
+        return self.book.take()
 
-    async def answer(self, batch: list[Waiting]) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand what waits in this event loop to the worker thread; runs in that loop."""
+        desk = self.desks.get(loop)
+        if desk is None or desk.running is not None:
+            return
+        if desk.timer is not None:
+            desk.timer.cancel()
+            desk.timer = None
+        if desk.waiting:
+            batch, desk.waiting = split(desk.waiting, self.spec.batch_size * BATCHES_AT_ONCE)
+            desk.running = loop.create_task(self.answer(batch))
+            desk.running.add_done_callback(lambda _task: self.ended(loop, desk))
+
+    def ended(self, loop: asyncio.AbstractEventLoop, desk: Desk) -> None:
+        """A batch is answered; what came in the meantime is next."""
+        desk.running = None
+        self.start(loop)
+
+    async def answer(self, batch: list[Ask]) -> None:
         """Resolve the futures of one batch, whatever happens."""
-        pairs = [(candidate, reference) for candidate, reference, _ in batch]
+        pairs = [pair for ask in batch for pair in ask.pairs]
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self.thread, self.cosines, pairs)
         except Exception as error:  # noqa: BLE001 - any failure of torch or of the model is a reason, not a crash
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            answers = [Similarity(None, f"the embedding model failed ({cause})")] * len(batch)
-        for (_, _, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+            answers = [Similarity(None, f"the embedding model failed ({cause})")] * len(pairs)
+            self.book.enter(len(pairs), 0, 0, len(pairs))
+        begin, now = 0, time.monotonic()
+        for ask in batch:
+            end = begin + len(ask.pairs)
+            self.book.enter_latency(now - ask.since)
+            if not ask.future.done():
+                ask.future.set_result(answers[begin:end])
+            begin = end
 
-    def cosines(self, pairs: Sequence[tuple[str, str]]) -> list[Similarity]:
+    def cosines(self, pairs: Sequence[Pair]) -> list[Similarity]:
         """Compare the pairs; runs in the worker thread only."""
-        vectors = self.vectors([text for pair in pairs for text in pair])
-        return [similarity(vectors[left], vectors[right]) for left, right in pairs]
-
-    def vectors(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Vectors of the texts, each text embedded at most once, (hidden,) each."""
-        known = {text: self.cache[text] for text in texts if text in self.cache}
-        new = [text for text in dict.fromkeys(texts) if text not in known]
+        texts = [text for pair in pairs for text in pair]
+        new = [text for text in dict.fromkeys(texts) if text not in self.cache]
+        vectors = {text: self.cache[text] for text in texts if text in self.cache}
         if new:
-            encoded = self.model.encode(
-                new, batch_size=MAX_BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-            )
-            known.update(zip(new, encoded, strict=True))
-        for text in texts:
-            self.cache[text] = known[text]
+            # Copies: a row that stays in the cache would keep the array of its whole batch alive.
+            vectors.update((text, row.copy()) for text, row in zip(new, self.embedder.embed(new), strict=True))
+        self.remember(vectors)
+        answers = [similarity(vectors[left], vectors[right]) for left, right in pairs]
+        failures = sum(answer.value is None for answer in answers)
+        self.book.enter(len(pairs), len(texts), len(new), failures)
+        return answers
+
+    def remember(self, vectors: dict[str, np.ndarray]) -> None:
+        """Keep the vectors, as many as the spec allows."""
+        for text, vector in vectors.items():
+            self.cache[text] = vector
             self.cache.move_to_end(text)
-        while len(self.cache) > CACHE_VECTORS:
+        while len(self.cache) > self.spec.cache_size:
             self.cache.popitem(last=False)
-        return known
+
+
+def split(asks: list[Ask], pairs: int) -> tuple[list[Ask], list[Ask]]:
+    """The first asks with about `pairs` pairs, at least one ask, and the rest."""
+    count = 0
+    for index, ask in enumerate(asks):
+        count += len(ask.pairs)
+        if count >= pairs:
+            return asks[: index + 1], asks[index + 1 :]
+    return asks, []
 
 
 def similarity(left: np.ndarray, right: np.ndarray) -> Similarity:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["is_cached", "load_model", "locate"]
 
 PACKAGE = "package:"
+EXTRAS = {"onnx": ("onnxruntime", "optimum"), "openvino": ("openvino", "optimum")}
+"""Backends of sentence-transformers that need more than it brings itself."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def locate(name: str) -> str:
@@ -61,22 +65,59 @@ def load_model(spec: SemanticSpec) -> SentenceTransformer:
     """Load the model into this process.
 
     Raises:
-        EncoderError: sentence-transformers does not work here, or the model is not on this machine.
+        EncoderError: sentence-transformers or the backend does not work here, or the model is not on this machine.
     """
     kind = import_library()
+    check_backend(spec)
     place = locate(spec.model)
     try:
         with no_progress_bar():
-            return kind(
+            model = kind(
                 place,
                 device=spec.device,
+                backend=spec.backend,
                 revision=spec.revision,
                 trust_remote_code=spec.trust_remote_code,
                 local_files_only=True,
+                model_kwargs=options(spec),
             )
+            if spec.dtype != "float32":
+                model[0].register_forward_hook(widen)
+            return model
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         cause = " ".join(str(error).split())[:100]
         raise EncoderError(f"semantic.model {spec.model!r} cannot be loaded ({cause}); {advice(spec)}") from error
+
+
+def check_backend(spec: SemanticSpec) -> None:
+    """Refuse a backend whose packages are not installed.
+
+    Raises:
+        EncoderError: One is missing.
+    """
+    missing = [name for name in EXTRAS.get(spec.backend, ()) if find_spec(name) is None]
+    if missing:
+        raise EncoderError(
+            f"semantic.backend is {spec.backend!r} and {', '.join(missing)} is missing; type: pip install "
+            f"'sentence-transformers[{spec.backend}]', or set semantic.backend to torch"
+        )
+
+
+def options(spec: SemanticSpec) -> dict[str, Any]:
+    """What sentence-transformers hands on to the backend."""
+    if spec.backend == "onnx":
+        return {"provider": PROVIDERS[spec.device.partition(":")[0]]}
+    if spec.backend == "openvino":
+        return {}
+    import torch
+
+    return {"dtype": getattr(torch, spec.dtype)}
+
+
+def widen(_module: Any, _inputs: Any, features: Any) -> Any:
+    """Forward hook behind the transformer: pooling adds many numbers up, which half precision does badly."""
+    features["token_embeddings"] = features["token_embeddings"].float()
+    return features
 
 
 def import_library() -> Any:

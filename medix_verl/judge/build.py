@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns a JudgeSpec into a judge; the one place that knows which kinds there are."""
+"""Turns a JudgeSpec into a judge of this process; the one place that knows which kinds there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from medix_verl.errors import ConfigError
 from medix_verl.judge.base import Judge
 from medix_verl.judge.spec import JudgeSpec
 
-__all__ = ["build_judge"]
+__all__ = ["build_judge", "served_as"]
 
 
 def build_judge(spec: JudgeSpec, served_url: str | None = None, served_model: str | None = None) -> Judge:
@@ -25,10 +25,21 @@ def build_judge(spec: JudgeSpec, served_url: str | None = None, served_model: st
         from medix_verl.judge.rule import RuleJudge
 
         return RuleJudge(spec)
-    from medix_verl.judge.client import OpenAIJudge
+    from medix_verl.judge.pool import JudgePool
 
-    if spec.kind == "openai":
-        return OpenAIJudge(spec)
+    return JudgePool(spec, *served_as(spec, served_url, served_model))
+
+
+def served_as(
+    spec: JudgeSpec, served_url: str | None = None, served_model: str | None = None
+) -> tuple[tuple[str, ...], str | None]:
+    """Where the model of a spec is served, and under which name; see build_judge.
+
+    Raises:
+        ConfigError: The kind is `verl` and verl serves nothing, or nothing with a name.
+    """
+    if spec.kind != "verl":
+        return spec.urls, spec.model
     if served_url is None:
         raise ConfigError(
             "judge.kind is 'verl' but verl serves no reward model; type reward.reward_model.enable=True "
@@ -38,4 +49,4 @@ def build_judge(spec: JudgeSpec, served_url: str | None = None, served_model: st
     model = spec.model or served_model
     if model is None:
         raise ConfigError("judge.kind is 'verl' but the served model has no name; set judge.model to its model_path")
-    return OpenAIJudge(spec, url=f"{address.rstrip('/')}/v1", model=model)
+    return (f"{address.rstrip('/')}/v1",), model

@@ -21,6 +21,8 @@ __all__ = ["fill", "load_prompt", "prompt_names"]
 FOLDER = Path(__file__).parent / "prompts"
 FIELDS = ("question", "reference", "candidate", "fence")
 PLACEHOLDER = re.compile(r"\{(" + "|".join(FIELDS) + r")\}")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+HIDDEN = frozenset(("Cc", "Cf", "Cs"))
 # "<|im_start|>", "<think>", "</s>", "[INST]", and the wide bar \uff5c of some models: servers may read these as control
 # tokens wherever they stand.
 MARKUP = re.compile(r"<(?=[|\uff5c/!?_A-Za-z])|\[(?=/?(?:INST|SYS)\b)|(?<=[|\uff5c])(?=>)", re.IGNORECASE)
@@ -93,7 +95,10 @@ def quote(candidate: str, max_chars: int) -> str:
 
 def disarm(text: str) -> str:
     """Drop invisible characters, and break up whatever a chat template could take for a control token."""
-    visible = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
+    if text.isascii():  # the same, without a look at each character
+        visible = CONTROL.sub("", text)
+    else:
+        visible = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in HIDDEN)
     return MARKUP.sub(lambda found: f"{found[0]} ", visible)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from medix_verl.judge.text import normalise
 
@@ -124,9 +125,12 @@ def read_quantity(text: str) -> Quantity | None:
     Returns:
         The quantity, or None where the text is anything more, less or other.
     """
-    if len(text) > MAX_CHARS:
-        return None
-    text = normalise(text)
+    return None if len(text) > MAX_CHARS else read_form(normalise(text))
+
+
+@lru_cache(maxsize=8192)
+def read_form(text: str) -> Quantity | None:
+    """`read_quantity` of a normalised text; the same few forms are compared again and again."""
     mark = COMPARATOR.match(text)
     parts = [PART.fullmatch(part) for part in TIMES.split(text[mark.end() :].strip() if mark else text)]
     found = [part for part in parts if part is not None]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which failures of a judge's server may pass, and how long to wait before the next attempt; pure arithmetic.
 
-The loop that uses it is medix_verl.judge.client.OpenAIJudge.send, and there is no other.
+The loop that uses it is medix_verl.judge.dispatch.Dispatcher.send, and there is no other.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ MAX_RETRY_AFTER_S = 60.0
 class TemporaryError(JudgeError):
     """A failure that may pass, with the server's own advice when to come back."""
 
-    def __init__(self, message: str, retry_after: str | None = None) -> None:
+    def __init__(self, message: str, retry_after: str | None = None, kind: str = "status") -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.kind = kind
+        """Under which name it is counted: timeout, connection, status, busy or garbage."""
 
 
 def wait_before(attempt: int, base_s: float, retry_after: str | None, chance: float) -> float:

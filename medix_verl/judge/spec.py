@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The judge's section of a recipe, frozen and checked: which judge, where it is served, and its limits.
 
-It holds the name of the environment variable with the API key, never the key: specs are logged and pickled.
+Every limit is for the whole run. It holds the name of the environment variable with the API key, never the key: specs
+are logged and pickled.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import check_choice, check_integer, check_number, check_text, read_mapping
+from medix_verl.specs import check_choice, check_flag, check_integer, check_number, check_text, read_mapping
 
 __all__ = ["KINDS", "STRUCTURES", "JudgeSpec"]
 
@@ -25,8 +26,8 @@ class JudgeSpec:
 
     kind: str = "rule"
     """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool)."""
-    url: str | None = None
-    """Base address of an OpenAI-compatible server with its version, as http://host:8000/v1."""
+    url: str | tuple[str, ...] | None = None
+    """Base address of an OpenAI-compatible server with its version, as http://host:8000/v1; or a list of them."""
     model: str | None = None
     """Name under which the server knows the judge model."""
     api_key_env: str | None = None
@@ -40,27 +41,104 @@ class JudgeSpec:
     max_retries: int = 3
     """Attempts after the first, for failures that may pass."""
     max_concurrent: int = 256
-    """Requests that may be under way at once."""
+    """Requests that may be under way at once, over all endpoints."""
+    max_per_minute: int | None = None
+    """Requests that may be sent in any minute, over all endpoints; None sets no limit."""
+    max_inflight: int = 10_000
+    """Questions that may be waiting or under way at once; beyond, asking waits."""
     max_candidate_chars: int = 2000
     """Characters of the candidate answer that the judge is shown."""
     tolerance: float = 0.0
     """Relative error that the rule judge accepts for a measured quantity whose reference sets none."""
+    soft: bool = False
+    """Ask for log-probabilities, so that verdicts carry P(YES)."""
+    swap: bool = False
+    """Ask a YES a second time with candidate and reference exchanged; both must be YES."""
+    cache: str = "memory"
+    """Where verdicts are kept: `memory`, `none`, or the path of an SQLite file, which outlives the run."""
+    cache_size: int = 100_000
+    """Verdicts that are kept in memory."""
+    breaker_failures: int = 8
+    """Failures in a row after which an endpoint is left alone."""
+    breaker_seconds: float = 15.0
+    """Seconds until one request tries such an endpoint again."""
+    worker: bool = True
+    """Under Ray: one pool for all processes of the run, in an actor; otherwise each process has its own."""
+    workers: int = 1
+    """How many such actors; the limits are divided among them."""
 
     def __post_init__(self) -> None:
         check_choice("judge.kind", self.kind, KINDS)
         check_choice("judge.structured", self.structured, STRUCTURES)
-        for name in ("url", "model", "api_key_env"):
+        for name in ("model", "api_key_env"):
             check_text(f"judge.{name}", getattr(self, name), optional=True)
-        check_text("judge.prompt", self.prompt)
-        if self.url is not None and not self.url.startswith(("http://", "https://")):
-            raise ConfigError(f"judge.url is {self.url!r}; write it as http://host:port/v1")
-        check_number("judge.timeout_s", self.timeout_s, above=True)
+        for name in ("prompt", "cache"):
+            check_text(f"judge.{name}", getattr(self, name))
+        for name in ("soft", "swap", "worker"):
+            check_flag(f"judge.{name}", getattr(self, name))
+        # A list from YAML could be changed from outside; a frozen spec keeps none.
+        object.__setattr__(self, "url", read_url(self.url))
+        self.check_limits()
+        if self.soft and self.structured == "json_schema":
+            raise ConfigError(
+                "judge.soft is true with judge.structured 'json_schema', whose first token is a brace; "
+                "set judge.structured=choice or none"
+            )
+
+    def check_limits(self) -> None:
+        """Refuse numbers out of range, and fewer slots than workers.
+
+        Raises:
+            ConfigError: A limit is not accepted.
+        """
+        for name in ("timeout_s", "breaker_seconds"):
+            check_number(f"judge.{name}", getattr(self, name), above=True)
         check_integer("judge.max_retries", self.max_retries)
-        check_integer("judge.max_concurrent", self.max_concurrent, low=1)
-        check_integer("judge.max_candidate_chars", self.max_candidate_chars, low=1)
+        positive = (
+            "max_concurrent",
+            "max_inflight",
+            "max_candidate_chars",
+            "cache_size",
+            "breaker_failures",
+            "workers",
+        )
+        for name in positive:
+            check_integer(f"judge.{name}", getattr(self, name), low=1)
+        if self.max_per_minute is not None:
+            check_integer("judge.max_per_minute", self.max_per_minute, low=1)
         check_number("judge.tolerance", self.tolerance, high=1.0)
+        for name in ("max_concurrent", "max_per_minute", "max_inflight"):
+            limit = getattr(self, name)
+            if limit is not None and limit < self.workers:
+                raise ConfigError(f"judge.{name} is {limit} for {self.workers} workers; set judge.workers={limit}")
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses in `url`, none, one or several."""
+        if self.url is None:
+            return ()
+        return (self.url,) if isinstance(self.url, str) else self.url
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> JudgeSpec:
         """Read a recipe's `judge` section; see medix_verl.specs.read_mapping for what is refused."""
         return read_mapping(cls, mapping, "judge")
+
+
+def read_url(value: Any) -> str | tuple[str, ...] | None:
+    """Check one address or several; several become a tuple.
+
+    Raises:
+        ConfigError: An address without http:// or https://, an empty list, or an address given twice.
+    """
+    several = isinstance(value, (list, tuple))
+    addresses = tuple(value) if several else (value,)
+    if not addresses:
+        raise ConfigError("judge.url is an empty list; name a server as http://host:port/v1, or set it to null")
+    for address in addresses:
+        check_text("judge.url", address, optional=not several)
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ConfigError(f"judge.url is {address!r}; write it as http://host:port/v1")
+    if len(set(addresses)) < len(addresses):
+        raise ConfigError(f"judge.url names {max(addresses, key=addresses.count)!r} twice; name each server once")
+    return addresses if several else value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["normalise", "plain"]
 
@@ -36,14 +37,19 @@ TIGHT_MARKS = (
 WRAPS = {'"': '"', "'": "'", "(": ")", "[": "]", "{": "}", "*": "*"}
 LIST_OF_NUMBERS = re.compile(r"\d\s?,\s?[\d+-]")
 MAX_PEELS = 8
+CACHED_CHARS = 400
+"""Longer texts are no references, and would make the memory of what was normalised large."""
 
 
 def plain(text: str) -> str:
     """Fold width, case, dashes, quotes, comparison marks and white space; every other mark stays."""
+    if text.isascii():  # the same, without what ASCII does not have
+        return " ".join(text.lower().replace("`", "'").replace(">=", "≥").replace("<=", "≤").split())
     text = SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(SUPERSCRIPT_DIGITS), text)
     text = VULGAR_FRACTION.sub(" ", text)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    text = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    if not text.isascii():  # ASCII has no invisible sign, and this line is the dear one
+        text = "".join(char for char in text if unicodedata.category(char) != "Cf")
     text = text.translate(SAME_SIGN).replace(">=", "≥").replace("<=", "≤")
     return " ".join(text.split())
 
@@ -57,6 +63,11 @@ def normalise(text: str) -> str:
     Returns:
         The form to compare; empty for a text that says nothing.
     """
+    return remembered(text) if len(text) <= CACHED_CHARS else fold(text)
+
+
+def fold(text: str) -> str:
+    """`normalise`, without its memory."""
     text = TIGHT.sub(r"\1", plain(text))
     for pattern, replacement in TIGHT_MARKS:
         text = pattern.sub(replacement, text)
@@ -66,6 +77,11 @@ def normalise(text: str) -> str:
             break
         text = peeled
     return text
+
+
+# One answer is compared with its reference, its options and its synonyms, by the guard, by equality and by the judge:
+# some 50 times, and the references of a group are the same texts again.
+remembered = lru_cache(maxsize=8192)(fold)
 
 
 def peel(text: str) -> str:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the services that a RewardSpec asks for; the composite calls it when none were handed in."""
+"""Connects to the services that a RewardSpec asks for: the run's shared workers under Ray, else ones of our own."""
 
 from __future__ import annotations
 
 from medix_verl.embedding.base import Encoder
-from medix_verl.embedding.build import build_encoder
+from medix_verl.embedding.connect import connect_encoder
 from medix_verl.judge.base import Judge
-from medix_verl.judge.build import build_judge
+from medix_verl.judge.connect import connect_judge
 from medix_verl.rewards.spec import RewardSpec
 
 __all__ = ["build_services"]
@@ -15,7 +15,7 @@ __all__ = ["build_services"]
 def build_services(
     spec: RewardSpec, served_url: str | None = None, served_model: str | None = None
 ) -> tuple[Judge, Encoder | None]:
-    """Build the judge and the encoder of a recipe; no encoder where the semantic term is switched off.
+    """Connect to the judge and the encoder of a recipe; no encoder where the semantic term is switched off.
 
     Args:
         spec: The recipe's reward section.
@@ -26,5 +26,5 @@ def build_services(
         ConfigError: The judge's settings are incomplete.
         EncoderError: The embedding model is not on this machine.
     """
-    judge = build_judge(spec.judge, served_url=served_url, served_model=served_model)
-    return judge, build_encoder(spec.semantic) if spec.semantic.enable else None
+    judge = connect_judge(spec.judge, served_url=served_url, served_model=served_model)
+    return judge, connect_encoder(spec.semantic) if spec.semantic.enable else None

@@ -2,8 +2,10 @@
 """MediX-R1's composite reward: judge, semantic similarity, modality and format in one itemised score.
 
 Here, and only here, is decided what a failure means: a judge or an encoder that could not answer leaves the answer
-unscored (`score` None, with the reason), while the parts that could be had are kept. An answer that plainly equals
-its reference costs no call, and a response without an answer is wrong without anybody being asked.
+unscored (`score` None, with the reason), while the parts that could be had are kept. Where the recipe says so, the
+score is taken over the terms that answered, and the reason is kept beside it; it never is without judge and encoder
+both. An answer that plainly equals its reference costs no call, and a response without an answer is wrong without
+anybody being asked.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from medix_verl.embedding.base import Encoder
+from medix_verl.embedding.curve import worth
 from medix_verl.errors import EncoderError, JudgeError
 from medix_verl.judge.base import Judge
 from medix_verl.judge.equality import equal, meaning
 from medix_verl.response import parse_response
 from medix_verl.rewards.spec import RewardSpec
-from medix_verl.rewards.terms import combine, format_term, modality_term, semantic_term
+from medix_verl.rewards.terms import combine, format_term, modality_term
 from medix_verl.types import Reference, Response, RewardBreakdown, Similarity, Verdict
 
 __all__ = ["CompositeReward"]
@@ -34,7 +37,10 @@ Result = TypeVar("Result")
 class Opinion:
     """What the judge and the encoder said of one answer, as terms in [0, 1]; None for what failed or is off."""
 
+    acc: float | None
+    """The hard verdict."""
     judge: float | None
+    """The judge's term: its probability where there is one, else the hard verdict."""
     semantic: float | None
     reason: str = ""
 
@@ -73,7 +79,8 @@ class CompositeReward:
             reference: The right answer.
 
         Returns:
-            The itemised score; `score` is None where the judge or the encoder failed.
+            The itemised score; `score` is None where the judge or the encoder failed and the policy is not to
+            renormalise, or where nothing that says whether the answer is right is left.
 
         Raises:
             ConfigError: A service has to be built and its settings are wrong.
@@ -82,10 +89,11 @@ class CompositeReward:
         parsed = response if isinstance(response, Response) else parse_response(response)
         opinion = await self.opinion(parsed.answer, reference)
         form, modality = format_term(parsed), modality_term(parsed, reference)
-        score = None if opinion.reason else combine(self.spec, form, opinion.judge, opinion.semantic, modality)
+        scored = not opinion.reason or self.has_enough(opinion)
+        score = combine(self.spec, form, opinion.judge, opinion.semantic, modality) if scored else None
         return RewardBreakdown(
             score=score,
-            acc=opinion.judge,
+            acc=opinion.acc,
             judge=opinion.judge,
             semantic=opinion.semantic,
             format=form,
@@ -122,9 +130,9 @@ class CompositeReward:
         """The judge's and the encoder's terms, asked at once where they must be asked at all."""
         enabled = self.spec.semantic.enable
         if answer is None:
-            return Opinion(0.0, 0.0 if enabled else None)
+            return Opinion(0.0, 0.0, 0.0 if enabled else None)
         if equal(answer, reference):
-            return Opinion(1.0, 1.0 if enabled else None)
+            return Opinion(1.0, 1.0, 1.0 if enabled else None)
         self.build_missing()
         verdict, similarity = await asyncio.gather(self.ask(answer, reference), self.compare(answer, reference))
         reasons = []
@@ -132,17 +140,22 @@ class CompositeReward:
             reasons.append(f"judge: {verdict.reason or 'no verdict'}")
         if similarity is not None and similarity.value is None:
             reasons.append(f"semantic: {similarity.reason or 'no similarity'}")
-        return Opinion(
-            None if verdict.correct is None else float(verdict.correct),
-            self.threshold(similarity),
-            "; ".join(reasons),
-        )
+        acc = None if verdict.correct is None else float(verdict.correct)
+        return Opinion(acc, graded(verdict), self.semantic(similarity), "; ".join(reasons))
 
-    def threshold(self, similarity: Similarity | None) -> float | None:
+    def has_enough(self, opinion: Opinion) -> bool:
+        """Whether the policy is to score over what answered, and that still tells a right answer from a wrong one."""
+        weights = self.spec.weights
+        told = (opinion.judge is not None and weights.judge > 0) or (
+            opinion.semantic is not None and weights.semantic > 0
+        )
+        return told and self.spec.failure.policy == "renormalise"
+
+    def semantic(self, similarity: Similarity | None) -> float | None:
         """The semantic term of a similarity, None where there is none."""
         if similarity is None or similarity.value is None:
             return None
-        return semantic_term(similarity.value, self.spec.semantic.threshold)
+        return worth(self.spec.semantic, similarity.value)
 
     async def ask(self, answer: str, reference: Reference) -> Verdict:
         """Ask the judge; an error that escapes it is a failure like any other."""
@@ -189,3 +202,13 @@ class CompositeReward:
                 self.loop = asyncio.new_event_loop()
                 weakref.finalize(self, self.loop.close)
             return self.loop.run_until_complete(work)
+
+
+def graded(verdict: Verdict) -> float | None:
+    """The judge's term: its P(YES) where it gave one, else 0 or 1; None without a verdict."""
+    if verdict.correct is None:
+        return None
+    probability = verdict.probability
+    if probability is None or not math.isfinite(probability):
+        return float(verdict.correct)
+    return min(1.0, max(0.0, probability))

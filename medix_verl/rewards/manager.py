@@ -3,8 +3,9 @@
 
 A recipe selects it with `reward.reward_manager.{source: importlib, module.path: pkg://medix_verl.rewards.manager}`.
 It translates between verl's DataProto and our types and does nothing else. An answer that cannot be scored raises
-UnscoredError: verl's V1 trainer then drops that trajectory and trains on its siblings, where a 0 would teach the
-policy that an outage is a wrong answer. Each one is entered in the run's ledger; a run that loses too many is stopped.
+UnscoredError: verl's V1 trainer then drops that trajectory and, in sync mode, trains on its siblings (the async modes
+replace the whole group), where a 0 would teach the policy that an outage is a wrong answer. Each failure is entered in
+the run's ledger, under every policy; a run with too many is stopped.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ class MedixRewardManager(RewardManagerBase):
             breakdown = await self.reward.score(self._decode(item), _reference(item))
         finally:
             busy_s = self.clock.leave()
-        if breakdown.score is None:
+        if breakdown.reason:
             report_unscored(breakdown.reason)
+        if breakdown.score is None:
             raise UnscoredError(f"answer {_sample_id(item)} is unscored: {breakdown.reason}")
         return {"reward_score": breakdown.score, "reward_extra_info": {**to_verl(breakdown), "reward_busy_s": busy_s}}
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Per-step averages of the reward's parts, each over the answers that it applies to."""
+"""Per-step averages of the reward's parts, each over the answers that it applies to, and the services' own numbers.
+
+verl reduces a metric by what its name contains ("max", "min", "sum", "total": verl/trainer/ppo/v1/utils.py,
+MetricsAggregator), so no name here has one of these in it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-__all__ = ["part_metrics"]
+__all__ = ["REDUCERS", "part_metrics", "service_metrics"]
+
+REDUCERS = ("max", "min", "sum", "total")
 
 _PARTS = {
     "score": None,
@@ -20,11 +26,12 @@ _PARTS = {
 """Each part, and the flag that says where it holds; None: everywhere."""
 
 
-def part_metrics(extras: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def part_metrics(extras: Sequence[Mapping[str, float]], prefix: str = "medix") -> dict[str, float]:
     """Mean, standard deviation and valid share of each part.
 
     Args:
         extras: one dict an answer, as medix_verl.rewards.keys.to_verl makes it.
+        prefix: what the names below begin with.
 
     Returns:
         `medix/PART/mean`, `medix/PART/std` where the part applies to an answer at least, and `medix/PART/valid`,
@@ -34,11 +41,20 @@ def part_metrics(extras: Sequence[Mapping[str, float]]) -> dict[str, float]:
     for part, flag in _PARTS.items():
         values = [float(extra[part]) for extra in extras if part in extra and (flag is None or extra.get(flag))]
         if extras:
-            metrics[f"medix/{part}/valid"] = len(values) / len(extras)
+            metrics[f"{prefix}/{part}/valid"] = len(values) / len(extras)
         if values:
-            metrics[f"medix/{part}/mean"] = statistics.fmean(values)
-            metrics[f"medix/{part}/std"] = statistics.pstdev(values)
+            metrics[f"{prefix}/{part}/mean"] = statistics.fmean(values)
+            metrics[f"{prefix}/{part}/std"] = statistics.pstdev(values)
     busy = [float(extra["reward_busy_s"]) for extra in extras if "reward_busy_s" in extra]
     if busy:
-        metrics["medix/reward/busy_s"] = math.fsum(busy)
+        metrics[f"{prefix}/reward/busy_s"] = math.fsum(busy)
     return metrics
+
+
+def service_metrics(
+    judge: Mapping[str, float], encoder: Mapping[str, float], prefix: str = "medix"
+) -> dict[str, float]:
+    """What the shared judge and encoder did since the last step, as `medix/judge/NAME` and `medix/encoder/NAME`."""
+    named = {f"{prefix}/judge/{name}": value for name, value in judge.items()}
+    named.update({f"{prefix}/encoder/{name}": value for name, value in encoder.items()})
+    return {name: float(value) for name, value in named.items() if not any(word in name for word in REDUCERS)}

@@ -10,74 +10,27 @@ custom sampler no group filter and no batch sizes (_build_replay_buffer), so the
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import transfer_queue as tq
-from omegaconf import DictConfig, OmegaConf
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
-from medix_verl.errors import ConfigError, RunStoppedError
+from medix_verl.embedding import worker as encoder_worker
+from medix_verl.errors import RunStoppedError
+from medix_verl.judge import worker as judge_worker
+from medix_verl.rewards.advantage import split_scores
 from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
-from medix_verl.rewards.metrics import part_metrics
+from medix_verl.rewards.metrics import part_metrics, service_metrics
+from medix_verl.rewards.sampler_spec import SamplerSpec
 from medix_verl.rewards.watch import UnscoredWindow, Watchdog
 
 __all__ = ["MedixReplayBuffer", "MedixReplayBufferAsync", "SamplerSpec"]
 
 _logger = logging.getLogger(__name__)
-_COMPOSITES = ("reward", "score")
 _MAX_REFILLED_BATCHES = 4
-
-
-@dataclass(frozen=True)
-class SamplerSpec:
-    """`trainer.v1.sampler.sampler_kwargs` of a recipe."""
-
-    n: int = 1
-    """Answers a prompt, `actor_rollout_ref.rollout.n`."""
-    val_n: int = 1
-    train_batch_size: int = 1
-    gen_batch_size: int | None = None
-    filter_groups: Mapping[str, Any] | None = None
-    """`algorithm.filter_groups`."""
-    sync_refill_failed_groups: bool = False
-    poll_interval: float = 2.0
-    """Seconds between two looks at the queue; generation takes multiples of it."""
-    max_unscored_share: float = 0.5
-    unscored_min_count: int = 32
-    unscored_window: int = 2048
-    stall_timeout_s: float | None = 3600.0
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any] | DictConfig) -> SamplerSpec:
-        """Read the recipe's block.
-
-        Raises:
-            ConfigError: an unknown key, or a group filter on a composite score.
-        """
-        plain: Any = OmegaConf.to_container(mapping, resolve=True) if isinstance(mapping, DictConfig) else mapping
-        values = dict(plain or {})
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ConfigError(
-                f"trainer.v1.sampler.sampler_kwargs has {', '.join(unknown)}; "
-                f"accepted are {', '.join(cls.__dataclass_fields__)}"
-            )
-        spec = cls(**values)
-        if spec.filter_metric in _COMPOSITES:
-            raise ConfigError(
-                f"algorithm.filter_groups.metric={spec.filter_metric} is the composite, on which all-wrong groups are "
-                "never equal and so never filtered: type algorithm.filter_groups.metric=acc"
-            )
-        return spec
-
-    @property
-    def filter_metric(self) -> str | None:
-        """The key that DAPO's dynamic sampling compares within a group, or None when it is off."""
-        block = self.filter_groups or {}
-        return str(block.get("metric")) if block.get("enable") else None
 
 
 class _Medix:
@@ -87,7 +40,8 @@ class _Medix:
         spec = SamplerSpec.from_mapping(sampler_kwargs)
         filters = spec.filter_metric is not None or spec.sync_refill_failed_groups
         self.spec = spec
-        self.window = UnscoredWindow(spec.max_unscored_share, spec.unscored_min_count, spec.unscored_window)
+        limits = (0.0, 1) if spec.failure_policy == "abort" else (spec.max_unscored_share, spec.unscored_min_count)
+        self.window = UnscoredWindow(*limits, spec.unscored_window)
         self.ledger = open_ledger()
         self.pending_validation: dict[str, float] = {}
         self.last_seen: Any = None
@@ -152,31 +106,72 @@ class _Medix:
         self.refill(prompts)
 
     def _account(self, batch: KVBatchMeta, metrics: dict[str, Any], partition_id: str, expected: int) -> None:
-        unscored, causes = self._entries()
+        failed, causes = self._entries()
         self.unscored, self.causes = 0, []
-        lost = max(unscored, expected - len(batch.keys))
+        missing = max(0, expected - len(batch.keys))
         expected += self.spec.n * _thrown_away(metrics)
-        self.window.add(lost, expected, causes)
-        if lost:
-            note = " (verl's own validation averages count each as acc 0)" if partition_id == "val" else ""
-            _logger.warning("%d of %d answers have no score%s: %s", lost, expected, note, "; ".join(causes))
+        self.window.add(max(failed, missing), expected, causes)
+        if failed or missing:
+            self._report(partition_id, failed, missing, expected, causes)
+        extras = self._reward_extras(batch.keys, partition_id)
+        prefix = "medix/val" if partition_id == "val" else "medix"
+        ours = part_metrics(extras, prefix)
+        ours.update(service_metrics(judge_worker.collect_stats(), encoder_worker.collect_stats(), prefix))
+        ours[f"{prefix}/failed"] = float(failed)
+        # Dynamic sampling throws answers away, whose failures are in the ledger all the same.
+        ours[f"{prefix}/unscored"] = float(
+            missing if self.spec.failure_policy == "renormalise" else max(failed, missing)
+        )
         if partition_id == "val":
-            self.pending_validation = {"medix/val/unscored": float(lost)}
+            self.pending_validation = ours
             return
-        metrics.update(part_metrics(self._reward_extras(batch, partition_id)))
-        metrics["medix/unscored"] = float(lost)
+        metrics.update(ours)
         metrics.update(self.pending_validation)
         self.pending_validation = {}
+        if self.spec.split_terms and batch.keys:
+            split_scores(batch.keys, partition_id, extras, self.spec.weights, self.spec.format_weight)
+
+    def _report(self, partition_id: str, failed: int, missing: int, expected: int, causes: list[str]) -> None:
+        note = " (verl's own validation averages count each missing one as acc 0)" if partition_id == "val" else ""
+        _logger.warning(
+            "%d failures and %d missing answers among %d%s: %s", failed, missing, expected, note, "; ".join(causes)
+        )
 
     @staticmethod
-    def _reward_extras(batch: KVBatchMeta, partition_id: str) -> list[dict[str, float]]:
-        if not batch.keys:
+    def _reward_extras(keys: list[str], partition_id: str) -> list[dict[str, float]]:
+        if not keys:
             return []
-        fields = tq.kv_batch_get(keys=batch.keys, partition_id=partition_id, select_fields=["extra_fields"])
+        fields = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["extra_fields"])
         entries = (getattr(entry, "data", entry) for entry in fields["extra_fields"])
-        return [entry["reward_extra_info"] for entry in entries if entry.get("reward_extra_info")]
+        return [entry.get("reward_extra_info") or {} for entry in entries]
+
+    def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
+        """verl's, without the groups in which a verdict is missing.
+
+        A renormalised answer whose judge failed has acc 0 with judge_ok 0: verl would take a group of wrong and
+        unknown answers for one that is wrong throughout.
+        """
+        known = set(self._dapo_classification_cache[partition_id])  # type: ignore[attr-defined]
+        filtered, counts = super()._dapo_filtered_keys(partition_id)  # type: ignore[misc]
+        new = filtered - known
+        if not new or self.spec.failure_policy != "renormalise":
+            return filtered, counts
+        cache = self._dapo_classification_cache[partition_id]  # type: ignore[attr-defined]
+        for uid in new & self._groups_with_unknown(partition_id, new):
+            cache[uid] = None
+        kept = {uid: value for uid, value in cache.items() if value is not None}
+        return set(kept), Counter(kept.values())
+
+    def _groups_with_unknown(self, partition_id: str, uids: set[str]) -> set[str]:
+        keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in uids]  # type: ignore[attr-defined]
+        extras = self._reward_extras(keys, partition_id)
+        return {key.split("_")[0] for key, extra in zip(keys, extras, strict=True) if not extra.get("judge_ok", 1.0)}
 
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
+        if self.spec.failure_policy == "abort":
+            failed, causes = self._entries()
+            if failed:
+                self.window.add(failed, failed, causes)
         seen = tuple(
             len(keys[partition_id])
             for keys in (self.pending_keys, self.running_keys, self.finished_keys, self.failure_keys, self.partitions)  # type: ignore[attr-defined]

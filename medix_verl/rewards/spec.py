@@ -10,9 +10,11 @@ from typing import Any
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.specs import check_integer, check_number, read_mapping
+from medix_verl.specs import check_choice, check_integer, check_number, read_mapping
 
-__all__ = ["FailureSpec", "RewardSpec", "WeightsSpec"]
+__all__ = ["POLICIES", "FailureSpec", "RewardSpec", "WeightsSpec"]
+
+POLICIES = ("drop", "renormalise", "abort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,20 @@ class WeightsSpec:
 
 @dataclass(frozen=True, slots=True)
 class FailureSpec:
-    """When a run is stopped because too many answers could not be scored."""
+    """What becomes of an answer whose judge or encoder failed, and when such answers stop a run."""
 
+    policy: str = "drop"
+    """`drop`: the answer is unscored and leaves the update; `renormalise`: it is scored over the terms that answered,
+    unless neither the judge nor the encoder did; `abort`: the first one stops the run."""
     max_share: float = 0.5
-    """Share of unscored answers above which the run stops; 1.0 never stops it."""
+    """Share of answers with a failure above which the run stops, whatever the policy; 1.0 never stops it."""
     min_count: int = 32
     """Answers that must have been seen before the share means anything."""
     window: int = 2048
     """How many of the last answers are looked at."""
 
     def __post_init__(self) -> None:
+        check_choice("failure.policy", self.policy, POLICIES)
         check_number("failure.max_share", self.max_share, high=1.0)
         check_integer("failure.min_count", self.min_count, low=1)
         check_integer("failure.window", self.window, low=1)

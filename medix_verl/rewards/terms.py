@@ -10,7 +10,7 @@ from __future__ import annotations
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Reference, Response
 
-__all__ = ["combine", "format_term", "modality_term", "semantic_term"]
+__all__ = ["combine", "format_term", "modality_term"]
 
 
 def format_term(response: Response) -> float:
@@ -23,16 +23,6 @@ def modality_term(response: Response, reference: Reference) -> float | None:
     if reference.modality is None:
         return None
     return 1.0 if response.modality == reference.modality else 0.0
-
-
-def semantic_term(similarity: float, threshold: float) -> float:
-    """1 from the threshold on, else 0: the published hard step.
-
-    Args:
-        similarity: Cosine in [-1, 1].
-        threshold: Cosine that is just enough.
-    """
-    return 1.0 if similarity >= threshold else 0.0
 
 
 def combine(

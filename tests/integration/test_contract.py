@@ -22,6 +22,7 @@ OPEN_DICTS = (
     "data.mm_processor_kwargs",
 )
 DATACLASSES = {
+    "algorithm": "AlgoConfig",
     "actor_rollout_ref.rollout": "RolloutConfig",
     "reward.reward_model.rollout": "RolloutConfig",
     "actor_rollout_ref.actor.fsdp_config": "FSDPEngineConfig",
@@ -164,10 +165,14 @@ def test_every_key_of_a_recipe_is_one_of_verls(name: str, stock: DictConfig) -> 
 
 def is_known(key: str, stock: DictConfig) -> bool:
     """True for a key of verl's YAML files, or of the dataclass that its section becomes."""
+    from verl.trainer.config import AlgoConfig
     from verl.workers import config
 
     parent, _, last = key.rpartition(".")
     block = OmegaConf.select(stock, parent)
     if block is not None and last in list(block.keys()):
         return True
-    return parent in DATACLASSES and last in getattr(config, DATACLASSES[parent]).__dataclass_fields__
+    if parent not in DATACLASSES:
+        return False
+    kind = getattr(config, DATACLASSES[parent], AlgoConfig)
+    return last in kind.__dataclass_fields__

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from medix_verl.embedding import encoder as module
 from medix_verl.embedding.encoder import SentenceEncoder
-from medix_verl.embedding.model import advice, load_model, locate, root_of
+from medix_verl.embedding.model import advice, check_backend, load_model, locate, options, root_of
 from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.embedding.stats import EncoderStats
 from medix_verl.errors import EncoderError
 from medix_verl.types import Similarity
 
@@ -33,9 +33,11 @@ class FakeModel:
         return np.array([VECTORS.get(text, (1.0, 0.0)) for text in texts])
 
 
-def run(model: FakeModel, *rounds: Sequence[tuple[str, str]]) -> list[list[Similarity]]:
+def run(
+    model: FakeModel, *rounds: Sequence[tuple[str, str]], spec: SemanticSpec | None = None
+) -> list[list[Similarity]]:
     async def main() -> list[list[Similarity]]:
-        encoder = SentenceEncoder(SemanticSpec(), model)
+        encoder = SentenceEncoder(spec or SemanticSpec(), model)
         answers = [await asyncio.gather(*(encoder.compare(*pair) for pair in pairs)) for pairs in rounds]
         await encoder.close()
         return answers
@@ -56,17 +58,73 @@ def test_one_call_for_what_is_asked_together_and_none_for_what_is_known() -> Non
     assert len(model.threads) == 1
 
 
-def test_a_full_batch_does_not_wait() -> None:
-    model = FakeModel()
-    run(model, [(f"x{n}", "a") for n in range(module.MAX_BATCH + 1)])
-    assert [len(batch) for batch in model.batches] == [module.MAX_BATCH + 1, 1]
+def test_a_full_batch_does_not_wait_for_the_deadline() -> None:
+    spec = SemanticSpec(batch_size=4, deadline_ms=60_000)
+    [answers] = run(FakeModel(), [(f"x{n}", "a") for n in range(4)], spec=spec)
+    assert [answer.value for answer in answers] == [1.0] * 4
 
 
-def test_the_cache_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CACHE_VECTORS", 2)
+def test_what_comes_while_the_model_is_busy_is_one_batch() -> None:
+    started, go = threading.Event(), threading.Event()
+
+    class SlowModel(FakeModel):
+        def encode(self, texts: Sequence[str], **options: object) -> np.ndarray:
+            started.set()
+            assert go.wait(10)
+            return super().encode(texts, **options)
+
+    async def main(model: FakeModel) -> None:
+        encoder = SentenceEncoder(SemanticSpec(deadline_ms=0), model)
+        first = asyncio.ensure_future(encoder.compare("a", "b"))
+        await asyncio.to_thread(started.wait, 10)
+        rest = [asyncio.ensure_future(encoder.compare(f"x{n}", "b")) for n in range(20)]
+        await asyncio.sleep(0.05)
+        go.set()
+        await asyncio.gather(first, *rest)
+        await encoder.close()
+
+    model = SlowModel()
+    asyncio.run(main(model))
+    assert [len(batch) for batch in model.batches] == [2, 20]
+
+
+def test_many_pairs_in_one_question_keep_their_order() -> None:
+    async def main() -> list[Similarity]:
+        encoder = SentenceEncoder(SemanticSpec(batch_size=1), FakeModel())
+        found = await encoder.compare_many([("a", "a"), ("a", "b"), ("a", "c")])
+        assert await encoder.compare_many([]) == []
+        await encoder.close()
+        return found
+
+    assert [item.value for item in asyncio.run(main())] == pytest.approx([1.0, 0.0, 0.6])
+
+
+def test_a_flood_is_cut_into_batches() -> None:
     model = FakeModel()
-    run(model, [("a", "b")], [("a", "c")], [("a", "b")])
+    spec = SemanticSpec(batch_size=1)
+    [answers] = run(model, [(f"x{n}", "a") for n in range(100)], spec=spec)
+    assert len(answers) == 100
+    assert max(len(batch) for batch in model.batches) <= 33
+
+
+def test_the_cache_forgets_the_oldest() -> None:
+    model = FakeModel()
+    run(model, [("a", "b")], [("a", "c")], [("a", "b")], spec=SemanticSpec(cache_size=2))
     assert model.batches == [["a", "b"], ["c"], ["b"]]
+
+
+def test_what_was_done_is_counted_once() -> None:
+    async def main() -> None:
+        encoder = SentenceEncoder(SemanticSpec(), FakeModel())
+        await asyncio.gather(*(encoder.compare(*pair) for pair in [("a", "b"), ("c", "b"), ("a", "bad")]))
+        await encoder.compare("a", "explode")
+        stats = encoder.take_stats()
+        assert (stats.asked, stats.embedded, stats.cache_hits, stats.batches, stats.failures) == (4, 4, 2, 2, 2)
+        assert 0 < stats.latency_p50_ms <= stats.latency_p95_ms
+        assert encoder.take_stats() == EncoderStats()
+        await encoder.close()
+
+    asyncio.run(main())
 
 
 def test_failures_are_reasons() -> None:
@@ -137,6 +195,18 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(EncoderError, match=r"cannot be imported \(.*\); type: pip install sentence-transformers"):
         load_model(SemanticSpec())
+
+
+def test_a_backend_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medix_verl.embedding.model.find_spec", lambda name: None)
+    with pytest.raises(EncoderError, match=r"onnxruntime, optimum is missing; .*'sentence-transformers\[onnx\]'"):
+        check_backend(SemanticSpec(backend="onnx"))
+    check_backend(SemanticSpec())
+
+
+def test_what_the_backends_are_told() -> None:
+    assert options(SemanticSpec(backend="onnx", device="cuda:1")) == {"provider": "CUDAExecutionProvider"}
+    assert options(SemanticSpec(backend="openvino")) == {}
 
 
 def test_the_first_cause_is_named() -> None:

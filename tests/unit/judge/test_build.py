@@ -5,7 +5,7 @@ import pytest
 
 from medix_verl.errors import ConfigError
 from medix_verl.judge.build import build_judge
-from medix_verl.judge.client import OpenAIJudge
+from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.rule import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 
@@ -16,15 +16,15 @@ def test_rule() -> None:
 
 def test_openai() -> None:
     judge = build_judge(JudgeSpec(kind="openai", url="http://host:1/v1/", model="m"))
-    assert isinstance(judge, OpenAIJudge)
-    assert (judge.address, judge.model) == ("http://host:1/v1/chat/completions", "m")
+    assert isinstance(judge, JudgePool)
+    assert (judge.urls, judge.model) == (("http://host:1/v1/",), "m")
 
 
 @pytest.mark.parametrize("served", ["10.0.0.1:80", "http://10.0.0.1:80/"])
 def test_verl(served: str) -> None:
     judge = build_judge(JudgeSpec(kind="verl", url="http://unused/v1"), served_url=served, served_model="path/m")
-    assert isinstance(judge, OpenAIJudge)
-    assert (judge.address, judge.model) == ("http://10.0.0.1:80/v1/chat/completions", "path/m")
+    assert isinstance(judge, JudgePool)
+    assert (judge.urls, judge.model) == (("http://10.0.0.1:80/v1",), "path/m")
 
 
 @pytest.mark.parametrize(

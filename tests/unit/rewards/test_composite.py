@@ -15,18 +15,21 @@ from medix_verl.judge.rule import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.response import parse_response
 from medix_verl.rewards.composite import CompositeReward
-from medix_verl.rewards.spec import RewardSpec
+from medix_verl.rewards.keys import to_verl
+from medix_verl.rewards.spec import FailureSpec, RewardSpec, WeightsSpec
 from medix_verl.types import Reference, RewardBreakdown, Similarity, Verdict
 
 REFERENCE = Reference("pneumonia", modality="X_RAY", question="What is seen?")
 OFF = RewardSpec(semantic=SemanticSpec(enable=False))
+RENORMALISE = RewardSpec(failure=FailureSpec(policy="renormalise"))
 
 
 class FakeJudge:
     """Says what it is told to, or raises it, and remembers what it was asked."""
 
-    def __init__(self, outcome: bool | Exception | None = True) -> None:
+    def __init__(self, outcome: bool | Exception | None = True, probability: float | None = None) -> None:
         self.outcome = outcome
+        self.probability = probability
         self.asked: list[tuple[str, Reference]] = []
         self.closed = False
 
@@ -35,7 +38,8 @@ class FakeJudge:
         await asyncio.sleep(0)
         if isinstance(self.outcome, Exception):
             raise self.outcome
-        return Verdict(self.outcome, "fake", "" if self.outcome is not None else "server down")
+        reason = "" if self.outcome is not None else "server down"
+        return Verdict(self.outcome, "fake", reason, self.probability)
 
     async def close(self) -> None:
         self.closed = True
@@ -152,6 +156,58 @@ def test_a_failed_encoder_is_unscored(outcome: Exception | None) -> None:
 def test_both_failed() -> None:
     found = score(text("x"), FakeJudge(None), FakeEncoder(float("nan")))
     assert found.reason == "judge: server down; semantic: the encoder gave nan"
+
+
+def test_renormalising_scores_over_what_answered() -> None:
+    found = score(text("x"), FakeJudge(None), FakeEncoder(0.9), spec=RENORMALISE)
+    assert (found.score, found.acc, found.judge_ok, found.semantic) == (1.0, None, False, 1.0)
+    assert found.reason == "judge: server down"
+    found = score(text("x"), FakeJudge(False), FakeEncoder(None), spec=RENORMALISE)
+    assert found.score == pytest.approx(0.9 * 0.05 / 0.625 + 0.1)
+    assert (found.acc, found.semantic_ok, found.reason) == (0.0, False, "semantic: model gone")
+
+
+def test_an_unknown_verdict_is_sent_to_verl_with_its_flag() -> None:
+    row = to_verl(score(text("x"), FakeJudge(None), spec=RENORMALISE))
+    assert (row["acc"], row["judge"], row["judge_ok"], row["score"]) == (0.0, 0.0, 0.0, 1.0)
+    assert set(row) == set(to_verl(score(text("x"))))
+
+
+@pytest.mark.parametrize(
+    ("spec", "judge", "encoder"),
+    [
+        (RENORMALISE, None, None),
+        (replace(RENORMALISE, semantic=SemanticSpec(enable=False)), None, 0.9),
+        (replace(RENORMALISE, weights=WeightsSpec(semantic=0)), None, 0.9),
+        (replace(RENORMALISE, weights=WeightsSpec(judge=0)), True, None),
+        (RewardSpec(failure=FailureSpec(policy="abort")), None, 0.9),
+    ],
+)
+def test_form_alone_is_never_a_score(spec: RewardSpec, judge: bool | None, encoder: float | None) -> None:
+    """Neither the judge nor the encoder said anything that counts, so nobody knows whether the answer is right."""
+    found = score(text("x"), FakeJudge(judge), FakeEncoder(encoder), spec=spec)
+    assert found.score is None
+    assert found.reason
+
+
+def test_a_soft_verdict_grades_the_term_and_leaves_acc_hard() -> None:
+    found = score(text("x"), FakeJudge(True, probability=0.75), FakeEncoder(0.1))
+    assert (found.acc, found.judge) == (1.0, 0.75)
+    assert found.score == pytest.approx(0.9 * (0.575 * 0.75 + 0.05) + 0.1)
+    assert score(text("x"), FakeJudge(False, probability=0.25)).acc == 0.0
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(float("nan"), 1.0), (1.5, 1.0), (-0.1, 0.0), (None, 1.0)])
+def test_a_probability_that_is_none(probability: float | None, expected: float) -> None:
+    assert score(text("x"), FakeJudge(True, probability)).judge == expected
+    assert score(text("x"), FakeJudge(None, probability)).judge is None
+
+
+def test_the_soft_semantic_term() -> None:
+    spec = RewardSpec(semantic=SemanticSpec(mode="soft", low=0.5, high=0.9))
+    found = score(text("x"), FakeJudge(True), FakeEncoder(0.8), spec=spec)
+    assert found.semantic == pytest.approx(0.75)
+    assert found.score == pytest.approx(0.9 * (0.575 + 0.375 * 0.75 + 0.05) + 0.1)
 
 
 def test_both_are_asked_at_once() -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medix_verl.embedding.stats import EncoderStats
+from medix_verl.judge.stats import JudgeStats
 from medix_verl.rewards.keys import to_verl
-from medix_verl.rewards.metrics import part_metrics
+from medix_verl.rewards.metrics import REDUCERS, part_metrics, service_metrics
 from medix_verl.types import RewardBreakdown
 
 PARTS = ("score", "acc", "judge", "semantic", "format", "modality")
@@ -68,6 +70,26 @@ def test_busy_seconds_are_summed_over_those_that_have_them() -> None:
     assert part_metrics(extras)["medix/reward/busy_s"] == 0.75
     assert part_metrics([*extras, answer(1.0, 1.0)])["medix/reward/busy_s"] == 0.75
     assert "medix/reward/busy_s" not in part_metrics([answer(1.0, 1.0)])
+
+
+def test_the_services_numbers_carry_their_names() -> None:
+    found = service_metrics({"calls": 3.0, "p95_s": 0.5}, {"embedded": 7}, "medix/val")
+    assert found == {"medix/val/judge/calls": 3.0, "medix/val/judge/p95_s": 0.5, "medix/val/encoder/embedded": 7.0}
+    assert service_metrics({}, {}) == {}
+
+
+def test_no_name_changes_verls_reducer() -> None:
+    assert service_metrics({"time_max_s": 1.0, "total": 2.0}, {"calls": 1.0}) == {"medix/encoder/calls": 1.0}
+    named = [
+        *JudgeStats(failures={"timeout": 1}).flat(),
+        *EncoderStats.__dataclass_fields__,
+        *part_metrics([answer(1, 1)]),
+    ]
+    assert [name for name in named if any(word in name for word in REDUCERS)] == []
+
+
+def test_validation_has_names_of_its_own() -> None:
+    assert part_metrics([answer(1.0, 1.0)], "medix/val")["medix/val/acc/mean"] == 1.0
 
 
 unit = st.floats(0, 1)

@@ -38,6 +38,7 @@ def test_nested_sections() -> None:
         ({"format_weight": 1.5}, "format_weight is 1.5; .* at most 1"),
         ({"judge": {"kind": "x"}}, "judge.kind is 'x'"),
         ({"semantic": {"threshold": 2}}, "semantic.threshold is 2"),
+        ({"failure": {"policy": "ignore"}}, "failure.policy is 'ignore'; accepted: drop, renormalise, abort"),
         ({"failure": {"max_share": -1}}, "failure.max_share is -1"),
         ({"failure": {"min_count": 0}}, "failure.min_count is 0"),
         ({"failure": {"window": 0}}, "failure.window is 0"),

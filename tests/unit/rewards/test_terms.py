@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medix_verl.response import parse_response
 from medix_verl.rewards.spec import RewardSpec, WeightsSpec
-from medix_verl.rewards.terms import combine, format_term, modality_term, semantic_term
+from medix_verl.rewards.terms import combine, format_term, modality_term
 from medix_verl.types import Reference
 
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "composite.json").read_text(encoding="utf-8"))
@@ -61,8 +61,3 @@ def test_terms() -> None:
     assert modality_term(good, Reference("a", modality="CT_SCAN")) == 0.0
     assert modality_term(parse_response("a"), Reference("a", modality="X_RAY")) == 0.0
     assert modality_term(good, Reference("a")) is None
-
-
-@pytest.mark.parametrize(("cosine", "term"), [(0.8, 1.0), (0.7999, 0.0), (1.0, 1.0), (-1.0, 0.0)])
-def test_the_semantic_step_is_hard(cosine: float, term: float) -> None:
-    assert semantic_term(cosine, 0.8) == term

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`medix-verl audit-judge [PAIRS.jsonl]`: how far a judge can be trusted.
+
+Each line of PAIRS.jsonl has `reference`, `candidate` and `label` (true or false: do they say the same?), and perhaps
+`question`, `options` and `synonyms`. The judge also meets a set of attacks, none of which may pass; each one that
+passed is listed. Every case is asked several times without a cache, and each pair once with its two sides exchanged.
+A case that could not be judged is in no share; it is counted, with its cause.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medix_verl.errors import ConfigError
+from medix_verl.evaluation.agreement import Estimate
+from medix_verl.evaluation.audit import AuditReport, run_audit
+from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
+from medix_verl.judge.build import build_judge
+from medix_verl.judge.spec import JudgeSpec
+
+__all__ = ["add_arguments", "run"]
+
+NEVER = 1_000_000_000
+SHOWN = 60
+"""Characters of an attack that the table shows."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("pairs", metavar="PAIRS.jsonl", type=Path, nargs="?", help="labelled pairs")
+    parser.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
+    parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
+    parser.add_argument("--judge-model", metavar="NAME", help="name of the judge model at that server")
+    parser.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
+    parser.add_argument("--attacks", metavar="FILE", default="builtin", help="`builtin` (default), `none`, or a file")
+    parser.add_argument("--repeats", type=int, default=3, metavar="K", help="askings of each case (default: 3)")
+    parser.add_argument("--limit-concurrency", type=int, default=64, metavar="N", help="cases at once (default: 64)")
+    parser.add_argument("--json", metavar="OUT.json", type=Path, help="where the numbers go, besides the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit the judge.
+
+    Raises:
+        ConfigError: The flags do not fit together, or the output cannot go where it should.
+        DataError: A line of the pairs or of the attacks cannot be used; nothing has been asked then.
+        JudgeError: The judge cannot be asked at all.
+    """
+    spec = read_spec(args)
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {args.json}: its folder does not exist; type: mkdir -p {args.json.parent}")
+    pairs = [] if args.pairs is None else read_pairs(args.pairs)
+    attacks = find_attacks(args.attacks)
+    if not pairs and not attacks:
+        raise ConfigError("there is nothing to ask: give PAIRS.jsonl, or leave out --attacks none")
+    report = asyncio.run(audit(spec, pairs, attacks, args.repeats))
+    print("\n".join(table(report)))
+    if args.json is not None:
+        write_json(args.json, {"judge": describe(spec), **as_json(report)})
+    return 0
+
+
+def read_spec(args: argparse.Namespace) -> JudgeSpec:
+    """Turn the flags into the judge's spec, without a cache: a repeat must be asked.
+
+    The breaker is off: it makes a training run wait minutes for a server to come back, and here somebody is waiting.
+    """
+    if args.repeats < 1:
+        raise ConfigError(f"--repeats is {args.repeats}; give 1 or more")
+    remote = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
+    given = {name: value for name, value in remote.items() if value is not None}
+    if args.judge == "openai":
+        for name in ("url", "model"):
+            if name not in given:
+                raise ConfigError(f"--judge openai got no --judge-{name}; type --judge-url URL --judge-model NAME")
+    elif given:
+        flag = f"--judge-{next(iter(given)).replace('_', '-')}"
+        raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
+    limits = {"max_concurrent": args.limit_concurrency, "cache": "none", "breaker_failures": NEVER}
+    return JudgeSpec.from_mapping({"kind": args.judge, **given, **limits})
+
+
+def find_attacks(choice: str) -> list[Case]:
+    """The attacks that the flag names."""
+    if choice == "none":
+        return []
+    return read_attacks(BUILTIN if choice == "builtin" else Path(choice))
+
+
+async def audit(spec: JudgeSpec, pairs: Sequence[Case], attacks: Sequence[Case], repeats: int) -> AuditReport:
+    """Build the judge, audit it, and close it whatever happens."""
+    from tqdm import tqdm
+
+    total = (len(pairs) + len(attacks)) * repeats + len(pairs)
+    judge = build_judge(spec)
+    try:
+        with tqdm(total=total, delay=2, disable=not sys.stderr.isatty(), file=sys.stderr, unit="verdict") as bar:
+            return await run_audit(judge, pairs, attacks, repeats, spec.max_concurrent, bar.update)
+    finally:
+        await judge.close()
+
+
+def table(report: AuditReport) -> list[str]:
+    """The report's lines: one number a line with its 95 % interval, then the attacks that passed."""
+    unscored = report.unscored
+    lines = [
+        f"pairs                  {report.pairs} ({unscored['pairs']} unscored)",
+        f"  accuracy             {percent(report.accuracy)}",
+        f"  Cohen's kappa        {number(report.kappa)}",
+        f"  same when exchanged  {percent(report.swap)} ({unscored['swap']} unscored)",
+        f"attacks                {report.attacks} ({unscored['attacks']} unscored)",
+        f"  passed               {percent(report.false_positives)}",
+        f"same in {report.repeats} askings      {percent(report.repeat)} ({unscored['repeats']} unscored)",
+        f"latency                {seconds(report)}",
+    ]
+    if sum(report.confusion.values()):
+        lines.insert(1, "  verdicts             " + ", ".join(f"{n} {name}" for name, n in report.confusion.items()))
+    lines += [f"unscored, {count} times: {cause}" for cause, count in report.causes.items()]
+    if report.passed:
+        lines.append("attacks that passed:")
+        lines += [f"  {case.name:28} {json.dumps(shorten(case.candidate))}" for case in report.passed]
+    return lines
+
+
+def percent(value: Estimate | None) -> str:
+    """A share with its interval."""
+    if value is None:
+        return "-"
+    return f"{value.value:.1%} [{value.low:.1%}, {value.high:.1%}] of {value.count}"
+
+
+def number(value: Estimate | None) -> str:
+    """A number with its interval."""
+    return "-" if value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}] of {value.count}"
+
+
+def seconds(report: AuditReport) -> str:
+    """The latency's line."""
+    p50, p95 = report.latency_s["p50"], report.latency_s["p95"]
+    if p50 is None or p95 is None:
+        return "- (no case needed the judge)"
+    return f"p50 {p50 * 1000:.1f} ms, p95 {p95 * 1000:.1f} ms of {report.asked}"
+
+
+def shorten(text: str) -> str:
+    """The beginning of an attack."""
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def describe(spec: JudgeSpec) -> dict[str, Any]:
+    """What the JSON file says of the judge."""
+    return {"kind": spec.kind, "url": spec.url, "model": spec.model, "prompt": spec.prompt}
+
+
+def as_json(report: AuditReport) -> dict[str, Any]:
+    """The report as JSON's own types."""
+    plain = asdict(report)
+    plain["by_kind"] = {kind: {"passed": n, "judged": of} for kind, (n, of) in report.by_kind.items()}
+    plain["passed"] = [
+        {"attack": case.name, "kind": case.kind, "candidate": case.candidate, "reference": case.reference.answer}
+        for case in report.passed
+    ]
+    return plain
+
+
+def write_json(out: Path, content: dict[str, Any]) -> None:
+    """Write beside `out` and give it its name at the end; pure ASCII, because an attack may hold any character."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="ascii")
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)

