@@ -126,9 +126,9 @@ def lists_alternatives(text: str, reference: Reference, right: list[str]) -> boo
     core = bare(text)
     if YES_NO.fullmatch(core) and {"yes", "no"} <= set(re.findall(r"\b(?:yes|no)\b", core)):
         return True
-    if NEGATION.search(core) or any(COLLECTIVE.search(known) for known in right):
+    if any(COLLECTIVE.search(known) for known in right):
         return False
-    return lists_options(core, reference) or is_row_of_guesses(core, reference)
+    return lists_options(core, reference) or (not NEGATION.search(core) and is_row_of_guesses(core, reference))
 
 
 def lists_options(core: str, reference: Reference) -> bool:

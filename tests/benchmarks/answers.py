@@ -55,13 +55,13 @@ class Answer:
 
 
 def make_answers(count: int) -> list[Answer]:
-    """Distinct answers, GROUP to each question."""
-    parts = product(range(1, 1000), PLACES, DEGREES, SIDES, FINDINGS)
+    """Distinct answers, GROUP to each question; from the 2,689th on each has a size in it as well."""
+    parts = product(range(1000), PLACES, DEGREES, SIDES, FINDINGS)
     made = []
     for index, (size, place, degree, side, finding) in enumerate(islice(parts, count)):
         question = index // GROUP
         truth = f"{SIDES[question % 3]} {FINDINGS[question % 16]} of {5 + question} mm"
-        text = f"{degree} {side} {finding} in the {place}, about {size + 2000} um"
+        text = f"{degree} {side} {finding} in the {place}" + (f", about {size + 2000} um" if size else "")
         response = f"<X_RAY><thinking>{THOUGHT.format(finding=finding)}</thinking><answer>{text}</answer>"
         made.append(Answer(response, f"<X_RAY>{truth}", f"What does radiograph number {question} show?"))
     assert len(made) == count == len({answer.response for answer in made})

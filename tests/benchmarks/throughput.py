@@ -27,7 +27,7 @@ WARM = 8
 """Answers that are scored before the clock starts."""
 
 
-def ours(url: str, answers: list[Answer], slots: int) -> dict[str, Any]:
+def ours(url: str, answers: list[Answer], slots: int, dtype: str) -> dict[str, Any]:
     """Score with CompositeReward, built as `medix-verl score` builds it."""
     from medix_verl.embedding.spec import SemanticSpec
     from medix_verl.judge.spec import JudgeSpec
@@ -36,7 +36,9 @@ def ours(url: str, answers: list[Answer], slots: int) -> dict[str, Any]:
     from medix_verl.rewards.spec import RewardSpec
 
     judge = {"kind": "openai", "url": url, "model": "mock-judge", "max_concurrent": slots}
-    spec = RewardSpec(judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping({"model": ENCODER}))
+    spec = RewardSpec(
+        judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping({"model": ENCODER, "dtype": dtype})
+    )
     pairs = [(a.response, parse_ground_truth(a.ground_truth, question=a.question)) for a in answers]
 
     async def run() -> dict[str, Any]:
@@ -77,7 +79,7 @@ def official(url: str, answers: list[Answer], clone: Path) -> dict[str, Any]:
 
 def measure(side: str, url: str, count: int, args: argparse.Namespace) -> dict[str, Any]:
     """Run one side in a fresh process, and see that every answer reached the mock once."""
-    words = ["--side", side, "--url", url, "--answers", str(count), "--slots", str(args.slots)]
+    words = ["--side", side, "--url", url, "--answers", str(count), "--slots", str(args.slots), "--dtype", args.dtype]
     words += ["--official", str(args.official)] if args.official else []
     done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1])
@@ -100,26 +102,35 @@ def show(name: str, result: dict[str, Any]) -> None:
     )
 
 
-def main() -> int:
-    """Measure, and print a table."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", type=Path, help="folder of a clone of the official repository")
     parser.add_argument("--answers", type=int, default=2560)
     parser.add_argument("--official-answers", type=int, default=2560)
     parser.add_argument("--latency-ms", type=float, default=50.0)
     parser.add_argument("--slots", type=int, default=256)
+    parser.add_argument("--dtype", default="float32", help="of our encoder; the official one's is float32")
     parser.add_argument("--sizes", type=int, nargs="+", help="only ours, at each of these sizes")
     parser.add_argument("--json", type=Path, help="where the numbers go, besides the table")
     parser.add_argument("--side", choices=("ours", "official"), help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.side:
-        answers = make_answers(args.answers + WARM)
-        of_us = args.side == "ours"
-        print(json.dumps(ours(args.url, answers, args.slots) if of_us else official(args.url, answers, args.official)))
-        return 0
     if args.official and not (args.official / OFFICIAL).is_file():
         parser.error(f"--official {args.official} has no {OFFICIAL}; give the folder of a clone of MediX-R1")
+    return args
+
+
+def main() -> int:
+    """Measure, and print a table; or, in a process that `measure` started, one side's numbers as JSON."""
+    args = parse()
+    if args.side:
+        answers = make_answers(args.answers + WARM)
+        if args.side == "ours":
+            print(json.dumps(ours(args.url, answers, args.slots, args.dtype)))
+        else:
+            print(json.dumps(official(args.url, answers, args.official)))
+        return 0
     results: dict[str, Any] = {}
     with mock_judge("--latency-ms", str(args.latency_ms), "--slots", str(args.slots)) as url:
         for size in args.sizes or [args.answers]:

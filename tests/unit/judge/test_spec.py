@@ -33,9 +33,33 @@ def test_defaults_and_mapping() -> None:
         ({"max_concurrent": 0}, "judge.max_concurrent is 0"),
         ({"max_candidate_chars": 1.5}, "judge.max_candidate_chars is 1.5"),
         ({"tolerance": 2}, "judge.tolerance is 2"),
+        ({"url": []}, "judge.url is an empty list; name a server"),
+        ({"url": ["http://a/v1", "b"]}, "judge.url is 'b'; write it as"),
+        ({"url": ["http://a/v1", None]}, "judge.url is None"),
+        ({"url": ["http://a/v1", "http://b/v1", "http://a/v1"]}, "judge.url names 'http://a/v1' twice"),
+        ({"max_per_minute": 0}, "judge.max_per_minute is 0"),
+        ({"max_inflight": 0}, "judge.max_inflight is 0"),
+        ({"cache": ""}, "judge.cache is ''"),
+        ({"cache_size": 0}, "judge.cache_size is 0"),
+        ({"breaker_failures": 0}, "judge.breaker_failures is 0"),
+        ({"breaker_seconds": 0}, "judge.breaker_seconds is 0"),
+        ({"soft": 1}, "judge.soft is 1; set it to true or false"),
+        ({"swap": "yes"}, "judge.swap is 'yes'"),
+        ({"worker": None}, "judge.worker is None"),
+        ({"workers": 0}, "judge.workers is 0"),
+        ({"workers": 4, "max_concurrent": 3}, "judge.max_concurrent is 3 for 4 workers; set judge.workers=3"),
+        ({"soft": True, "structured": "json_schema"}, "whose first token is a brace; set judge.structured=choice"),
         ("rule", "judge is 'rule'; it must be a mapping"),
     ],
 )
 def test_refusals(section: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         JudgeSpec.from_mapping(section)  # type: ignore[arg-type]
+
+
+def test_one_address_or_several() -> None:
+    assert JudgeSpec().urls == ()
+    assert JudgeSpec(url="http://a/v1").urls == ("http://a/v1",)
+    several = JudgeSpec.from_mapping({"url": ["http://a/v1", "https://b/v1"]})
+    assert several.url == several.urls == ("http://a/v1", "https://b/v1")
+    assert hash(several) == hash(JudgeSpec(url=("http://a/v1", "https://b/v1")))
