@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # verl's wheel carries a top-level package `tests`, and `python -m` puts the working directory first: ours come by path.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo check unit integration test clean
+.PHONY: help setup demo check unit integration test long clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 setup: ## make the virtual environment (once)
@@ -19,8 +19,10 @@ unit: setup ## first ring: seconds, no torch, no verl
 	$(PYTEST) tests/unit
 integration: setup ## second ring: real training on the CPU; third ring (gpu) where there is one
 	$(PYTEST) tests/integration tests/gpu
-test: check ## everything that this machine can run
-	$(PYTEST) tests/unit tests/integration tests/gpu
+test: check ## all rings, in under 25 minutes on 2 cores
+	$(PYTEST) -m "not long" tests/unit tests/integration tests/gpu
 	$(BIN)/medix-verl doctor
+long: setup ## further training runs: failure policies, a judge killed in the middle
+	$(PYTEST) -m long tests/integration
 clean: ## remove what was generated, but not the virtual environment
 	rm -rf outputs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -53,6 +53,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in terminalreporter.stats.get("skipped", [])
         if isinstance(report.longrepr, tuple)
     )
+    if left_out := len(terminalreporter.stats.get("deselected", [])):
+        reasons[f"left out by -m {terminalreporter.config.option.markexpr!r}: `make long` runs the long ones"] = (
+            left_out
+        )
     if reasons:
         terminalreporter.section("not run on this machine")
         for reason, count in sorted(reasons.items()):

@@ -145,6 +145,7 @@ def test_two_steps_of_training(train: Callable[..., Any]) -> None:
         assert math.isfinite(step.data["actor/grad_norm"])
 
 
+@pytest.mark.long
 def test_one_switch_without_the_other_is_refused(train: Callable[..., Any]) -> None:
     run = train("algorithm.adv_estimator=medix_gdpo")
     assert run.end.returncode == 1

@@ -35,6 +35,7 @@ def training(run: Any) -> list[dict[str, float]]:
     return [step.data for step in run.steps if step.is_training]
 
 
+@pytest.mark.long
 def test_drop(train: Callable[..., Any], faulty: tuple[str, ...]) -> None:
     """The trajectory leaves the update and its siblings stay; nobody has acc 0 for it."""
     run = train("trainer.total_training_steps=2", *faulty, "reward.medix.failure.max_share=1.0")
@@ -49,6 +50,7 @@ def test_drop(train: Callable[..., Any], faulty: tuple[str, ...]) -> None:
     assert all(step["medix/judge/p95_s"] >= step["medix/judge/p50_s"] >= 0 for step in steps)
 
 
+@pytest.mark.long
 def test_renormalise(train: Callable[..., Any], faulty: tuple[str, ...]) -> None:
     """The trajectory stays, scored over the other terms; its verdict counts in no average."""
     run = train(
@@ -64,6 +66,7 @@ def test_renormalise(train: Callable[..., Any], faulty: tuple[str, ...]) -> None
         assert step["medix/score/valid"] == step["medix/semantic/valid"] == 1.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["renormalise", "abort"])
 def test_failures_stop_the_run(train: Callable[..., Any], faulty: tuple[str, ...], policy: str) -> None:
     """Renormalised failures count towards the limit as dropped ones do; abort needs no limit."""

@@ -14,13 +14,23 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 STEPS = 7
 
 
 def serve(port: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
     """Start the mock judge; returns it with its address."""
-    words = [sys.executable, "-m", "medix_verl.judge.mock", "--port", str(port), "--verdict", "no", "--latency-ms", "20"]
+    words = [
+        sys.executable,
+        "-m",
+        "medix_verl.judge.mock",
+        "--port",
+        str(port),
+        "--verdict",
+        "no",
+        "--latency-ms",
+        "20",
+    ]
     with log.open("wb") as stream:
         server = subprocess.Popen(words, stdout=stream, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 30
