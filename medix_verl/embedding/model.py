@@ -6,6 +6,7 @@ A model that is not here is an EncoderError that says which command brings it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["is_cached", "load_model", "locate"]
 
 PACKAGE = "package:"
+MAX_THREADS = 16
+"""Short texts give no work to more."""
 EXTRAS = {"onnx": ("onnxruntime", "optimum"), "openvino": ("openvino", "optimum")}
 """Backends of sentence-transformers that need more than it brings itself."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -48,7 +51,7 @@ def locate(name: str) -> str:
     return str(folder)
 
 
-def is_cached(name: str) -> bool:
+def is_cached(name: str, revision: str | None = None) -> bool:
     """Whether a folder or a hub id is on this machine, as far as its configuration file tells."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -56,7 +59,8 @@ def is_cached(name: str) -> bool:
     if Path(name).expanduser().is_dir():
         return True
     try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+        files = (try_to_load_from_cache(name, file, revision=revision) for file in ("modules.json", "config.json"))
+        return any(isinstance(file, str) for file in files)
     except HFValidationError:
         return False
 
@@ -67,9 +71,13 @@ def load_model(spec: SemanticSpec) -> SentenceTransformer:
     Raises:
         EncoderError: sentence-transformers or the backend does not work here, or the model is not on this machine.
     """
+    place = locate(spec.model)
+    if place == spec.model and not is_cached(spec.model, spec.revision):
+        # Said at once: the libraries take many seconds to find out the same.
+        raise EncoderError(f"semantic.model {spec.model!r} is not on this machine; {advice(spec)}")
     kind = import_library()
     check_backend(spec)
-    place = locate(spec.model)
+    set_threads(spec)
     try:
         with no_progress_bar():
             model = kind(
@@ -164,3 +172,19 @@ def advice(spec: SemanticSpec) -> str:
         return "check the folder, or name another model"
     revision = f" --revision {spec.revision}" if spec.revision else ""
     return f"to bring it here type: hf download {spec.model}{revision}, or set semantic.model to a local folder"
+
+
+def set_threads(spec: SemanticSpec) -> None:
+    """Give torch in this process the spec's threads, or half the machine's cores.
+
+    The other half belongs to verl, or to the event loop that asks the judge. Ray would allow an actor without CPUs a
+    single thread.
+    """
+    import torch
+
+    torch.set_num_threads(spec.threads or default_threads())
+
+
+def default_threads() -> int:
+    """Half the machine's cores, at most MAX_THREADS."""
+    return max(1, min(MAX_THREADS, (os.cpu_count() or 2) // 2))

@@ -55,7 +55,7 @@ class SemanticSpec:
     worker: bool = True
     """One shared encoder for all reward processes of a Ray run; false loads a model into each of them."""
     threads: int | None = None
-    """torch threads of the shared worker; None takes half the machine's cores, at most 16."""
+    """torch threads of the process that holds the model; None takes half the machine's cores, at most 16."""
     batch_size: int = 128
     """Texts of one pass of the model, and pairs that wait before a batch starts early."""
     deadline_ms: float = 5.0

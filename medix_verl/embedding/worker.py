@@ -26,7 +26,6 @@ __all__ = ["EncoderHost", "RemoteEncoder", "collect_stats", "inside_ray"]
 NAME = "medix_encoder"
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between two attempts to reach the actor; after the last its answers are unscored."""
-MAX_THREADS = 16
 
 Answer = tuple["float | None", str]
 
@@ -45,19 +44,10 @@ class EncoderHost:
         async with self.lock:
             if self.encoder is None:
                 try:
-                    self.encoder = await asyncio.to_thread(self.build)
+                    self.encoder = await asyncio.to_thread(SentenceEncoder, self.spec, self.model)
                 except EncoderError as error:
                     return str(error)
         return ""
-
-    def build(self) -> SentenceEncoder:
-        """The encoder, with the threads that the spec gives it."""
-        if self.model is None:
-            import torch
-
-            # Ray allows an actor without CPUs a single thread.
-            torch.set_num_threads(self.spec.threads or default_threads())
-        return SentenceEncoder(self.spec, self.model)
 
     async def compare_many(self, pairs: Sequence[Pair]) -> list[Answer]:
         """Value and reason for each pair, in order; plain tuples, because they are pickled by the thousand."""
@@ -190,8 +180,3 @@ def collect_stats(timeout_s: float = 5.0) -> dict[str, float]:
     except (ValueError, GetTimeoutError, RayActorError):  # ValueError: no such actor
         return {}
     return found
-
-
-def default_threads() -> int:
-    """Half the machine's cores: the other half belongs to verl."""
-    return max(1, min(MAX_THREADS, (os.cpu_count() or 2) // 2))

@@ -4,6 +4,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,10 +192,10 @@ def test_what_to_type() -> None:
     assert advice(SemanticSpec(model="package:x")).startswith("check the folder")
 
 
-def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(EncoderError, match=r"cannot be imported \(.*\); type: pip install sentence-transformers"):
-        load_model(SemanticSpec())
+        load_model(SemanticSpec(model=str(tmp_path)))
 
 
 def test_a_backend_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:

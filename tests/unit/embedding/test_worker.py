@@ -9,8 +9,9 @@ import pytest
 
 from medix_verl.embedding.connect import connect_encoder
 from medix_verl.embedding.hashing import HashingEncoder
+from medix_verl.embedding.model import default_threads
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.embedding.worker import EncoderHost, default_threads, inside_ray
+from medix_verl.embedding.worker import EncoderHost, inside_ray
 from medix_verl.errors import ConfigError
 
 
