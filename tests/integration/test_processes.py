@@ -50,7 +50,7 @@ def test_the_limit_ends_the_whole_family(family: list[str], tmp_path: Path) -> N
     began = time.monotonic()
     end = run_marked([*family, "never"], tmp_path / "log", {}, limit_s=3.0)
     assert end.returncode is None
-    assert 3.0 <= end.seconds < 6.0
+    assert 3.0 <= end.seconds < 15.0
     assert time.monotonic() - began < 25.0
     assert alive(tmp_path) == []
 

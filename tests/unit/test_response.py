@@ -69,17 +69,17 @@ def test_an_answer_in_closed_thinking_is_never_graded(soup: str) -> None:
 )
 def test_time_is_linear(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     parse_response(text)
     # A quadratic parser needs minutes for this; a second of a busy machine is still ten times what is needed.
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 @pytest.mark.parametrize("spaces", ["<" + " " * 500_000, "<answer" + " " * 500_000, " " * 500_000 + "<X_RAY"])
 def test_time_is_linear_in_white_space(spaces: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     parse_response(spaces)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize("value", [None, 3, b"<answer>a</answer>"])

@@ -99,9 +99,9 @@ def test_it_never_raises_and_never_stops_the_reference(answer: str, candidate: s
 
 @pytest.mark.parametrize("piece", [": ", "yes or ", "(", "reference ", "> ", "a, ", "let me think ", "\n", " the of"])
 def test_a_long_answer_is_not_slow(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     guard(piece * (20_000 // len(piece)) + "x", CHOICE)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_the_attacks_it_is_for_are_stopped_and_none_equals_its_reference() -> None:

@@ -148,7 +148,7 @@ def test_when_every_server_refuses_nobody_waits() -> None:
         verdicts = await ask_all(pool(*mocks, max_concurrent=10, breaker_seconds=60.0), 200)
         assert not any(verdict.ok for verdict in verdicts)
         assert all("HTTP 404" in verdict.reason for verdict in verdicts)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
 
     with_mocks(*[MockSpec(fail_share=1.0, fail_status=404)] * 2)(body)
 
@@ -174,7 +174,7 @@ def test_an_outage_that_lasts_is_given_up() -> None:
         judge = pool(timeout_s=0.2, max_retries=1, max_concurrent=10)
         start = time.monotonic()
         verdicts = await ask_all(judge, 500)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
         assert not any(verdict.ok for verdict in verdicts)
         assert any("every endpoint is down, the last failure: connection failed" in v.reason for v in verdicts)
         stats = judge.stats()
@@ -210,7 +210,7 @@ def test_the_rate_limit_holds() -> None:
         start = time.monotonic()
         await ask_all(pool(mock, max_per_minute=600), 15)
         # Ten at once, then one in 60/591 s.
-        assert 0.45 < time.monotonic() - start < 5
+        assert 0.45 < time.monotonic() - start < 20
 
     with_mocks(MockSpec())(body)
 

@@ -78,6 +78,6 @@ def test_every_answer_with_something_in_it_equals_itself(answer: str) -> None:
 
 
 def test_a_huge_candidate_is_refused_at_once() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert ask("a " * 1_000_000, Reference("a")).correct is False
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0

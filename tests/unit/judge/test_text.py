@@ -56,6 +56,6 @@ def test_case_and_outer_space_never_matter(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["(", " ", "- ", ". ", "\"'", "a-", "**"])
 def test_time_is_linear(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     normalise(piece * (200_000 // len(piece)))
-    assert time.perf_counter() - start < 3.0
+    assert time.process_time() - start < 3.0
