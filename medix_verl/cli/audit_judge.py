@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from medix_verl.cli.judge_flags import add_judge_flags, judge_settings
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.audit import AuditReport, run_audit
@@ -28,7 +29,6 @@ from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["add_arguments", "run"]
 
-NEVER = 1_000_000_000
 SHOWN = 60
 """Characters of an attack that the table shows."""
 
@@ -36,10 +36,7 @@ SHOWN = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("pairs", metavar="PAIRS.jsonl", type=Path, nargs="?", help="labelled pairs")
-    parser.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
-    parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
-    parser.add_argument("--judge-model", metavar="NAME", help="name of the judge model at that server")
-    parser.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
+    add_judge_flags(parser)
     parser.add_argument("--attacks", metavar="FILE", default="builtin", help="`builtin` (default), `none`, or a file")
     parser.add_argument("--repeats", type=int, default=3, metavar="K", help="askings of each case (default: 3)")
     parser.add_argument("--limit-concurrency", type=int, default=64, metavar="N", help="cases at once (default: 64)")
@@ -69,23 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_spec(args: argparse.Namespace) -> JudgeSpec:
-    """Turn the flags into the judge's spec, without a cache: a repeat must be asked.
-
-    The breaker is off: it makes a training run wait minutes for a server to come back, and here somebody is waiting.
-    """
+    """Turn the flags into the judge's spec, without a cache: a repeat must be asked."""
     if args.repeats < 1:
         raise ConfigError(f"--repeats is {args.repeats}; give 1 or more")
-    remote = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
-    given = {name: value for name, value in remote.items() if value is not None}
-    if args.judge == "openai":
-        for name in ("url", "model"):
-            if name not in given:
-                raise ConfigError(f"--judge openai got no --judge-{name}; type --judge-url URL --judge-model NAME")
-    elif given:
-        flag = f"--judge-{next(iter(given)).replace('_', '-')}"
-        raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
-    limits = {"max_concurrent": args.limit_concurrency, "cache": "none", "breaker_failures": NEVER}
-    return JudgeSpec.from_mapping({"kind": args.judge, **given, **limits})
+    limits = {"max_concurrent": args.limit_concurrency, "cache": "none"}
+    return JudgeSpec.from_mapping({**judge_settings(args), **limits})
 
 
 def find_attacks(choice: str) -> list[Case]:

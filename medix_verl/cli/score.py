@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from medix_verl.cli.judge_flags import add_judge_flags, judge_settings
 from medix_verl.cli.score_input import Line, count_lines, read_lines
 from medix_verl.embedding.model import is_cached
 from medix_verl.embedding.spec import SemanticSpec
@@ -47,10 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("input", metavar="IN.jsonl", type=Path, help="one JSON object a line")
     parser.add_argument("--out", metavar="OUT.jsonl", type=Path, required=True, help="where the scores go")
-    parser.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
-    parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
-    parser.add_argument("--judge-model", metavar="NAME", help="name of the judge model at that server")
-    parser.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
+    add_judge_flags(parser)
     parser.add_argument("--semantic", choices=("on", "off"), default="on", help="the similarity term (default: on)")
     parser.add_argument("--semantic-model", metavar="NAME", help="hub id, folder, or package:NAME of the encoder")
     parser.add_argument("--threshold", type=float, metavar="COSINE", help="similarity from which on it counts")
@@ -76,17 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_spec(args: argparse.Namespace) -> RewardSpec:
     """Turn the flags into the reward's spec; a flag that was not given leaves the spec's default."""
-    judge: dict[str, Any] = {"kind": args.judge}
-    remote = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
-    given = [name for name, value in remote.items() if value is not None]
-    if args.judge == "openai":
-        for name in ("url", "model"):
-            if name not in given:
-                raise ConfigError(f"--judge openai got no --judge-{name}; type --judge-url URL --judge-model NAME")
-    elif given:
-        flag = f"--judge-{given[0].replace('_', '-')}"
-        raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
-    judge.update({name: remote[name] for name in given})
+    judge = judge_settings(args)
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency
     semantic: dict[str, Any] = {"enable": args.semantic == "on"}
