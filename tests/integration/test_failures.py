@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.timeout(500)
+READY = "all initialize finished, ready to fit"
 LONG = "trainer.total_training_steps=500"
 
 
@@ -22,6 +23,7 @@ def test_an_unreachable_judge_stops_the_run_with_its_cause(train: Callable[..., 
         "reward.medix.judge.url=http://127.0.0.1:9/v1",
         "reward.medix.judge.model=nobody",
         "reward.medix.judge.max_retries=0",
+        "reward.medix.judge.timeout_s=2",  # also how long a question waits for a server that is down
         "reward.medix.failure={max_share: 0.2, min_count: 16}",
     )
     assert run.end.returncode == 1
@@ -38,7 +40,7 @@ def test_missing_data_names_the_command_that_makes_it(train: Callable[..., Any])
 
 def test_a_killed_worker_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG)
-    run.wait_for("step:1 ")
+    run.wait_for(READY)
     run.process("ray::WorkerDict").kill()
     began = time.monotonic()
     assert run.driver.wait(timeout=120) != 0
@@ -49,7 +51,7 @@ def test_a_killed_worker_ends_the_run(start: Callable[..., Any]) -> None:
 
 def test_a_killed_rollout_engine_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG, "trainer.v1.sampler.sampler_kwargs.stall_timeout_s=60")
-    run.wait_for("step:1 ")
+    run.wait_for(READY)
     run.process("VLLM::EngineCore").kill()
     assert run.driver.wait(timeout=150) != 0
     assert "EngineDeadError" in run.log
@@ -58,7 +60,7 @@ def test_a_killed_rollout_engine_ends_the_run(start: Callable[..., Any]) -> None
 
 def test_a_hung_worker_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG, "trainer.v1.sampler.sampler_kwargs.stall_timeout_s=30")
-    run.wait_for("step:1 ")
+    run.wait_for(READY)
     run.process("ray::WorkerDict").send_signal(signal.SIGSTOP)
     assert run.driver.wait(timeout=120) != 0
     assert "no progress for" in run.log
@@ -67,7 +69,7 @@ def test_a_hung_worker_ends_the_run(start: Callable[..., Any]) -> None:
 
 def test_ctrl_c_leaves_nothing_behind(start: Callable[..., Any]) -> None:
     run = start(LONG)
-    run.wait_for("step:1 ")
+    run.wait_for(READY)
     run.driver.send_signal(signal.SIGINT)
     assert run.driver.wait(timeout=60) != 0
     assert run.left_behind() == []
