@@ -130,6 +130,7 @@ def test_stored_scores_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (written["keys"], written["partition_id"]) == (["u_0_0", "u_1_0"], "train")
 
 
+@pytest.mark.long
 def test_two_steps_of_training(train: Callable[..., Any]) -> None:
     run = train(
         "trainer.total_training_steps=2",

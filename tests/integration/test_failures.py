@@ -49,6 +49,7 @@ def test_a_killed_worker_ends_the_run(start: Callable[..., Any]) -> None:
     assert run.left_behind() == []
 
 
+@pytest.mark.long
 def test_a_killed_rollout_engine_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG, "trainer.v1.sampler.sampler_kwargs.stall_timeout_s=60")
     run.wait_for(READY)

@@ -43,10 +43,8 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    threads = torch.get_num_threads()
-    folder = tmp_path_factory.mktemp("tiny") / "demo"
-    build_demo(folder, seed=0)
+def built(demo_folder: Path) -> Iterator[Built]:
+    threads, folder = torch.get_num_threads(), demo_folder
     torch.set_num_threads(1)
     policy = transformers.AutoModelForImageTextToText.from_pretrained(folder / "policy")
     processor = transformers.AutoProcessor.from_pretrained(folder / "policy")
