@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.timeout(500)
-READY = "all initialize finished, ready to fit"
 LONG = "trainer.total_training_steps=500"
 
 
@@ -40,7 +39,7 @@ def test_missing_data_names_the_command_that_makes_it(train: Callable[..., Any])
 
 def test_a_killed_worker_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG)
-    run.wait_for(READY)
+    run.wait_for("step:1 ")
     run.process("ray::WorkerDict").kill()
     began = time.monotonic()
     assert run.driver.wait(timeout=120) != 0
@@ -52,7 +51,7 @@ def test_a_killed_worker_ends_the_run(start: Callable[..., Any]) -> None:
 @pytest.mark.long
 def test_a_killed_rollout_engine_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG, "trainer.v1.sampler.sampler_kwargs.stall_timeout_s=60")
-    run.wait_for(READY)
+    run.wait_for("step:1 ")
     run.process("VLLM::EngineCore").kill()
     assert run.driver.wait(timeout=150) != 0
     assert "EngineDeadError" in run.log
@@ -61,7 +60,7 @@ def test_a_killed_rollout_engine_ends_the_run(start: Callable[..., Any]) -> None
 
 def test_a_hung_worker_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG, "trainer.v1.sampler.sampler_kwargs.stall_timeout_s=30")
-    run.wait_for(READY)
+    run.wait_for("step:1 ")
     run.process("ray::WorkerDict").send_signal(signal.SIGSTOP)
     assert run.driver.wait(timeout=120) != 0
     assert "no progress for" in run.log
@@ -70,7 +69,7 @@ def test_a_hung_worker_ends_the_run(start: Callable[..., Any]) -> None:
 
 def test_ctrl_c_leaves_nothing_behind(start: Callable[..., Any]) -> None:
     run = start(LONG)
-    run.wait_for(READY)
+    run.wait_for("step:1 ")
     run.driver.send_signal(signal.SIGINT)
     assert run.driver.wait(timeout=60) != 0
     assert run.left_behind() == []
