@@ -229,8 +229,8 @@ def test_the_worker_is_killed(serve: Any, for_good: bool) -> None:
         else:
             os.kill(pid_of(worker), signal.SIGKILL)
     assert check(ray.get(running, timeout=200), spec, numbers) == set()
-    # Each life of the worker forgets what the one before it knew, and asks again only what was not answered.
-    assert server.stats["requests"] < 2 * len(numbers)
+    # Each of the worker's three lives forgets what the one before it knew, and asks no question twice.
+    assert server.stats["requests"] <= 3 * len(numbers)
 
 
 def pid_of(worker: Any) -> int:
