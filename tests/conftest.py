@@ -54,9 +54,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if isinstance(report.longrepr, tuple)
     )
     if left_out := len(terminalreporter.stats.get("deselected", [])):
-        reasons[f"left out by -m {terminalreporter.config.option.markexpr!r}: `make long` runs the long ones"] = (
-            left_out
-        )
+        reasons["left out on the command line (-m, -k); `make long` runs the long ones"] = left_out
     if reasons:
         terminalreporter.section("not run on this machine")
         for reason, count in sorted(reasons.items()):
