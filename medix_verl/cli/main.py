@@ -37,6 +37,7 @@ COMMANDS = {
     "prepare": Command("medix_verl.cli.prepare", "turn a data set into the parquet files that training reads"),
     "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
     "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
+    "calibrate": Command("medix_verl.cli.calibrate", "fit the soft semantic curve of an encoder to labelled pairs"),
 }
 
 

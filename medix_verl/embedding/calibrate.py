@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the soft semantic curve to labelled pairs: P(right | cosine) by logistic regression, never falling.
 
-In: a JSONL file with `reference`, `candidate` and `label` (1 or 0) on each line, or the cosines themselves. Out: `low`
-and `high` for `semantic: {mode: soft, curve: logistic}`. Pairs that cannot be compared are refused, not left out; a
-fit in which similarity speaks against being right is refused too.
+In: pairs of texts with the label 1 or 0, or the cosines themselves. Out: `low` and `high` for `semantic: {mode: soft,
+curve: logistic}`; `medix-verl calibrate` prints them. Pairs that cannot be compared are refused, not left out; a fit
+in which similarity speaks against being right is refused too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from medix_verl.embedding.base import Encoder
@@ -20,7 +18,7 @@ from medix_verl.embedding.curve import EDGE_LOGIT, worth
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import DataError
 
-__all__ = ["Calibration", "Labelled", "calibrate", "fit", "read_pairs"]
+__all__ = ["Calibration", "Labelled", "calibrate", "fit"]
 
 FEWEST = 20
 RIDGE = 1e-3
@@ -114,37 +112,3 @@ def newton(x: Any, y: Any) -> Any:
         if float(np.abs(step).max()) < 1e-8:
             break
     return weights
-
-
-def read_pairs(path: Path) -> list[Labelled]:
-    """Read a JSONL file of labelled pairs.
-
-    Raises:
-        DataError: A line is not what it should be, with its number.
-    """
-    pairs = []
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                pairs.append(read_line(line, f"{path.name}, line {number}"))
-    return pairs
-
-
-def read_line(line: str, where: str) -> Labelled:
-    """Read one line.
-
-    Raises:
-        DataError: It is no JSON object with the three keys.
-    """
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where} is no JSON; write one object with reference, candidate and label") from error
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("reference", "candidate")):
-        raise DataError(
-            f"{where} has no texts reference and candidate; write one object with reference, candidate, label"
-        )
-    label = row.get("label")
-    if label not in (0, 1):  # True and False are 1 and 0
-        raise DataError(f"{where} has the label {label!r}; accepted: 1 (right) and 0 (wrong)")
-    return Labelled(row["candidate"], row["reference"], int(label))

@@ -49,7 +49,7 @@ class SemanticSpec:
     curve: str = "linear"
     """`linear`: 0 up to `low`, 1 from `high` on; `logistic`: 0.1 at `low`, 0.9 at `high`."""
     low: float = 0.5
-    """Lower end of the curve; medix_verl.embedding.calibrate fits both ends to labelled pairs."""
+    """Lower end of the curve; `medix-verl calibrate` fits both ends to labelled pairs."""
     high: float = 0.9
     """Upper end of the curve."""
     worker: bool = True

@@ -78,6 +78,24 @@ def test_failures_stop_the_run(train: Callable[..., Any], faulty: tuple[str, ...
     assert len([step for step in run.steps if step.is_training]) < 20
 
 
+@pytest.mark.long
+def test_the_async_trainer_replaces_a_lost_group(train: Callable[..., Any], faulty: tuple[str, ...]) -> None:
+    """verl evicts a group that lost an answer and generates another in its place: every batch is whole."""
+    asynchronous = (
+        "trainer.v1.trainer_mode=colocate_async",
+        "trainer.v1.sampler.custom_sampler.name=MedixReplayBufferAsync",
+    )
+    run = train(
+        "trainer.total_training_steps=2", *faulty, *asynchronous, "reward.medix.failure.max_share=1.0", limit_s=450.0
+    )
+    steps = training(run)
+    assert len(steps) == 2
+    assert sum(step.get("training/rollout_failure/evicted_samples", 0.0) for step in steps) > 0
+    for step in steps:
+        assert step["medix/unscored"] > 0
+        assert step["medix/judge/valid"] == step["medix/acc/valid"] == 1.0
+
+
 class Verls:
     """Stands for verl's buffer: every finished group in `values` whose metric is the same throughout is filtered."""
 

@@ -2,14 +2,12 @@
 """The fitted curve: it finds the curve that made the labels, and refuses what is no data."""
 
 import asyncio
-import json
 import math
 import random
-from pathlib import Path
 
 import pytest
 
-from medix_verl.embedding.calibrate import Labelled, calibrate, fit, read_pairs
+from medix_verl.embedding.calibrate import Labelled, calibrate, fit
 from medix_verl.embedding.curve import worth
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
@@ -79,25 +77,3 @@ def test_a_pair_that_cannot_be_compared_is_refused() -> None:
 
     with pytest.raises(DataError, match="pair 1 could not be compared: model gone"):
         asyncio.run(calibrate([Labelled("a", "b", 1)], Broken()))
-
-
-def test_reading(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.jsonl"
-    path.write_text(json.dumps({"reference": "a", "candidate": "b", "label": True, "id": 3}) + "\n\n")
-    assert read_pairs(path) == [Labelled("b", "a", 1)]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "pairs.jsonl, line 1 is no JSON"),
-        ("[]", "line 1 has no texts reference and candidate"),
-        ('{"reference": "a", "candidate": 3, "label": 1}', "no texts"),
-        ('{"reference": "a", "candidate": "b", "label": "yes"}', "has the label 'yes'; accepted: 1"),
-    ],
-)
-def test_lines_that_are_refused(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "pairs.jsonl"
-    path.write_text(line)
-    with pytest.raises(DataError, match=message):
-        read_pairs(path)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`medix-verl calibrate`: from labelled pairs to the lines of a recipe, and one line for what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medix_verl.cli import calibrate
+from medix_verl.cli.main import main
+from medix_verl.embedding.hashing import HashingEncoder
+from medix_verl.embedding.spec import SemanticSpec
+
+RIGHT = [{"reference": f"left pneumonia {n}", "candidate": f"left pneumonia {n + 1}", "label": True} for n in range(15)]
+WRONG = [{"reference": f"pleural effusion {n}", "candidate": "fracture", "label": 0} for n in range(15)]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of pairs, and an encoder without a model."""
+    monkeypatch.setattr(calibrate, "build_encoder", lambda spec: HashingEncoder())
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in RIGHT + WRONG))
+    return path
+
+
+def test_the_lines_are_a_recipe_section(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 0
+    printed = capsys.readouterr().out
+    spec = SemanticSpec.from_mapping(yaml.safe_load(printed)["semantic"])
+    assert (spec.model, spec.mode, spec.curve) == ("some/encoder", "soft", "logistic")
+    assert 0 < spec.low < spec.high < 1
+    assert printed.startswith("# 30 pairs: Brier score 0.0")
+
+
+def test_json(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", str(pairs), "--model", "some/encoder", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "some/encoder"
+    assert found["brier"] < found["brier_of_share"] == 0.25
+
+
+def test_too_few_pairs(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs.write_text(json.dumps(RIGHT[0]) + "\n")
+    assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 1
+    assert "1 pairs with 1 labels; give at least 20 labelled pairs" in capsys.readouterr().err
+
+
+def test_a_bad_line_is_named(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs.write_text('{"reference": "a", "candidate": "b", "label": "yes"}\n')
+    assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 1
+    assert "line 1: label is a text; accepted: true, false, 1, 0" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in RIGHT + WRONG))
+    assert main(["calibrate", str(path), "--model", "some/encoder"]) == 1
+    assert "semantic.model 'some/encoder' is not on this machine" in capsys.readouterr().err
