@@ -77,7 +77,7 @@ def read_spec(args: argparse.Namespace) -> RewardSpec:
     judge = judge_settings(args)
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency
-    semantic: dict[str, Any] = {"enable": args.semantic == "on"}
+    semantic: dict[str, Any] = {"enable": args.semantic == "on", "own_process": True, "threads": os.cpu_count()}
     model = args.semantic_model
     if model is None and semantic["enable"]:
         model = substitute_encoder()

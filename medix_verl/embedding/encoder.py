@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sentence-transformers model in this process, asked in micro-batches.
+"""A sentence-transformers model, in this process or beside it, asked in micro-batches.
 
 Pairs that arrive within the spec's deadline, or while the model is busy, become one batch. One worker thread owns the
 model and its cache of vectors, so nothing blocks the event loop, nothing needs a further lock, and a text is embedded
@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from medix_verl.embedding.model import load_model
+from medix_verl.embedding.apart import ApartEmbedder
+from medix_verl.embedding.model import default_threads, load_model
 from medix_verl.embedding.passes import Embedder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.embedding.stats import EncoderStats, StatsBook
@@ -69,7 +70,7 @@ class SentenceEncoder:
             EncoderError: The model cannot be loaded.
         """
         self.spec = spec
-        self.embedder = Embedder(load_model(spec) if model is None else model, spec.batch_size, spec.device)
+        self.embedder = build_embedder(spec, model)
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self.cache: OrderedDict[str, np.ndarray] = OrderedDict()
         self.desks: WeakKeyDictionary[asyncio.AbstractEventLoop, Desk] = WeakKeyDictionary()
@@ -117,7 +118,7 @@ class SentenceEncoder:
             await asyncio.gather(desk.running, return_exceptions=True)
             await asyncio.sleep(0)
         self.thread.shutdown(wait=False)
-        self.embedder.model = None
+        self.embedder.close()
         self.cache.clear()
 
     def take_stats(self) -> EncoderStats:
@@ -180,6 +181,14 @@ class SentenceEncoder:
             self.cache.move_to_end(text)
         while len(self.cache) > self.spec.cache_size:
             self.cache.popitem(last=False)
+
+
+def build_embedder(spec: SemanticSpec, model: Any) -> Embedder | ApartEmbedder:
+    """What turns texts into vectors: in this process, or in one of its own."""
+    if model is None and spec.own_process:
+        return ApartEmbedder(spec)
+    model = load_model(spec) if model is None else model
+    return Embedder(model, spec.batch_size, spec.device, spec.threads or default_threads())
 
 
 def split(asks: list[Ask], pairs: int) -> tuple[list[Ask], list[Ask]]:

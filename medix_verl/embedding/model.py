@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medix_verl.embedding.linear import quicken
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import EncoderError
 
@@ -91,6 +92,8 @@ def load_model(spec: SemanticSpec) -> SentenceTransformer:
             )
             if spec.dtype != "float32":
                 model[0].register_forward_hook(widen)
+            elif spec.device == "cpu" and spec.backend == "torch":
+                quicken(model)
             return model
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         cause = " ".join(str(error).split())[:100]

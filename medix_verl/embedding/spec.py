@@ -54,6 +54,9 @@ class SemanticSpec:
     """Upper end of the curve."""
     worker: bool = True
     """One shared encoder for all reward processes of a Ray run; false loads a model into each of them."""
+    own_process: bool = False
+    """Where no shared worker is asked: the model in a child process, so that it and the judge's calls do not wait for
+    one interpreter. `medix-verl score` has it so."""
     threads: int | None = None
     """torch threads of the process that holds the model; None takes half the machine's cores, at most 16."""
     batch_size: int = 128
@@ -66,7 +69,7 @@ class SemanticSpec:
     """Whether code that comes with the model may run here."""
 
     def __post_init__(self) -> None:
-        for name in ("enable", "worker", "trust_remote_code"):
+        for name in ("enable", "worker", "own_process", "trust_remote_code"):
             check_flag(f"semantic.{name}", getattr(self, name))
         for name, menu in (("kind", KINDS), ("mode", MODES), ("curve", CURVES), ("backend", BACKENDS)):
             check_choice(f"semantic.{name}", getattr(self, name), menu)

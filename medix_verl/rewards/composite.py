@@ -30,6 +30,9 @@ from medix_verl.types import Reference, Response, RewardBreakdown, Similarity, V
 
 __all__ = ["CompositeReward"]
 
+SLICE = 64
+"""Answers that are begun without a look at what has arrived."""
+
 Result = TypeVar("Result")
 
 
@@ -108,7 +111,18 @@ class CompositeReward:
 
     async def score_many(self, pairs: Iterable[tuple[str | Response, Reference]]) -> list[RewardBreakdown]:
         """Score many responses concurrently; the result is in the order of the pairs."""
-        return list(await asyncio.gather(*(self.score(response, reference) for response, reference in pairs)))
+        tasks: list[asyncio.Task[RewardBreakdown]] = []
+        try:
+            for response, reference in pairs:
+                tasks.append(asyncio.ensure_future(self.score(response, reference)))
+                if len(tasks) % SLICE == 0:
+                    # The first questions are on their way while the last answers are still being parsed.
+                    await asyncio.sleep(0)
+            return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
 
     def score_sync(self, response: str | Response, reference: Reference) -> RewardBreakdown:
         """`score`, for callers without an event loop; call `close_sync` when done."""

