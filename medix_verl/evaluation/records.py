@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
         DataError: Two records have the same id.
     """
     ordered = sorted(records, key=lambda record: record.id)
-    for left, right in zip(ordered, ordered[1:], strict=False):
+    for left, right in pairwise(ordered):
         if left.id == right.id:
             raise DataError(f"{path}: two records have the id {left.id!r}; an id is given once in a task")
     path.parent.mkdir(parents=True, exist_ok=True)
