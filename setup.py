@@ -50,6 +50,7 @@ setup(
         "pillow>=10",
         "psutil",
         "pyarrow>=19",
+        "pyyaml",
         "sentence-transformers>=5",
         "tqdm>=4.60",
     ],
