@@ -34,7 +34,14 @@ setup(
     packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), *RECIPES],
     package_dir=RECIPES,
     package_data={
-        "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl", "evaluation/*.json"],
+        "medix_verl": [
+            "py.typed",
+            "**/prompts/*.jinja",
+            "**/prompts/*.txt",
+            "judge/*.jsonl",
+            "data/modalities.json",
+            "evaluation/*.json",
+        ],
         "medix_verl.recipes": ["*.md"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
@@ -50,6 +57,7 @@ setup(
         "pillow>=10",
         "psutil",
         "pyarrow>=19",
+        "pyyaml",
         "sentence-transformers>=5",
         "tqdm>=4.60",
     ],
@@ -63,6 +71,7 @@ setup(
     entry_points={
         "console_scripts": ["medix-verl = medix_verl.cli.main:main"],
         "verl.plugins": ["medix = medix_verl.plugin"],
+        "inspect_ai": ["medix_verl = medix_verl.evaluation.inspect_tasks"],
         "vllm.general_plugins": ["medix_cpu = medix_verl.cpu.vllm_engine:register"],
     },
     classifiers=[
