@@ -28,7 +28,7 @@ Resolver = Callable[[str], list[str]]
 OVERRIDE = "--allow-remote-credentialed"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 LIBRARY_FOLDERS = {"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache", "INSPECT_CACHE_DIR": "cache/inspect_ai"}
-"""Where inspect_ai keeps its sample buffer, traces and cache -> our folder for it; its defaults are in the user's home."""
+"""Where inspect_ai keeps its sample buffer, traces and cache -> our folder for it, not the user's home."""
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:

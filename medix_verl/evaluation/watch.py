@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices that a server is down for good, so that an evaluation ends in bounded time and not after each sample's retries.
+"""Notices that a server is down for good, so that an evaluation ends in bounded time.
 
 So many failures in a row, with no success between them, and the watch trips: it keeps the cause, and everything that
 asks it afterwards is refused at once. One success forgets the failures before it.
