@@ -34,7 +34,7 @@ setup(
     packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), *RECIPES],
     package_dir=RECIPES,
     package_data={
-        "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl", "data/modalities.json"],
+        "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl", "data/*.json"],
         "medix_verl.recipes": ["*.md"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
