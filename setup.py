@@ -39,7 +39,7 @@ setup(
             "**/prompts/*.jinja",
             "**/prompts/*.txt",
             "judge/*.jsonl",
-            "data/modalities.json",
+            "data/*.json",
             "evaluation/*.json",
         ],
         "medix_verl.recipes": ["*.md"],

@@ -98,7 +98,7 @@ def fold(text: str) -> str:
     """Fold width, case and white space, and drop closing marks; signs, numbers and comparison marks stay."""
     # Unicode's compatibility form would turn 10⁵ into 105.
     kept = SUPERSCRIPT.sub(lambda found: "^" + found[0], text)
-    folded = unicodedata.normalize("NFKC", kept).casefold()
+    folded = unicodedata.normalize("NFKC", kept).casefold().replace("\u2019", "'")
     return " ".join(folded.split()).rstrip(" .,;:!?")
 
 

@@ -61,6 +61,16 @@ class Source:
         """Whether nothing is fetched from elsewhere."""
         return self._listing.root is not None
 
+    @property
+    def root(self) -> Path | None:
+        """The local folder, at which relative paths of rows start; None for the hub."""
+        return self._listing.root
+
+    @property
+    def commit(self) -> str:
+        """The hub's commit; empty for a local place."""
+        return self._listing.commit
+
     def digest(self) -> str:
         """Changes when a file of the source does: names, sizes, and times of change or the hub's commit."""
         lines = sorted(f"{item.name}\t{item.size}\t{item.stamp}" for item in self._listing.files)
