@@ -37,6 +37,7 @@ COMMANDS = {
     "prepare": Command("medix_verl.cli.prepare", "turn a data set into the parquet files that training reads"),
     "mix": Command("medix_verl.cli.mix", "say what a mixture of parquet files gives to an epoch"),
     "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
+    "evaluate": Command("medix_verl.cli.evaluate", "evaluate a model on medical tasks, compare two, judge one again"),
     "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
 }
 
