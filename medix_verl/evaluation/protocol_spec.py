@@ -110,8 +110,17 @@ def voter_of(spec: ProtocolSpec, judge: JudgeSpec, place: int, count: int) -> Vo
 
 
 def share_of(judge: JudgeSpec, place: int, count: int) -> dict[str, Any]:
-    """A voter's share of the judge's limits, at least 1 of each; together they are the limits."""
-    limits = {name: getattr(judge, name) for name in ("max_concurrent", "max_inflight", "max_per_minute")}
-    return {
-        name: max(1, limit // count + (place < limit % count)) for name, limit in limits.items() if limit is not None
-    }
+    """A voter's share of the judge's limits; the shares of all its votes sum to the limits.
+
+    Raises:
+        ConfigError: A limit is below the number of votes.
+    """
+    shares: dict[str, Any] = {}
+    for name in ("max_concurrent", "max_inflight", "max_per_minute"):
+        limit = getattr(judge, name)
+        if limit is None:
+            continue
+        if limit < count:
+            raise ConfigError(f"judge.{name} is {limit} for {count} votes; raise it, or set protocol.rounds={limit}")
+        shares[name] = limit // count + (place < limit % count)
+    return shares

@@ -19,6 +19,8 @@ __all__ = ["majority", "mean", "read_binary", "read_met", "read_report", "withou
 MAX_CHARS = 20_000
 """Only the end of a longer reply is read; reasoning comes first."""
 CLOSER = re.compile(r"<\s*/\s*think(?:ing)?\s*>", re.IGNORECASE)
+OPENER = re.compile(r"<\s*think(?:ing)?\s*>", re.IGNORECASE)
+"""One that is never closed: what stands behind it was thought and not said."""
 FLAT_OBJECT = re.compile(r"\{[^{}]*\}")
 CODE_FENCE = re.compile(r"```(?:json)?", re.IGNORECASE)
 NUMBER = re.compile(r"[0-9](?:\.[0-9]{1,6})?")
@@ -64,7 +66,8 @@ def without_reasoning(reply: str) -> str:
 
 def objects(reply: str, key: str) -> list[dict[str, Any]]:
     """The JSON objects of a reply that have the key: the whole text, or the flat objects in it."""
-    text = CODE_FENCE.sub("", without_reasoning(reply[-MAX_CHARS:])).strip()
+    said = OPENER.split(without_reasoning(reply[-MAX_CHARS:]), maxsplit=1)[0]
+    text = CODE_FENCE.sub("", said).strip()
     whole = parse(text)
     found = [whole] if whole is not None else [parse(match[0]) for match in FLAT_OBJECT.finditer(text)]
     return [item for item in found if item is not None and key in item]
