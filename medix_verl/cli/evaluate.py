@@ -237,11 +237,22 @@ def run_other(command: str, words: Sequence[str], args: argparse.Namespace) -> i
         raise ConfigError(f"{command} got {len(words)} folders; type: medix-verl evaluate {usage[command]}")
     if command == "rejudge":
         return rejudge_folder(Path(words[0]), args)
-    from medix_verl.cli import evaluate_more
-
     if command == "compare":
-        return evaluate_more.compare_folders(Path(words[0]), Path(words[1]), args)
-    return evaluate_more.export_folder(Path(words[0]), args)
+        from medix_verl.cli.compare import compare_folders
+
+        return compare_folders(Path(words[0]), Path(words[1]), args)
+    return export_folder(Path(words[0]), args.out)
+
+
+def export_folder(folder: Path, out: Path | None) -> int:
+    """Write an evaluation in the published leaderboard's layout."""
+    from medix_verl.evaluation.export import export
+
+    if out is None:
+        raise ConfigError(f"export needs a folder to write to; type: medix-verl evaluate export {folder} --out FOLDER")
+    for path in export(folder, out):
+        print(path)
+    return 0
 
 
 def rejudge_folder(folder: Path, args: argparse.Namespace) -> int:

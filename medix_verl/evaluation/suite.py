@@ -136,12 +136,9 @@ def shown_tasks(spec: SuiteSpec, say: Callable[[str], None]) -> list[TaskSpec]:
 def facts_of_judging(judges: Sequence[JudgeSpec], protocol: ProtocolSpec) -> dict[str, Any]:
     """What the manifest says of the judging; no key is in it."""
     return {
-        "kind": judges[0].kind,
-        "model": [judge.model for judge in judges if judge.model] or None,
-        "url": [url for judge in judges for url in judge.urls] or None,
-        "protocol": protocol.name,
-        "rounds": protocol.rounds,
-        "extract": protocol.extract,
+        "judge": {"kind": judges[0].kind, "model": [judge.model for judge in judges if judge.model]},
+        "judge_url": [url for judge in judges for url in judge.urls],
+        "protocol": {"name": protocol.name, "rounds": protocol.rounds, "extract": protocol.extract},
     }
 
 
@@ -151,11 +148,11 @@ def wanted_manifest(spec: SuiteSpec, tasks: Sequence[TaskSpec]) -> Manifest:
     return {
         "format": FORMAT,
         "model": spec.model.name,
-        "judge": facts_of_judging(judge_specs(spec.judge), spec.protocol),
+        **facts_of_judging(judge_specs(spec.judge), spec.protocol),
+        "seed": choices.seed,
         "settings": {
             "template": choices.template,
             "limit": choices.limit,
-            "seed": choices.seed,
             "max_tokens": limits.max_tokens,
             "temperature": Answering("").temperature,
         },

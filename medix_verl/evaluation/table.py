@@ -55,7 +55,7 @@ def render_table(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> s
     """The table in Markdown."""
     judge = manifest["judge"]
     who = ", ".join(judge["model"]) if judge["model"] else judge["kind"]
-    lines = [f"# {manifest['model']}", "", f"Judge: {who}, protocol {judge['protocol']}.", "", HEAD]
+    lines = [f"# {manifest['model']}", "", f"Judge: {who}, protocol {manifest['protocol']['name']}.", "", HEAD]
     for summary in summaries:
         suffix = "" if summary.condition == "real" else f" ({summary.condition} pictures)"
         lines.append(row(f"{summary.task}{suffix}", summary.overall))
