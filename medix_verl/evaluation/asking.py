@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from medix_verl.errors import JudgeError
 from medix_verl.evaluation.votes import read_binary, read_met, read_report, without_reasoning
@@ -21,19 +21,11 @@ from medix_verl.judge.chat import ChatRequest, Turn
 from medix_verl.judge.prompt import fill, load_prompt
 from medix_verl.types import Reference
 
-__all__ = ["BINARY", "MET", "REPORT", "Scale", "Talker", "Vote", "Voter", "ask_all", "converse", "write"]
+__all__ = ["BINARY", "MET", "REPORT", "Scale", "Vote", "Voter", "ask_all", "converse", "write"]
 
 FOLDER = Path(__file__).parent / "prompts"
 MAX_REPLY = 4000
 """Characters of a judge's reply that stay in a conversation."""
-
-
-class Talker(Judge, Protocol):
-    """A judge that can also be talked to, such as medix_verl.judge.pool.JudgePool."""
-
-    async def chat(self, request: ChatRequest) -> str:
-        """The next message of a conversation. Raises JudgeError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +34,7 @@ class Voter:
 
     name: str
     judge: Judge
+    """One that can also be talked to, such as medix_verl.judge.pool.JudgePool, for all but the closed question."""
     temperature: float = 0
     seed: int | None = None
 

@@ -21,10 +21,12 @@ from medix_verl.errors import ConfigError, DataError, JudgeError
 from medix_verl.evaluation.asking import BINARY, MET, REPORT, Vote, Voter, ask_all, converse, write
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
 from medix_verl.evaluation.subjects import Criterion, candidate_of, criteria_of, reference_of
+from medix_verl.evaluation.tasks import METRICS
 from medix_verl.evaluation.votes import majority, mean
 from medix_verl.judge.equality import equal
 from medix_verl.judge.rule import RuleJudge
 from medix_verl.judge.text import normalise
+from medix_verl.specs import check_choice
 from medix_verl.types import Reference, Sample, Verdict
 
 __all__ = ["NO_CALL", "Outcome", "Protocol", "rubric_value"]
@@ -57,7 +59,7 @@ class Protocol:
 
         Args:
             spec: How they are asked.
-            voters: `published` takes one; `robust` any number (see medix_verl.evaluation.voters.build_protocol).
+            voters: `published` takes one; `robust` any number (see medix_verl.evaluation.protocol_spec.build_protocol).
 
         Raises:
             ConfigError: No judge, or several for `published`.
@@ -81,8 +83,10 @@ class Protocol:
             metric: One of medix_verl.evaluation.tasks.METRICS.
 
         Raises:
+            ConfigError: There is no such metric.
             DataError: A rubric is wanted and the sample's cannot be used.
         """
+        check_choice("metric", metric, METRICS)
         candidate = candidate_of(response, self.spec.extract)
         if candidate is None:
             return Outcome(0.0, reason=NO_ANSWER)

@@ -7,19 +7,17 @@ which is the model's fault and worth 0; the reasoning itself is never judged.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from medix_verl.errors import DataError
-from medix_verl.evaluation.votes import without_reasoning
+from medix_verl.evaluation.votes import OPENER, without_reasoning
 from medix_verl.response import parse_response, split_tag
 from medix_verl.types import MODALITIES, Reference, Sample
 
 __all__ = ["EXTRACTS", "Criterion", "answer_type_of", "candidate_of", "cluster_of", "criteria_of", "reference_of"]
 
 EXTRACTS = ("text", "block")
-OPENER = re.compile(r"<\s*think(?:ing)?\s*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

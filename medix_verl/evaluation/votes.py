@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["majority", "mean", "read_binary", "read_met", "read_report", "without_reasoning"]
+__all__ = ["OPENER", "majority", "mean", "read_binary", "read_met", "read_report", "without_reasoning"]
 
 MAX_CHARS = 20_000
 """Only the end of a longer reply is read; reasoning comes first."""

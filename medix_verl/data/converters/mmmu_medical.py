@@ -6,8 +6,8 @@ whose answers are withheld: `id`, `question`, `options` (a list written as text)
 open question, or a list of texts that are all right), `question_type` (multiple-choice or open), `image_1` to
 `image_7` (structs of bytes and path). Validation is what is published; it is our val, dev our train.
 
-Pictures come before the text, in order. Where there are several, `<image 2>` becomes "image 2" in question and
-options, so that it is still said which one is meant.
+Pictures come before the text, in order; `<image 2>` becomes "image 2" in question and options, so that it is still
+said which one is meant.
 """
 
 from __future__ import annotations
@@ -73,30 +73,29 @@ def to_item(row: Mapping[str, Any], split: str, subject: str, number: int) -> Sa
         return Refused(
             row_id, "no options", f"options is {str(row['options'])[:80]!r}; expected a list written as text"
         )
-    pictures = by_value([row[name] for name in PICTURES if row[name] is not None])
-    several = len(pictures.refs) > 1
+    pictures = by_value([row[name] for name in PICTURES if row[name] is not None] or [None])
     choice = text_of(row["question_type"]) == "multiple-choice"
     return assemble(
         SPEC,
         split,
         row_id,
-        question=placed(text_of(row["question"]), several),
+        question=placed(text_of(row["question"])),
         answer=None if choice else answers[0],
-        choices=lettered(options, answers[0], several) if choice else None,
+        choices=lettered(options, answers[0]) if choice else None,
         pictures=pictures,
         subset=subject,
         extra={"subject": subject, **({"synonyms": answers[1:]} if len(answers) > 1 and not choice else {})},
     )
 
 
-def lettered(options: list[str], letter: str, several: bool) -> Choices:
+def lettered(options: list[str], letter: str) -> Choices:
     """The options by their letters."""
-    return Choices({chr(ord("A") + at): placed(text, several, True) for at, text in enumerate(options)}, letter)
+    return Choices({chr(ord("A") + at): placed(text) for at, text in enumerate(options)}, letter)
 
 
-def placed(text: str, several: bool, option: bool = False) -> str:
-    """A text with the places of its pictures in words, where there are several or the text is nothing else."""
-    return PLACE.sub(r"image \1", text) if several or option else text
+def placed(text: str) -> str:
+    """A text with the places of its pictures in words."""
+    return PLACE.sub(r"image \1", text)
 
 
 def texts_in(value: Any) -> list[str] | None:

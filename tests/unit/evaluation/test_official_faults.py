@@ -21,10 +21,11 @@ from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import DataError, JudgeError
 from medix_verl.evaluation.loading import load
 from medix_verl.evaluation.protocol import Outcome, Protocol
-from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.records import Record, read_records, record_path, write_records
 from medix_verl.evaluation.statistics import macro_average, summarise
 from medix_verl.evaluation.tasks import find, select, tasks
+from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
 HERE = Path(__file__).parent
@@ -57,7 +58,7 @@ def test_e4_pubmedqa_offers_yes_no_maybe_and_the_whole_abstract(tmp_path: Path) 
     assert "A. yes\nB. no\nC. maybe" in text
     assert "True" not in text and "False" not in text
     assert "BACKGROUND: little." in text and "RESULTS: some." in text
-    assert judge(ROBUST, fake.Scripted(verdict=False), "A. yes", sample).value == 1.0
+    assert asyncio.run(build_protocol(ROBUST, [JudgeSpec()]).judge(sample, "A. yes")).value == 1.0
 
 
 def test_e5_the_records_of_one_task_say_nothing_of_another(tmp_path: Path) -> None:

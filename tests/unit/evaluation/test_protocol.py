@@ -283,6 +283,11 @@ def test_a_wrong_setting_is_refused(settings: dict[str, Any], message: str) -> N
     assert message in str(caught.value)
 
 
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(ConfigError, match="metric is 'report'; accepted: binary, report05, rubric"):
+        judge(ROBUST, Scripted(), metric="report")
+
+
 def test_close_closes_each_judge_once() -> None:
     scripted = Scripted()
     asyncio.run(Protocol(ROBUST, [*voters(scripted), *voters(scripted)]).close())

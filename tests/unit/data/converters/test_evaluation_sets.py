@@ -149,7 +149,7 @@ def read_mmmu(**changes: Any) -> Any:
 
 def test_mmmu_reads_letters_and_places_of_pictures() -> None:
     sample = read_mmmu()
-    assert (sample.answer, sample.options, sample.question) == ("b", ("a", "b"), "What does  show?")
+    assert (sample.answer, sample.options, sample.question) == ("b", ("a", "b"), "What does image 1 show?")
     two = read_mmmu(question="Is <image 1> like <image 2>?", options="['<image 2>', 'no']", image_2={"bytes": b"2"})
     assert (two.question, two.options) == ("Is image 1 like image 2?", ("image 2", "no"))
     assert [ref.bytes for ref in two.images] == [b"1", b"2"]
