@@ -32,6 +32,8 @@ OTHERS = ("compare", "export", "rejudge")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    # What lets credentialed data out must be typed in full.
+    parser.allow_abbrev = False
     parser.add_argument("words", nargs="*", metavar="MODEL", help="or: compare A B, rejudge DIR, export DIR")
     parser.add_argument("--list", action="store_true", help="show the tasks and end")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="all, llm, vlm, published, or names of tasks")
@@ -241,16 +243,16 @@ def run_other(command: str, words: Sequence[str], args: argparse.Namespace) -> i
         from medix_verl.cli.compare import compare_folders
 
         return compare_folders(Path(words[0]), Path(words[1]), args)
-    return export_folder(Path(words[0]), args.out)
+    return export_folder(Path(words[0]), args.out, args.tasks)
 
 
-def export_folder(folder: Path, out: Path | None) -> int:
+def export_folder(folder: Path, out: Path | None, names: Sequence[str] | None) -> int:
     """Write an evaluation in the published leaderboard's layout."""
     from medix_verl.evaluation.export import export
 
     if out is None:
         raise ConfigError(f"export needs a folder to write to; type: medix-verl evaluate export {folder} --out FOLDER")
-    for path in export(folder, out):
+    for path in export(folder, out, names):
         print(path)
     return 0
 

