@@ -24,6 +24,7 @@ from inspect_ai.model import (
     GenerateConfig,
     ModelAPI,
     ModelOutput,
+    get_model,
     modelapi,
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
@@ -156,7 +157,11 @@ class Stopping:
         """Nothing to note."""
 
     async def complete_task(self) -> dict[str, Any]:
-        """Nothing to add."""
+        """Close the connections, in the event loop that opened them."""
+        await self.run.protocol.close()
+        model = get_model().api
+        if isinstance(model, ServedModel):
+            await model.aclose()
         return {}
 
 

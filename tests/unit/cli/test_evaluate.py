@@ -47,6 +47,19 @@ def test_only_the_whole_flag_lets_credentialed_data_out(capsys: pytest.CaptureFi
     assert "--allow-remote" in capsys.readouterr().err
 
 
+def test_e1_no_flag_reads_the_word_false_as_true(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "owner/name", "--tasks", "medqa", "--resume", "false"]) == 1
+    assert "2 words where one MODEL goes: owner/name false" in capsys.readouterr().err
+
+
+def test_e2_every_word_of_the_servers_command_is_a_text() -> None:
+    from medix_verl.evaluation.server import ServerSpec, serve_command
+
+    words = serve_command(ServerSpec("owner/name"), 8005)
+    assert all(isinstance(word, str) for word in words)
+    assert words[words.index("--host") + 1] == "127.0.0.1" and words[words.index("--port") + 1] == "8005"
+
+
 def test_local_copies_by_pair_file_and_folder(tmp_path: Path) -> None:
     (tmp_path / "all" / "medqa").mkdir(parents=True)
     (tmp_path / "all" / "other").mkdir()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model's server, played by small programs: ready, dead while loading, too slow, dead while serving, stopped."""
+"""The model's server (E9 of the official evaluation), played by small programs: ready, dead while loading, too slow, dead while serving, stopped."""
 
 import os
 import signal
