@@ -123,7 +123,7 @@ def compare(a: Evaluation, b: Evaluation, seed: int = 0, rounds: int = ROUNDS) -
         only_a=tuple(task for task in left if task not in right),
         only_b=tuple(task for task in right if task not in left),
         settings=tuple(
-            name for name in ("judge", "protocol", "seed", "limits") if a.manifest.get(name) != b.manifest.get(name)
+            name for name in ("judge", "protocol", "seed", "settings") if a.manifest.get(name) != b.manifest.get(name)
         ),
     )
 

@@ -35,12 +35,17 @@ class Evaluation:
     @property
     def model(self) -> str:
         """The evaluated model's name."""
-        return text_of(self.manifest["model"])
+        return name_of(self.manifest["model"])
 
     @property
     def judge(self) -> str:
         """Who judged."""
-        return text_of(self.manifest.get("judge", "not stated"))
+        return name_of(self.manifest.get("judge"))
+
+    @property
+    def protocol(self) -> str:
+        """By which protocol."""
+        return name_of(self.manifest.get("protocol"))
 
     @property
     def finished(self) -> bool:
@@ -111,6 +116,9 @@ def is_open(task: str) -> bool:
     return spec is not None and not spec.credentialed
 
 
-def text_of(value: Any) -> str:
-    """A manifest's entry in words: a text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+def name_of(value: Any) -> str:
+    """A manifest's entry in words: models of a judge, the name of a protocol, or a text as it is."""
+    if isinstance(value, dict):
+        models = value.get("model") or []
+        value = ", ".join(models) if models else value.get("name") or value.get("kind")
+    return str(value) if value else "not stated"

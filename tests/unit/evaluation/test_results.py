@@ -25,10 +25,12 @@ def write(folder: Path, manifest: object, *records: Record) -> Path:
 
 def test_tasks_come_in_the_order_of_the_table(tmp_path: Path) -> None:
     made = [record("rad_vqa", "blank"), record("own.task"), record("rad_vqa"), record("medqa")]
-    found = read_evaluation(write(tmp_path, {"model": "m", "judge": {"kind": "rule"}, "finished": True}, *made))
+    found = read_evaluation(
+        write(tmp_path, {"model": "m", "judge": {"kind": "rule", "model": []}, "finished": True}, *made)
+    )
     assert list(found.records) == [("medqa", "real"), ("rad_vqa", "real"), ("rad_vqa", "blank"), ("own.task", "real")]
     assert list(found.tasks("blank")) == ["rad_vqa"] and found.tasks()["medqa"] == (record("medqa"),)
-    assert (found.model, found.judge, found.finished) == ("m", '{"kind": "rule"}', True)
+    assert (found.model, found.judge, found.protocol, found.finished) == ("m", "rule", "not stated", True)
 
 
 def test_what_is_no_evaluation(tmp_path: Path) -> None:
