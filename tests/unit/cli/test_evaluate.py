@@ -48,8 +48,9 @@ def test_only_the_whole_flag_lets_credentialed_data_out(capsys: pytest.CaptureFi
 
 
 def test_e1_no_flag_reads_the_word_false_as_true(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "owner/name", "--tasks", "medqa", "--resume", "false"]) == 1
-    assert "2 words where one MODEL goes: owner/name false" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "owner/name", "--tasks", "medqa", "--resume", "false"])
+    assert "false" in capsys.readouterr().err
 
 
 def test_e2_every_word_of_the_servers_command_is_a_text() -> None:

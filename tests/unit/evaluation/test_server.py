@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model's server (E9 of the official evaluation), played by small programs: ready, dead while loading, too slow, dead while serving, stopped."""
+"""The model's server, played by small programs: ready, dead while loading, too slow, dead while serving, stopped.
+
+These are also the tests of E9, a fault of the official evaluation: no limit, a child never looked at, a fixed port.
+"""
 
 import os
 import signal
