@@ -39,7 +39,7 @@ class Scripted:
 
 
 class Answering(Scripted):
-    """Replies as a function of the last message says."""
+    """Replies as a function of the first message says."""
 
     def __init__(self, reply: Callable[[str], str]) -> None:
         super().__init__("")
@@ -47,7 +47,7 @@ class Answering(Scripted):
 
     async def chat(self, request: ChatRequest) -> str:
         self.requests.append(request)
-        return self.reply(request.turns[-1].content)
+        return self.reply(request.turns[0].content)
 
 
 def voters(*judges: Scripted) -> Sequence[Voter]:

@@ -96,7 +96,7 @@ def test_find_gives_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"group": "lmm"}, "group is 'lmm'; accepted: llm, vlm; did you mean 'llm'?"),
+        ({"group": "lmm"}, "group is 'lmm'; accepted: llm, vlm"),
         ({"metric": "accuracy"}, "metric is 'accuracy'"),
         ({"split": "validation"}, "split is 'validation'"),
         ({"answer_types": ["openly"]}, "answer_types is 'openly'"),

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_a_closed_question_can_be_sampled_too_and_is_not_by_default() -> None:
 def test_the_pool_retries_a_chat() -> None:
     async def run() -> tuple[str, int]:
         async with MockJudge(MockSpec(fail_share=0.5, verdict="yes", seed=1)) as mock:
-            pool = JudgePool(SPEC, [mock.url], backoff_s=0.01)
+            pool = JudgePool(replace(SPEC, max_retries=20), [mock.url], backoff_s=0.001)
             replies = [await pool.chat(ChatRequest((Turn("user", str(place)),))) for place in range(3)]
             await pool.close()
             assert set(replies) == {"YES"}
