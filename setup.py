@@ -34,7 +34,14 @@ setup(
     packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), *RECIPES],
     package_dir=RECIPES,
     package_data={
-        "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl", "data/*.json"],
+        "medix_verl": [
+            "py.typed",
+            "**/prompts/*.jinja",
+            "**/prompts/*.txt",
+            "data/*.json",
+            "data/templates/*.jinja",
+            "judge/*.jsonl",
+        ],
         "medix_verl.recipes": ["*.md"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
@@ -42,6 +49,7 @@ setup(
     install_requires=[
         "verl>=0.9.1,<0.10",
         "aiohttp>=3.9",
+        "datasets>=4.2",
         "filelock",
         "huggingface-hub",
         "hydra-core>=1.3",
