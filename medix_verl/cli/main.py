@@ -35,6 +35,7 @@ COMMANDS = {
     "doctor": Command("medix_verl.cli.doctor", "check this machine; every line that is not ok says what to type"),
     "demo": Command("medix_verl.cli.demo", "train a tiny model end to end on the CPU and write a report"),
     "prepare": Command("medix_verl.cli.prepare", "turn a data set into the parquet files that training reads"),
+    "check": Command("medix_verl.cli.check_data", "check a parquet file: unusable rows, duplicates, leaks"),
     "mix": Command("medix_verl.cli.mix", "say what a mixture of parquet files gives to an epoch"),
     "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
     "evaluate": Command("medix_verl.cli.evaluate", "evaluate a model on medical tasks, compare two, judge one again"),

@@ -25,7 +25,16 @@ from medix_verl.errors import ConfigError, DataError
 from medix_verl.specs import check_choice, check_integer, check_number, read_mapping
 from medix_verl.types import ImageRef, Sample
 
-__all__ = ["FLAGS", "KINDS_BETWEEN", "KINDS_WITHIN", "PICTURE_REASONS", "Checked", "QualitySpec", "check"]
+__all__ = [
+    "FLAGS",
+    "KINDS_BETWEEN",
+    "KINDS_WITHIN",
+    "PICTURE_REASONS",
+    "Checked",
+    "QualitySpec",
+    "check",
+    "read_quality",
+]
 
 PICTURE_FLAGS = {
     "picture-tiny": "a side below the spec's min_side",
@@ -86,6 +95,22 @@ class QualitySpec:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> QualitySpec:
         """Read a section strictly; an unknown key is a ConfigError that names the nearest one."""
         return read_mapping(cls, mapping, "quality")
+
+
+def read_quality(path: Path) -> QualitySpec:
+    """Read a spec from a YAML file.
+
+    Raises:
+        ConfigError: The file cannot be read, is no YAML, or says something that is not accepted.
+    """
+    import yaml
+
+    try:
+        return QualitySpec.from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{path} is no YAML ({' '.join(str(cause).split())}); mend that line") from cause
+    except ConfigError as cause:
+        raise ConfigError(f"{path}: {cause}") from cause
 
 
 def read_words(name: str, value: Any, menu: Sequence[str]) -> tuple[str, ...]:

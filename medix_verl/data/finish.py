@@ -18,18 +18,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medix_verl.data.checking import outcomes
-from medix_verl.data.checks import check
-from medix_verl.data.converters.base import Refused, SetSpec
+from medix_verl.data.converters.base import SetSpec
 from medix_verl.data.duplicates import Finding, find_duplicates
+from medix_verl.data.file_marks import file_marks
 from medix_verl.data.fingerprints import Fingerprint, from_record
 from medix_verl.data.image_store import ImageStore
 from medix_verl.data.job import Job
-from medix_verl.data.parquet import read_samples, write_samples
+from medix_verl.data.parquet import write_samples
 from medix_verl.data.parts import Parts
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
@@ -56,7 +54,7 @@ def finish(parts: Parts, job: Job, spec: SetSpec, source: Source, say: Callable[
     """
     ids, places, twice = unique_ids(parts)
     say(f"looking for duplicates among {len(places)} rows" + (f" and {len(job.against)} files" if job.against else ""))
-    against = {str(path): evaluation_marks(path, job) for path in job.against}
+    against = {str(path): file_marks(path, job.workers) for path in job.against}
     findings = find_duplicates(kept_marks(parts, places), against, job.quality)
     dropped = {
         places[found.row]: (found.id, f"duplicate: {found.kind}", collision(found)) for found in findings if found.drop
@@ -116,17 +114,6 @@ def kept_samples(parts: Parts, dropped: Mapping[int, Dropped], job: Job) -> Iter
             yield sample
         else:
             yield replace(sample, images=tuple(store.put(ref.bytes) for ref in sample.images if ref.bytes))
-
-
-def evaluation_marks(path: Path, job: Job) -> Iterator[tuple[str, Fingerprint]]:
-    """Fingerprints of an evaluation file; a row that would be no good for training leaks all the same."""
-    spec = replace(job.quality, refuse=())
-    found = outcomes(read_samples(path), partial(check, spec=spec, base_dir=str(path.parent)), job.workers)
-    for item in found:
-        if item.fingerprint is None:
-            detail = item.item.detail if isinstance(item.item, Refused) else "no fingerprint"
-            raise DataError(f"--decontaminate-against {path}: {detail}; mend the file, or nothing can be said of it")
-        yield item.item.id, item.fingerprint
 
 
 def collision(found: Finding) -> str:

@@ -21,7 +21,7 @@ A crop of 3 % a side is missed by either (73 % at distance 4). No large set of r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
@@ -70,9 +70,13 @@ def near_pairs(
 
 
 def masks(distance: int) -> list[np.uint64]:
-    """One mask of bits for each table."""
-    edges = np.linspace(0, BITS, distance + AGREEING + 1).round().astype(int).tolist()
-    blocks = [((1 << high) - 1) ^ ((1 << low) - 1) for low, high in pairwise(edges)]
+    """One mask of bits for each table.
+
+    Neighbouring bits are neighbouring frequencies, which pictures of one layout share: a block takes bits from all
+    over, so that no table has one key for all of them.
+    """
+    scattered = [1 << (place * 29 % BITS) for place in range(BITS)]
+    blocks = [sum(scattered[number :: distance + AGREEING]) for number in range(distance + AGREEING)]
     return [np.uint64(sum(chosen)) for chosen in combinations(blocks, AGREEING)]
 
 

@@ -78,8 +78,9 @@ class Parts:
                 found = f"another plan ({self._changed()})"
                 shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob("*.tmp"):
-            left.unlink()
+        for left in self.folder.iterdir():
+            if left.suffix in (".tmp", ".part"):
+                left.unlink()
         if found != "parts":
             self._put_json("plan.json", self._plan)
         return "parts" if found == "parts" and self.count() else "nothing" if found == "parts" else found
@@ -129,8 +130,9 @@ class Parts:
                     continue
                 for flag in outcome.flags:
                     flags[flag] = flags.get(flag, 0) + 1
-                if outcome.fingerprint is not None:
-                    records.append(to_record(outcome.item.id, outcome.fingerprint))
+                if outcome.fingerprint is None:
+                    raise TypeError(f"row {outcome.item.id!r} is accepted but has no fingerprint")
+                records.append(to_record(outcome.item.id, outcome.fingerprint))
                 yield outcome.item
 
         stem = f"part-{number:05}"

@@ -79,6 +79,8 @@ def plan_of(job: Job, converter: ModuleType, source: Source) -> dict[str, Any]:
     from medix_verl import __version__
 
     file = getattr(converter, "__file__", None)
+    # An option may name a further folder or table; a change of that is a change of the rows too.
+    named = {key: Path(value).expanduser() for key, value in source.options.items() if value}
     return {
         "version": __version__,
         "converter": job.name,
@@ -87,6 +89,7 @@ def plan_of(job: Job, converter: ModuleType, source: Source) -> dict[str, Any]:
         "source's files": source.digest(),
         "split": job.split,
         "options": dict(source.options),
+        "options' files": {key: Source(path).digest() for key, path in named.items() if path.exists()},
         "limit": job.limit,
         "quality": asdict(job.quality),
         "prompt tokens": [job.max_prompt_tokens, job.model],

@@ -5,7 +5,7 @@ Texts are stripped, HTML entities become characters (`&lt;` is `<`), and picture
 reference is always a text: a letter or a number is looked up among the choices. Nothing is mended by guessing; these
 are the reasons for a refusal:
 
-    no question, no answer      the text is missing or blank
+    no question, no answer      the text is missing, blank, or no text at all
     broken text                 a text cannot be written as UTF-8
     no picture                  a picture of the row is not there
     unknown letter              the label names no choice that has a text
@@ -90,8 +90,8 @@ def assemble(
     meta: dict[str, Any] = {"licence": spec.licence, "image_id": list(pictures.names)}
     meta["answer_type"] = answer_type or ("closed" if closed else "open")
     meta |= {**modality_meta(modality), **({"credentialed": True} if spec.credentialed else {}), **(extra or {})}
-    if not is_writable(texts := [row_id, asked, right, options, subset, meta]):
-        return Refused(row_id, "broken text", ascii(texts)[:200])
+    if not is_writable([row_id, asked, right, options, subset, meta]):
+        return Refused(row_id, "broken text", "half of a surrogate pair, which UTF-8 cannot hold")
     return Sample(
         id=row_id,
         data_source=f"{spec.name}/{subset}" if subset else spec.name,
@@ -124,9 +124,9 @@ def pick(choices: Choices, options: Sequence[str], right: str) -> tuple[str, tup
 
 def first_fault(asked: str, right: str, options: Sequence[str] | None, pictures: Pictures) -> tuple[str, str] | None:
     if not asked:
-        return "no question", "the question is missing or blank"
+        return "no question", "the question is missing, blank or no text"
     if not right:
-        return "no answer", "the answer is missing or blank"
+        return "no answer", "the answer is missing, blank or no text"
     if options is not None and len(options) < 2:
         return "too few options", f"only {list(options)!r} is left"
     if pictures.missing:
@@ -135,8 +135,8 @@ def first_fault(asked: str, right: str, options: Sequence[str] | None, pictures:
 
 
 def text_of(value: Any) -> str:
-    """A published value as text: entities resolved, stripped; empty for null and for a CSV file's NaN."""
-    if value is None or value != value:
+    """A published text or number as text, entities resolved and stripped; empty for anything else, and for NaN."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value:
         return ""
     return html.unescape(value if isinstance(value, str) else str(value)).strip()
 
