@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What judging needs to know of a sample and of a model's text: the reference, the candidate, the rubric, the cluster.
+"""What judging needs to know of a sample and of a model's text: the reference, the candidate, the rubric.
 
 A model's text is cut once and in one way: behind its reasoning. A text that is nothing but reasoning holds no answer,
 which is the model's fault and worth 0; the reasoning itself is never judged.
@@ -15,7 +15,7 @@ from medix_verl.evaluation.votes import OPENER, without_reasoning
 from medix_verl.response import parse_response, split_tag
 from medix_verl.types import MODALITIES, Reference, Sample
 
-__all__ = ["EXTRACTS", "Criterion", "answer_type_of", "candidate_of", "cluster_of", "criteria_of", "reference_of"]
+__all__ = ["EXTRACTS", "Criterion", "candidate_of", "criteria_of", "reference_of"]
 
 EXTRACTS = ("text", "block")
 
@@ -68,24 +68,6 @@ def reference_of(sample: Sample, explained: bool = False) -> Reference:
         options=sample.options,
         tolerance=None if tolerance is None else float(tolerance),
     )
-
-
-def cluster_of(sample: Sample) -> str:
-    """What other samples of the task it depends on: the patient, else the pictures, else nothing but itself."""
-    patient = sample.meta.get("patient_id")
-    if patient:
-        return f"patient:{patient}"
-    images = sample.meta.get("image_id")
-    names = [images] if isinstance(images, str) else list(images or ())
-    return "image:" + "+".join(str(name) for name in names) if names else sample.id
-
-
-def answer_type_of(sample: Sample, metric: str) -> str:
-    """`report` and `rubric` by the metric; else what the set says, else `closed` where there are options."""
-    if metric != "binary":
-        return "report" if metric == "report05" else "rubric"
-    said = sample.meta.get("answer_type")
-    return str(said) if said in ("open", "closed") else "closed" if sample.options else "open"
 
 
 def criteria_of(sample: Sample) -> tuple[Criterion, ...]:

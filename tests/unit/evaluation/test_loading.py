@@ -12,7 +12,7 @@ import pytest
 from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.loading import load, passes
-from medix_verl.evaluation.subjects import answer_type_of, cluster_of
+from medix_verl.evaluation.task_run import answer_type_of, cluster_of
 from medix_verl.evaluation.tasks import find, tasks
 from medix_verl.types import Sample
 
@@ -26,7 +26,7 @@ def test_every_task_is_read_from_its_published_layout(name: str, tmp_path: Path)
     assert len(samples) == layouts.EXPECTED[name]
     assert len({sample.id for sample in samples}) == len(samples)
     assert all(bool(sample.images) == task.pictures for sample in samples)
-    assert {answer_type_of(sample, task.metric) for sample in samples} <= set(task.answer_types)
+    assert {answer_type_of(task, sample) for sample in samples} <= set(task.answer_types)
     assert all(bool(sample.meta.get("credentialed")) == task.credentialed for sample in samples)
 
 

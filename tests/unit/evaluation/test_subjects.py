@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from medix_verl.errors import DataError
 from medix_verl.evaluation.subjects import (
     Criterion,
-    answer_type_of,
     candidate_of,
-    cluster_of,
     criteria_of,
     reference_of,
 )
@@ -60,28 +58,6 @@ def test_the_long_answer_is_part_of_the_published_reference_only() -> None:
     sample = Sample("1", "pubmedqa", "Does it help?", "yes", meta={"long_answer": "In most cases."})
     assert reference_of(sample).answer == "yes"
     assert reference_of(sample, explained=True).answer == "yes\nIn most cases."
-
-
-@pytest.mark.parametrize(
-    ("meta", "cluster"),
-    [
-        ({"patient_id": "p1", "image_id": ["a"]}, "patient:p1"),
-        ({"image_id": ["a", "b"]}, "image:a+b"),
-        ({"image_id": "a"}, "image:a"),
-        ({"image_id": []}, "7"),
-        ({}, "7"),
-    ],
-)
-def test_the_cluster_is_the_patient_or_the_pictures_or_the_row(meta: dict[str, Any], cluster: str) -> None:
-    assert cluster_of(Sample("7", "s", "q", "a", meta=meta)) == cluster
-
-
-def test_answer_types() -> None:
-    closed = Sample("1", "s", "q", "a", options=("a", "b"))
-    assert answer_type_of(SAMPLE, "binary") == "open"
-    assert answer_type_of(closed, "binary") == "closed"
-    assert answer_type_of(Sample("1", "s", "q", "yes", meta={"answer_type": "closed"}), "binary") == "closed"
-    assert (answer_type_of(closed, "report05"), answer_type_of(closed, "rubric")) == ("report", "rubric")
 
 
 def rubric(*items: Any) -> Sample:
