@@ -38,6 +38,9 @@ __all__ = ["Comparison", "Macro", "Pairs", "TaskComparison", "compare", "compare
 ROUNDS = 10_000
 EXACT_CLUSTERS = 13
 """Up to so many clusters that differ, all 2^13 sign patterns are tried, and the p-value is exact."""
+MOST_WEIGHTS = 100_000_000
+"""Clusters times rounds beyond which fewer rounds are drawn, so that 90,000 clusters take seconds."""
+FEWEST_ROUNDS = 2000
 SAME = ("question", "reference", "cluster", "answer_type")
 """What must be the same under one id."""
 
@@ -203,7 +206,13 @@ def difference_interval(sums: ClusterSums, rounds: int, rng: Any) -> tuple[float
         # Nothing differs, which is no proof that nothing ever will: as many clusters may as zero of these leave open.
         _, reach = wilson(0.0, len(sums.sizes), NormalDist().inv_cdf(0.5 + CONFIDENCE / 2))
         return -reach, reach
-    return percentiles(resample(sums, rounds, rng), len(sums.sizes), CONFIDENCE)
+    clusters = len(sums.sizes)
+    return percentiles(resample(sums, affordable(rounds, clusters), rng), clusters, CONFIDENCE)
+
+
+def affordable(rounds: int, clusters: int) -> int:
+    """Rounds that take seconds."""
+    return min(rounds, max(FEWEST_ROUNDS, MOST_WEIGHTS // clusters))
 
 
 def sign_flip(totals: Any, rounds: int, rng: Any) -> float:
@@ -228,6 +237,7 @@ def sign_flip(totals: Any, rounds: int, rng: Any) -> float:
     if len(given) <= EXACT_CLUSTERS:
         signs: Any = np.array(list(product((-1.0, 1.0), repeat=len(given))))
         return float((np.abs(signs @ given) >= bar).mean())
+    rounds = affordable(rounds, len(given))
     hits, step = 0, max(1, CHUNK // len(given))
     for start in range(0, rounds, step):
         signs = rng.integers(0, 2, size=(min(step, rounds - start), len(given))) * 2.0 - 1.0
