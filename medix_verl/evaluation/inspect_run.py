@@ -123,7 +123,8 @@ def slim(sample: Any) -> dict[str, Any]:
     """What a record needs of a logged sample."""
     from medix_verl.evaluation.inspect_model import whole_text
 
-    score = (sample.scores or {}).get("medix_judge")
+    # There is one scorer; its name carries the package where that is installed.
+    score = next(iter((sample.scores or {}).values()), None)
     return {
         "response": whole_text(sample.output) if sample.output.choices else "",
         "latency_s": sample.metadata.get("latency_s"),
