@@ -131,7 +131,7 @@ def test_warnings_come_from_the_numbers(tmp_path: Path) -> None:
     assert "mimic_cxr_report_generation: only 20 independent pictures, patients or questions." in found
     survivors = [text for text in found if text.startswith("rad_vqa: ")]
     assert len(survivors) == 1
-    assert re.fullmatch(r"rad_vqa: [78]\d% of the right answers are right with blank pictures too\.", survivors[0])
+    assert re.fullmatch(r"rad_vqa: [5-9]\d% of the right answers are right with blank pictures too\.", survivors[0])
     assert "Nothing is known of leakage: give the training files with --training FILE.parquet." in found
     assert found[-1] == "The judge was compared with no clinician and with no other judge."
 
