@@ -64,7 +64,7 @@ def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
         memoize=False,
         timeout_s=limits.timeout_s,
     )
-    (log,) = inspect_eval(
+    logs = inspect_eval(
         build_task(run),
         model=model,
         log_dir=str(log_dir),
@@ -82,8 +82,10 @@ def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
         ctl_server=False,
         acp_server=False,
     )
-    if log.status == "cancelled":
+    # After Ctrl-C there is a cancelled log, or none at all.
+    if not logs or logs[0].status == "cancelled":
         raise KeyboardInterrupt
+    log = logs[0]
     if log.status != "success":
         cause = " ".join((log.error.message if log.error else "no cause was given").split())[:300]
         raise RunStoppedError(f"{run.spec.name}: inspect_ai ended with status {log.status}: {cause}")

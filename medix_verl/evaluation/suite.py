@@ -31,6 +31,8 @@ from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["SuiteSpec", "facts_of_judging", "run_suite"]
 
+FEWEST = 4
+"""Failures in a row that are never taken for the end of a server with fewer."""
 LIBRARY = "library"
 """Folder for what the framework writes for itself."""
 
@@ -175,8 +177,10 @@ class Suite:
         self.manifest = manifest
         self.say = say
         self.load = load
-        self.model_watch = Watch("the model", spec.limits.down_after)
-        self.judge_watch = Watch("the judge", spec.limits.down_after)
+        # With few questions under way at once, many failures in a row would take minutes to come together.
+        limit = max(FEWEST, min(spec.limits.down_after, spec.limits.connections))
+        self.model_watch = Watch("the model", limit)
+        self.judge_watch = Watch("the judge", limit)
 
     def run(self, tasks: Sequence[TaskSpec]) -> None:
         """Run what is not done yet."""

@@ -85,10 +85,12 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **(changes or {})}
 
 
-def evaluate(*words: object, changes: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def evaluate(
+    *words: object, changes: Mapping[str, str] | None = None, limit_s: float = LIMIT_S
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
-        words_of(*words), capture_output=True, text=True, env=environment(changes), timeout=LIMIT_S, check=False
+        words_of(*words), capture_output=True, text=True, env=environment(changes), timeout=limit_s, check=False
     )
 
 
