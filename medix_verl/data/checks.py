@@ -73,7 +73,7 @@ class QualitySpec:
     """Kinds of collision inside one file after which the later row is dropped; the others are reported."""
     drop_between: tuple[str, ...] = KINDS_BETWEEN
     """Kinds of collision with an evaluation file after which the row is dropped; the others are reported."""
-    distance: int = 4
+    distance: int = 6
     """Bits of 64 in which the perceptual hashes of a near picture may differ; for the choice see `near`."""
     detail_distance: int = 24
     """Bits of 256 in which the confirming hashes may differ."""

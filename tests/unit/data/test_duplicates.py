@@ -73,7 +73,7 @@ def test_a_picture_saved_as_jpeg_is_a_near_copy() -> None:
 
 
 def test_a_row_that_is_near_a_dropped_row_only_stays() -> None:
-    steps = [1 << 63, 1 << 63 | 0b1111, 1 << 63 | 0b11111111]
+    steps = [1 << 63, 1 << 63 | 0b1111, 1 << 63 | 0b111111111]
     shown = [PictureMarks(bytes([step % 251] * 16), step, bytes(32)) for step in steps]
     row = Sample("", "s", "Which eye?", "left", images=(ImageRef(path="p"),))
     rows = [(name, fingerprint(row, [one])) for name, one in zip("abc", shown, strict=True)]
