@@ -70,7 +70,7 @@ setup(
         "cpu": CPU,
         "gpu": ["verl[vllm]>=0.9.1,<0.10"],
         "megatron": ["verl[megatron]>=0.9.1,<0.10"],
-        "eval": ["inspect-ai==0.3.285; python_version >= '3.11'", "openai>=3.4", "pandas", "scipy"],
+        "eval": ["inspect-ai==0.3.285; python_version >= '3.11'", "openai>=3.4", "scipy"],
         "dev": DEV,
     },
     entry_points={
