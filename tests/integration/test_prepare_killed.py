@@ -95,7 +95,13 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+FEW = ("in the fourth part", "in the final file", LAST)
+"""Moments of the tests that `make test` runs; `make long` runs the others too."""
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=() if moment in FEW else pytest.mark.long) for moment in MOMENTS]
+)
 def test_killed_and_started_again(words: list[str], undisturbed: dict[str, bytes], moment: str, tmp_path: Path) -> None:
     status, _ = disturb(words, tmp_path, MOMENTS[moment], signal.SIGKILL)
     assert status == -signal.SIGKILL, "it was over before it could be killed"
@@ -109,6 +115,7 @@ def test_killed_and_started_again(words: list[str], undisturbed: dict[str, bytes
     assert content(tmp_path) == undisturbed
 
 
+@pytest.mark.long
 def test_killed_over_and_over(words: list[str], undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     for moment in ("in the first part", "between a part's files", "in the fourth part", "in the final file"):
         assert disturb(words, tmp_path, MOMENTS[moment], signal.SIGKILL)[0] == -signal.SIGKILL
