@@ -44,7 +44,8 @@ def check_parquet(
 
     Returns:
         The report: `rows` (read, refused, dropped: what `prepare` would drop; written: what would stay), `reasons`,
-        `flags`, `collisions` and `examples` as `prepare` writes them, `refused` and `findings` with every row.
+        `flags`, `collisions` and `examples` as `prepare` writes them, `refused` and `findings` with every row, and
+        `checked`, because the rows are still in the file.
 
     Raises:
         DataError: The file is no file of samples, or a file of `against` cannot be used.
@@ -67,7 +68,7 @@ def check_parquet(
     others = {str(file): file_marks(file, workers) for file in against}
     findings = find_duplicates(marks(), others, quality)
     report = report_of(refused, findings, flags, facts)
-    return {"set": path.name, "against": [file.name for file in against], **report}
+    return {"set": path.name, "checked": True, "against": [file.name for file in against], **report}
 
 
 def rows_of(path: Path, facts: Counter[str]) -> Iterator[Sample | Refused]:

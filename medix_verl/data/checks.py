@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from medix_verl.data.answers import ANSWER_FLAGS, QUESTION_FLAGS, answer_flags, question_flags
@@ -196,8 +195,8 @@ def facts_of(data: bytes) -> PictureFacts:
 
 
 def is_blank(picture: Image.Image) -> bool:
-    pixels = np.asarray(picture)
-    return bool((pixels == pixels[0, 0]).all())
+    # The lowest and the highest level of each of the three colours.
+    return all(low == high for low, high in picture.getextrema())
 
 
 def picture_flags(facts: PictureFacts, spec: QualitySpec) -> list[str]:

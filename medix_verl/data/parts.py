@@ -61,6 +61,7 @@ class Parts:
             plan: Everything that decides the parts' content, as JSON can say it.
         """
         self.folder = out.parent / f".{out.name}.parts"
+        self._gone = self.folder.with_name(f"{self.folder.name}.gone")
         text = json.dumps(plan, sort_keys=True, ensure_ascii=False)
         self._plan: dict[str, Any] = {
             "digest": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
@@ -78,7 +79,8 @@ class Parts:
             found = "parts" if read_json(self.folder / "plan.json").get("digest") == self._plan["digest"] else "another"
             if found == "another":
                 found = f"another plan ({self._changed()})"
-                shutil.rmtree(self.folder)
+                self.remove()
+        shutil.rmtree(self._gone, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.iterdir():
             if left.suffix in (".tmp", ".part"):
@@ -106,7 +108,7 @@ class Parts:
     @property
     def complete(self) -> bool:
         """Whether every row of the set is in a part."""
-        return (self.folder / "complete.json").exists()
+        return read_json(self.folder / "complete.json").get("parts") == self.count()
 
     def finish(self) -> None:
         """Say that there is no further row."""
@@ -114,7 +116,10 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self.folder)
+        # Renamed first: of a folder that is half deleted, some parts would seem to be all.
+        shutil.rmtree(self._gone, ignore_errors=True)
+        self.folder.rename(self._gone)
+        shutil.rmtree(self._gone)
 
     def write(self, number: int, outcomes: Iterable[Outcome]) -> PartFacts:
         """Write one part; it counts only when this returns."""

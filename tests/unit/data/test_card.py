@@ -158,6 +158,13 @@ def test_without_a_report_nothing_is_claimed(tmp_path: Path) -> None:
     assert "No row collides with another." in text and "Not compared" not in text
 
 
+def test_a_card_of_a_check_says_that_the_rows_are_still_there(tmp_path: Path) -> None:
+    write_samples(rows(1), tmp_path / "t.parquet")
+    write_card(tmp_path / "c.html", tmp_path / "t.parquet", {**REPORT, "checked": True})
+    text = " ".join(read(tmp_path / "c.html").text.split())
+    assert "Rows that should not be in it" in text and "to be dropped" in text and "Rows that are not in it" not in text
+
+
 def test_the_card_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     long = [replace(one, question="q" * 5000, images=one.images * 9) for one in rows(3)]
     write_samples([*long, *rows(100, "X_RAY"), *rows(100, None)], tmp_path / "t.parquet")

@@ -80,6 +80,16 @@ def test_a_row_that_is_near_a_dropped_row_only_stays() -> None:
     assert kinds(find_duplicates(rows, {}, SPEC)) == [("b", "near-exact", None, "a")]
 
 
+@pytest.mark.parametrize(("bits", "near"), [(24, True), (25, False)])
+def test_a_near_picture_must_be_confirmed(bits: int, near: bool) -> None:
+    row = Sample("", "s", "Which eye?", "left", images=(ImageRef(path="p"),))
+    first = PictureMarks(b"a" * 16, 1 << 63, bytes(32))
+    second = PictureMarks(b"b" * 16, 1 << 63 | 1, ((1 << bits) - 1).to_bytes(32, "big"))
+    (one, other) = (("a", fingerprint(row, [first])), ("b", fingerprint(row, [second])))
+    assert [item.kind for item in find_duplicates([one, other], {}, SPEC)] == ["near-exact"] * near
+    assert [item.kind for item in find_duplicates([one], {"e": [other]}, SPEC)] == (["near-image"] if near else [])
+
+
 def test_every_picture_of_a_row_counts_and_so_does_their_order() -> None:
     rows = [
         item("a", "Compare them", "older", FUNDUS, CELLS),
