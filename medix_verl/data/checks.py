@@ -195,8 +195,7 @@ def facts_of(data: bytes) -> PictureFacts:
 
 
 def is_blank(picture: Image.Image) -> bool:
-    # The lowest and the highest level of each of the three colours.
-    return all(low == high for low, high in picture.getextrema())
+    return all(low == high for low, high in (band.getextrema() for band in picture.split()))
 
 
 def picture_flags(facts: PictureFacts, spec: QualitySpec) -> list[str]:
