@@ -43,6 +43,8 @@ def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_p
     spec = ServerSpec(str(demo_folder / "judge"), 300.0, tuple(SERVE.split()))
     with serving(spec, tmp_path / "judge.log", lambda line: None) as url:
         asked = ["--judge", "openai", "--judge-url", url, "--judge-model", spec.model, "--prompt", "medix_short"]
+        # The demo's judge writes YES and NO; the published protocol asks for JSON.
+        asked += ["--protocol", "robust", "--rounds", 1]
         done = shared.evaluate(demo_folder / "policy", *words, *asked, f"--serve-args={SERVE}", limit_s=600)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((out / "eval.json").read_text())
@@ -51,7 +53,7 @@ def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_p
     for task, count in layouts.EXPECTED.items():
         assert len(found[f"{task}.jsonl"]) == count
         assert all(line["response"] for line in found[f"{task}.jsonl"]), task
-    # The demo's judge knows YES and NO only; the tasks that are graded from 0 to 5 stay unscored, and say so.
+    # What is graded from 0 to 5 is beyond that judge; it may stay unscored, and says so.
     status = {task: {line["status"] for line in found[f"{task}.jsonl"]} for task in layouts.EXPECTED}
     assert status["slake_vqa"] == status["medqa"] == {"scored"}
     ruled = shared.evaluate("rejudge", out, "--judge", "rule", "--out", tmp_path / "ruled")
@@ -68,7 +70,7 @@ def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: P
     whole = shared.evaluate(*words, tmp_path / "whole", limit_s=400)
     assert whole.returncode == 0, whole.stderr
     run = shared.begin(*words, tmp_path / "killed")
-    journal = tmp_path / "killed" / "records" / "medqa.jsonl"
+    journal = tmp_path / "killed" / "cache" / "answers.jsonl"
     until = time.monotonic() + 300
     while not (journal.is_file() and journal.read_bytes().count(b"\n") >= COUNT // 4):
         assert run.poll() is None and time.monotonic() < until
