@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the recipes that are installed, and refuses command lines that would train without one by a typing error.
 
+Recipes come with this package, lie in the folders of the variable MEDIX_RECIPES (`FOLDER/recipe/NAME.yaml`; several are
+separated as in PATH), or come with any package that names itself in the entry point group `medix_verl.recipes`. An
+overlay changes a recipe and is none: its head has a line `# overlay:`.
+
 Hydra takes `+recipes=medix` as a plain new key, and verl would then train on its own defaults (a PPO critic, another
 reward) without a word. Only the command line shows the difference between that and a key that somebody wants.
 """
@@ -8,25 +12,90 @@ reward) without a word. Only the command line shows the difference between that 
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from medix_verl.errors import ConfigError
 
-__all__ = ["GROUP", "SEARCH_PATH", "check_overrides", "recipe_names"]
+__all__ = [
+    "ENTRY_POINTS",
+    "GROUP",
+    "SEARCH_PATH",
+    "VARIABLE",
+    "check_overrides",
+    "is_overlay",
+    "recipe_files",
+    "recipe_names",
+    "search_paths",
+]
 
 GROUP = "recipe"
-SEARCH_PATH = "pkg://medix_verl.recipes"
+PACKAGE = "medix_verl.recipes"
+SEARCH_PATH = f"pkg://{PACKAGE}"
+VARIABLE = "MEDIX_RECIPES"
+ENTRY_POINTS = "medix_verl.recipes"
 
 _FOREIGN_FOLDER = re.compile(r"^(?:\+{0,2}hydra\.searchpath=|--config-dir\b|-cd\b)")
 _ADDED = re.compile(r"^\+{1,2}(?P<key>[^=@.\s]+)(?:@[^=]*)?=(?P<value>.*)$", re.DOTALL)
+_OVERLAY = re.compile(r"^# overlay:", re.MULTILINE)
+
+
+def search_paths() -> dict[str, Traversable]:
+    """Where Hydra looks for recipes, ours first -> the folder that has `recipe/`.
+
+    Raises:
+        ConfigError: A folder of MEDIX_RECIPES, or a package of the entry point group, has no folder `recipe`.
+    """
+    places: dict[str, Traversable] = {SEARCH_PATH: resources.files(PACKAGE)}
+    for text in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+        folder = Path(text).expanduser().absolute()
+        if not (folder / GROUP).is_dir():
+            raise ConfigError(f"{VARIABLE} names {text}, which has no folder '{GROUP}'; type mkdir -p {text}/{GROUP}")
+        places[f"file://{folder}"] = folder
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            root = resources.files(entry.value)
+        except ImportError as error:
+            raise ConfigError(
+                f"the entry point {entry.name} of {ENTRY_POINTS} names {entry.value}, which cannot be imported "
+                f"({error}); mend or uninstall that package"
+            ) from error
+        if not root.joinpath(GROUP).is_dir():
+            raise ConfigError(f"the package {entry.value} of {ENTRY_POINTS} has no folder '{GROUP}'; uninstall it")
+        places[f"pkg://{entry.value}"] = root
+    return places
+
+
+def recipe_files() -> dict[str, Traversable]:
+    """Every recipe and overlay by its name, sorted.
+
+    Raises:
+        ConfigError: Two places have a recipe of one name, of which Hydra would silently take the first.
+    """
+    found: dict[str, Traversable] = {}
+    for place, folder in search_paths().items():
+        for entry in folder.joinpath(GROUP).iterdir():
+            if not entry.name.endswith(".yaml"):
+                continue
+            name = entry.name[: -len(".yaml")]
+            if name in found:
+                raise ConfigError(f"{place} has a recipe '{name}', which there is already; give it another name")
+            found[name] = entry
+    return dict(sorted(found.items()))
 
 
 def recipe_names() -> list[str]:
-    """Names that `+recipe=NAME` accepts, sorted."""
-    folder = resources.files("medix_verl.recipes").joinpath(GROUP)
-    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    """Names that `+recipe=NAME` accepts, overlays too, sorted."""
+    return list(recipe_files())
+
+
+def is_overlay(text: str) -> bool:
+    """Whether a recipe's text says that it changes another recipe and is none by itself."""
+    return _OVERLAY.search(text) is not None
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -40,9 +109,10 @@ def check_overrides(overrides: Sequence[str]) -> None:
 
     Raises:
         ConfigError: a word adds a key that is not `recipe` but is spelled like it or is given a recipe's name, or
-            names a recipe that is not installed.
+            names a recipe that is not installed, or an overlay before or without the recipe that it changes.
     """
-    names = recipe_names()
+    files = recipe_files()
+    names = list(files)
     all_known = not any(_FOREIGN_FOLDER.match(word) for word in overrides)
     for word in overrides:
         match = _ADDED.match(word)
@@ -52,6 +122,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
         if key == GROUP:
             if all_known:
                 _check_names(word, values, names)
+                _check_order(word, values, files)
         elif difflib.get_close_matches(key.lower(), [GROUP], cutoff=0.75) or set(values) & set(names):
             raise ConfigError(
                 f"'{word}' would add a plain key '{key}' and train on verl's defaults: the group is called '{GROUP}', "
@@ -66,6 +137,18 @@ def _check_names(word: str, values: list[str], names: list[str]) -> None:
                 f"'{word}' names no recipe: '{value}' is none of {', '.join(names)}; "
                 f"type +{GROUP}={_closest([value], names)}"
             )
+
+
+def _check_order(word: str, values: list[str], files: Mapping[str, Traversable]) -> None:
+    """An overlay that comes first changes nothing that lasts, and alone it would train on verl's defaults."""
+    overlays = [value for value in values if is_overlay(files[value].read_text(encoding="utf-8"))]
+    ordered = [value for value in values if value not in overlays] + overlays
+    if overlays and (ordered == overlays or ordered != values):
+        ordered = ordered if ordered != overlays else ["medix", *overlays]
+        raise ConfigError(
+            f"'{word}' has {overlays[0]}, an overlay, which changes the recipe before it; "
+            f"type +{GROUP}=[{','.join(ordered)}]"
+        )
 
 
 def _closest(values: Sequence[str], names: Sequence[str]) -> str:

@@ -69,9 +69,10 @@ def _platform() -> dict[str, Any]:
 
 def _recipes() -> dict[str, Any]:
     try:
-        from medix_verl.recipes_index import recipe_names
+        from medix_verl.recipes_index import is_overlay, recipe_files
 
-        return {name: _compose(name) for name in recipe_names()}
+        overlays = {name: is_overlay(file.read_text(encoding="utf-8")) for name, file in recipe_files().items()}
+        return {name: _compose(f"[medix,{name}]" if overlay else name) for name, overlay in overlays.items()}
     except Exception as error:  # noqa: BLE001 - a missing recipes folder is a finding, not a crash
         return {"": {"error": first_cause(error)}}
 
