@@ -35,7 +35,7 @@ setup(
     package_dir=RECIPES,
     package_data={
         "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl"],
-        "medix_verl.recipes": ["*.md"],
+        "medix_verl.recipes": ["*.md", "*/*.yaml"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
     # No pin of torch, vllm or transformers: those are verl's business and the user's.
