@@ -2,8 +2,8 @@
 """Finds the recipes that are installed, and refuses command lines that would train without one by a typing error.
 
 Recipes come with this package, lie in the folders of the variable MEDIX_RECIPES (`FOLDER/recipe/NAME.yaml`; several are
-separated as in PATH), or come with any package that names itself in the entry point group `medix_verl.recipes`. An
-overlay changes a recipe and is none: its head has a line `# overlay:`.
+separated as in PATH), or come with any package that names itself in the entry point group `medix_verl.recipes`. What
+their heads say, and which may stand in one list, is read by recipe_heads.
 
 Hydra takes `+recipes=medix` as a plain new key, and verl would then train on its own defaults (a PPO critic, another
 reward) without a word. Only the command line shows the difference between that and a key that somebody wants.
@@ -14,12 +14,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from medix_verl.errors import ConfigError
+from medix_verl.recipe_heads import Head, check_list, read_head
 
 __all__ = [
     "ENTRY_POINTS",
@@ -27,8 +28,8 @@ __all__ = [
     "SEARCH_PATH",
     "VARIABLE",
     "check_overrides",
-    "is_overlay",
     "recipe_files",
+    "recipe_heads",
     "recipe_names",
     "search_paths",
 ]
@@ -41,7 +42,6 @@ ENTRY_POINTS = "medix_verl.recipes"
 
 _FOREIGN_FOLDER = re.compile(r"^(?:\+{0,2}hydra\.searchpath=|--config-dir\b|-cd\b)")
 _ADDED = re.compile(r"^\+{1,2}(?P<key>[^=@.\s]+)(?:@[^=]*)?=(?P<value>.*)$", re.DOTALL)
-_OVERLAY = re.compile(r"^# overlay:", re.MULTILINE)
 
 
 def search_paths() -> dict[str, Traversable]:
@@ -93,9 +93,9 @@ def recipe_names() -> list[str]:
     return list(recipe_files())
 
 
-def is_overlay(text: str) -> bool:
-    """Whether a recipe's text says that it changes another recipe and is none by itself."""
-    return _OVERLAY.search(text) is not None
+def recipe_heads() -> dict[str, Head]:
+    """The head of every recipe and overlay by its name, sorted."""
+    return {name: read_head(name, file.read_text(encoding="utf-8")) for name, file in recipe_files().items()}
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -109,10 +109,10 @@ def check_overrides(overrides: Sequence[str]) -> None:
 
     Raises:
         ConfigError: a word adds a key that is not `recipe` but is spelled like it or is given a recipe's name, or
-            names a recipe that is not installed, or an overlay before or without the recipe that it changes.
+            names a recipe that is not installed, or a list that recipe_heads.check_list refuses.
     """
-    files = recipe_files()
-    names = list(files)
+    heads = recipe_heads()
+    names = list(heads)
     all_known = not any(_FOREIGN_FOLDER.match(word) for word in overrides)
     for word in overrides:
         match = _ADDED.match(word)
@@ -122,7 +122,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
         if key == GROUP:
             if all_known:
                 _check_names(word, values, names)
-                _check_order(word, values, files)
+                check_list(values, heads)
         elif difflib.get_close_matches(key.lower(), [GROUP], cutoff=0.75) or set(values) & set(names):
             raise ConfigError(
                 f"'{word}' would add a plain key '{key}' and train on verl's defaults: the group is called '{GROUP}', "
@@ -137,18 +137,6 @@ def _check_names(word: str, values: list[str], names: list[str]) -> None:
                 f"'{word}' names no recipe: '{value}' is none of {', '.join(names)}; "
                 f"type +{GROUP}={_closest([value], names)}"
             )
-
-
-def _check_order(word: str, values: list[str], files: Mapping[str, Traversable]) -> None:
-    """An overlay that comes first changes nothing that lasts, and alone it would train on verl's defaults."""
-    overlays = [value for value in values if is_overlay(files[value].read_text(encoding="utf-8"))]
-    ordered = [value for value in values if value not in overlays] + overlays
-    if overlays and (ordered == overlays or ordered != values):
-        ordered = ordered if ordered != overlays else ["medix", *overlays]
-        raise ConfigError(
-            f"'{word}' has {overlays[0]}, an overlay, which changes the recipe before it; "
-            f"type +{GROUP}=[{','.join(ordered)}]"
-        )
 
 
 def _closest(values: Sequence[str], names: Sequence[str]) -> str:

@@ -69,10 +69,10 @@ def _platform() -> dict[str, Any]:
 
 def _recipes() -> dict[str, Any]:
     try:
-        from medix_verl.recipes_index import is_overlay, recipe_files
+        from medix_verl.recipes_index import recipe_heads
 
-        overlays = {name: is_overlay(file.read_text(encoding="utf-8")) for name, file in recipe_files().items()}
-        return {name: _compose(f"[medix,{name}]" if overlay else name) for name, overlay in overlays.items()}
+        heads = recipe_heads().values()
+        return {head.name: _compose(f"[medix,{head.name}]" if head.is_overlay else head.name) for head in heads}
     except Exception as error:  # noqa: BLE001 - a missing recipes folder is a finding, not a crash
         return {"": {"error": first_cause(error)}}
 

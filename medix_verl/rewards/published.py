@@ -2,8 +2,8 @@
 """The released code's way to find answer, format and modality, for recipe `medix_paper` and for comparisons.
 
 White space around `<`, `>` and `/` is dropped first. The answer is the first answer block, or the whole text where
-there is none; the format is right when the text from the first thinking tag on is one thinking block and then one answer
-block; the modality is all that stands before the first thinking tag. Left out is what refuses right answers: the
+there is none; the format is right when the text from the first thinking tag on is one thinking block and then one
+answer block; the modality is all that stands before the first thinking tag. Left out is what refuses right answers: the
 released code takes no answer of one character, none with `:`, `?` or `__`, and no <think> for <thinking>.
 """
 
