@@ -9,24 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import DictConfig, OmegaConf
-
-from medix_verl.recipes_index import recipe_names
 
 pytestmark = pytest.mark.timeout(300)
-OURS = ("medix", "data.medix", "reward.medix", "trainer.v1.sampler.sampler_kwargs", "ray_kwargs.ray_init")
-OPEN_DICTS = (
-    "actor_rollout_ref.actor.fsdp_config.mixed_precision",
-    "actor_rollout_ref.model.override_config",
-    "data.mm_processor_kwargs",
-)
-DATACLASSES = {
-    "algorithm": "AlgoConfig",
-    "actor_rollout_ref.rollout": "RolloutConfig",
-    "reward.reward_model.rollout": "RolloutConfig",
-    "actor_rollout_ref.actor.fsdp_config": "FSDPEngineConfig",
-}
 
 
 def parameters(function: Any) -> list[str]:
@@ -138,41 +122,3 @@ def test_work_arounds_are_applied_here() -> None:
     wanted = cpu_is_wanted()
     for function in (distributed.initialize_global_process_group_ray, tensordicts.maybe_fix_3d_position_ids):
         assert hasattr(function, "__wrapped__") is wanted
-
-
-@pytest.fixture(scope="module")
-def stock() -> DictConfig:
-    with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose("ppo_trainer")
-
-
-def leaves(node: Any, prefix: str = "") -> list[str]:
-    if isinstance(node, dict) and node and prefix not in OPEN_DICTS:
-        return [leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}.{key}" if prefix else key)]
-    return [prefix]
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_key_of_a_recipe_is_one_of_verls(name: str, stock: DictConfig) -> None:
-    """A key that verl no longer has would be carried along and do nothing."""
-    path = Path(__file__).parents[2] / "recipes" / "recipe" / f"{name}.yaml"
-    raw = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(raw, dict)
-    raw.pop("defaults", None)
-    theirs = [leaf for leaf in leaves(raw) if not any(f"{leaf}.".startswith(f"{own}.") for own in OURS)]
-    assert [leaf for leaf in theirs if not is_known(leaf, stock)] == [], f"recipes/recipe/{name}.yaml"
-
-
-def is_known(key: str, stock: DictConfig) -> bool:
-    """True for a key of verl's YAML files, or of the dataclass that its section becomes."""
-    from verl.trainer.config import AlgoConfig
-    from verl.workers import config
-
-    parent, _, last = key.rpartition(".")
-    block = OmegaConf.select(stock, parent)
-    if block is not None and last in list(block.keys()):
-        return True
-    if parent not in DATACLASSES:
-        return False
-    kind = getattr(config, DATACLASSES[parent], AlgoConfig)
-    return last in kind.__dataclass_fields__

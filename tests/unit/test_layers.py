@@ -44,6 +44,7 @@ ARROWS = {
 PROBE = "cli/probe.py"  # a process of its own, that sees verl and the plugin as a training process does
 EXCEPTIONS = {"medix_verl.cli.probe": {"plugin"}}
 VERL_FILES = {"plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py", PROBE}
+VERL_FILES |= {"cli/composed.py"}  # composes recipes with verl's own configuration
 MAY_IMPORT = {
     "verl": lambda name: name in VERL_FILES or name.startswith("cpu/"),
     "ray": lambda name: name in {"judge/worker.py", "embedding/worker.py", "rewards/ledger.py"},
