@@ -151,11 +151,12 @@ def _number(config: Mapping[str, Any], key: str, path: Path) -> int:
 
 
 def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    header: Any
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with path.open("rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))
-                header = json.loads(stream.read(length)) if length <= LONGEST_HEADER else None
+                header = json.loads(stream.read(length)) if length <= LONGEST_HEADER else {"": None}
             yield from ((name, entry["shape"]) for name, entry in header.items() if name != "__metadata__")
         except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} is no safetensors file ({type(error).__name__}); download it again") from error

@@ -49,10 +49,9 @@ def plan_recipe(names: Sequence[str], gpus: int | None, nodes: int | None, memor
     config = compose_recipes(names, words)
     book = booking(config)
     typed = f"{book.nodes} x ({book.train} train, {book.judge} judge, {book.generate} generate)"
-    found = faults(config)
-    yield Check(
-        "GPUs", "FAIL" if found else "ok", "; ".join([typed, *found]), "change what is named here" if found else ""
-    )
+    said = faults(config)
+    todo = "change what is named here" if said else ""
+    yield Check("GPUs", "FAIL" if said else "ok", "; ".join([typed, *said]), todo)
     yield from plan_checks(plan_of(config, memory))
     if words != [f"trainer.n_gpus_per_node={asked.train}", f"trainer.nnodes={asked.nodes}"]:
         yield Check("type", "ok", " ".join(words))

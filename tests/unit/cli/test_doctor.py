@@ -40,6 +40,8 @@ RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}}
 OPENAI = {"kind": "openai", "url": "http://judge:8085/v1", "model": "Qwen/Qwen3-4B"}
 ENCODER = {"enable": True, "kind": "sentence_transformers"}
 
+NO_PLAN: dict[str, Any] = {"gpu_memory": None, "gpus": None, "nodes": None}
+
 
 def report(**changes: Any) -> dict[str, Any]:
     sound = {"verl_error": None, "plugin": GOOD_PLUGIN, "platform": CPU, "recipes": {"medix": RULE, "medix_cpu": RULE}}
@@ -290,10 +292,7 @@ def test_exit_status_and_json(
 ) -> None:
     checks = [Check("a", "ok", "fine"), Check("b", status, "so so", "type this")]
     monkeypatch.setattr(doctor, "_all_checks", lambda recipe: iter(checks))
-    assert (
-        doctor.run(argparse.Namespace(gpu_memory=None, gpus=None, nodes=None, fix=False, json=True, recipe=None))
-        == expected
-    )
+    assert doctor.run(argparse.Namespace(**NO_PLAN, fix=False, json=True, recipe=None)) == expected
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is (expected == 0)
     assert shown["checks"][1] == {"name": "b", "status": status, "found": "so so", "todo": "type this"}
@@ -303,9 +302,7 @@ def test_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     monkeypatch.setattr(
         doctor, "_all_checks", lambda recipe: iter([Check("verl", "FAIL", "0.8; accepted: 0.9", "pip")])
     )
-    assert (
-        doctor.run(argparse.Namespace(gpu_memory=None, gpus=None, nodes=None, fix=False, json=False, recipe=None)) == 1
-    )
+    assert doctor.run(argparse.Namespace(**NO_PLAN, fix=False, json=False, recipe=None)) == 1
     assert capsys.readouterr().out == "FAIL  verl                   0.8; accepted: 0.9  -> pip\n"
 
 
