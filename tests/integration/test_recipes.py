@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from medix_verl.cli.composed import booking, changes, compose_recipes, faults, unknown_keys
-from medix_verl.cli.recipe import tables
+from medix_verl.cli.main import main
+from medix_verl.cli.recipe import begin, check, tables
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import check_list
 from medix_verl.recipes_index import recipe_heads
@@ -183,3 +185,38 @@ def test_the_published_recipe_differs_only_in_its_reward() -> None:
 def test_the_readme_has_the_tables() -> None:
     readme = (Path(__file__).parents[2] / "recipes" / "README.md").read_text(encoding="utf-8")
     assert tables(HEADS.values()) in readme, "paste what `medix-verl recipe list --markdown` prints"
+
+
+def test_a_new_recipe_is_sound_and_a_wrong_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDIX_RECIPES", raising=False)
+    path = begin("ours", "medix_2b", tmp_path)
+    assert check(str(path)) == []
+    child = path.with_name("child.yaml")
+    child.write_text("# @package _global_\ndefaults:\n  - ours\n  - _self_\ntrainer: {nodes: 2, n_gpus_per_node: 7}\n")
+    found = check(str(child))
+    assert any("answers does not divide among 7 ranks" in line for line in found)
+    assert found[-1] == "trainer.nodes: verl has no such key; mend or remove it"
+    assert "MEDIX_RECIPES" not in os.environ
+
+
+def test_show_diff_and_check_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "diff", "medix", "medix_8b_grpo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "actor_rollout_ref.actor.use_kl_loss: false -> true" in lines and len(lines) == 5
+    assert main(["recipe", "show", "medix_lora"]) == 0
+    shown = capsys.readouterr().out
+    assert "python -m verl.trainer.main_ppo +recipe=[medix,medix_lora]" in shown
+    assert "actor_rollout_ref.model.lora_rank=64" in shown and "GPUs: 1 x (8 train, 0 generate, 0 judge)" in shown
+    assert main(["recipe", "check", "medix_cpu"]) == 0
+    assert main(["recipe", "show", "medix_cpu", "--full"]) == 0
+    assert "model_engine: dp" in capsys.readouterr().out
+
+
+def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--recipe", "medix,medix_judge_verl", "--gpus", "8", "--gpu-memory", "80"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 x (6 train, 2 judge, 0 generate)" in shown and "2 a node, each weights 7.5" in shown
+    assert main(["doctor", "--recipe", "medix_30b", "--gpus", "4", "--gpu-memory", "40"]) == 1
+    assert "medix.model_dtype=bf16" in capsys.readouterr().out
+    assert main(["doctor", "--recipe", "medix,medix_judge_verl", "--gpus", "2", "--gpu-memory", "80"]) == 1
+    assert "a judge elsewhere" in capsys.readouterr().out
