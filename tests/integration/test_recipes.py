@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from medix_verl.cli.composed import booking, changes, compose_recipes, faults, unknown_keys
 from medix_verl.cli.main import main
+from medix_verl.cli.plan_recipe import plan_of
+from medix_verl.cli.planner import plan_checks
 from medix_verl.cli.recipe import begin, check, tables
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import check_list
@@ -83,6 +85,21 @@ def test_each_recipe_and_each_overlay(names: list[str]) -> None:
     config = composed(",".join(names))
     assert faults(config) == []
     assert unknown_keys(config) == [], "a key that verl does not have would be carried along and do nothing"
+
+
+@pytest.mark.parametrize("names", ALONE, ids=",".join)
+def test_each_is_estimated_to_fit_80_gib(names: list[str]) -> None:
+    config = composed(",".join(names))
+    if config.trainer.device != "cpu":
+        found = list(plan_checks(plan_of(config, 80.0)))
+        assert len(found) == 5 and [check for check in found if check.status == "FAIL"] == []
+
+
+@pytest.mark.parametrize("overlay", ["medix_megatron", "medix_judge_verl", "medix_async_separate"])
+def test_the_largest_model_takes_two_nodes_for_these(overlay: str) -> None:
+    for names, fits in ((f"medix_30b,{overlay}", False), (f"medix_30b,{overlay},medix_multinode", True)):
+        found = {check.name for check in plan_checks(plan_of(composed(names), 80.0)) if check.status == "FAIL"}
+        assert found == (set() if fits else {"update"}), names
 
 
 @pytest.mark.parametrize("names", TOGETHER, ids=",".join)
