@@ -37,6 +37,7 @@ setup(
             "py.typed",
             "**/prompts/*.jinja",
             "**/prompts/*.txt",
+            "cli/*.json",
             "data/*.json",
             "data/templates/*.jinja",
             "evaluation/*.json",
@@ -45,7 +46,7 @@ setup(
             "report/*.json",
             "report/templates/*",
         ],
-        "medix_verl.recipes": ["*.md"],
+        "medix_verl.recipes": ["*.md", "*/*.yaml"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
     # No pin of torch, vllm or transformers: those are verl's business and the user's.
