@@ -35,7 +35,6 @@ def compose_record(config: Any, words: Sequence[str], environment: Mapping[str, 
     secrets, keys = find_secrets(values, os.environ if environment is None else environment, words)
     record = describe(values, words)
     clean: list[str] = scrub(list(words), secrets)
-    identities = {name: scrubbed(getattr(record, name), secrets) for name in ("model", "judge", "encoder")}
     data = tuple(replace(file, path=scrub(file.path, secrets)) for file in record.data)
     withheld = [word.split("=", 1)[0].lstrip("+~") for word, kept in zip(words, clean, strict=True) if word != kept]
     return replace(
@@ -43,8 +42,10 @@ def compose_record(config: Any, words: Sequence[str], environment: Mapping[str, 
         overrides=tuple(clean),
         config=scrub(values, secrets),
         data=data,
+        model=scrubbed(record.model, secrets),
+        judge=scrubbed(record.judge, secrets),
+        encoder=scrubbed(record.encoder, secrets),
         withheld=tuple(dict.fromkeys([*withheld, *keys])),
-        **identities,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["main", "merge_adapter"]
 
@@ -26,12 +27,12 @@ def merge_adapter(folder: Path) -> int:
 
     from medix_verl.runs.inspect_model import load_model
 
-    config = LoraConfig.from_pretrained(folder / ADAPTER)
+    config = LoraConfig.from_pretrained(str(folder / ADAPTER))
     if not config.lora_alpha:
         raise ValueError("the adapter's lora_alpha is 0, so it would change nothing: lora_train_meta.json is missing")
     weights = load_file(folder / ADAPTER / "adapter_model.safetensors")
     adapted = get_peft_model(load_model(folder), config)
-    result = set_peft_model_state_dict(adapted, weights)
+    result: Any = set_peft_model_state_dict(adapted, weights)
     if result.unexpected_keys:
         raise ValueError(f"the adapter has weights that the model has no place for: {result.unexpected_keys[:3]}")
     adapted.merge_and_unload().save_pretrained(folder)

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from medix_verl.demo.processes import run_marked
+from medix_verl.demo.summary import read_steps
+
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 ROOT = SCRIPT.parents[2]
@@ -146,3 +149,30 @@ def test_two_ranks_make_one_model(trained: Any, checkpoints: Path, tmp_path: Pat
     )
     assert told.returncode == 0, told.stderr
     assert "bfloat16" in told.stdout
+
+
+def test_two_nodes(demo_folder: Path, tmp_path: Path) -> None:
+    """A cluster that was there before: one rank and one replica on each of its nodes."""
+    log, metrics = tmp_path / "train.log", tmp_path / "metrics.jsonl"
+    words = [
+        "+recipe=medix_cpu",
+        f"medix.demo={demo_folder}",
+        "trainer.nnodes=2",
+        "trainer.n_gpus_per_node=1",
+        "trainer.total_training_steps=2",
+        "trainer.save_freq=2",
+        "trainer.test_freq=-1",
+        "trainer.val_before_train=false",
+        "data.train_batch_size=4",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+        "actor_rollout_ref.rollout.n=4",
+        f"trainer.default_local_dir={tmp_path}/run",
+        f"+ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH={metrics}",
+    ]
+    end = run_marked(
+        [sys.executable, str(SCRIPT.with_name("two_nodes.py")), *words], log, {"PYTHONPATH": str(ROOT)}, 500
+    )
+    assert end.returncode == 0, log.read_text(errors="replace")[-3000:]
+    assert [step.number for step in read_steps(metrics) if step.is_training] == [1, 2]
+    actor = tmp_path / "run" / "global_step_2" / "actor"
+    assert len(list(actor.glob("model_world_size_2_rank_*.pt"))) == 2
