@@ -66,6 +66,7 @@ def test_the_model_has_the_checkpoints_weights(demo_folder: Path, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
+@pytest.mark.long
 def test_a_missing_tensor_and_one_that_is_no_number_are_found(demo_folder: Path, tmp_path: Path) -> None:
     def lose(state: dict[str, Any]) -> None:
         del state["model.language_model.layers.0.mlp.up_proj.weight"]
@@ -104,6 +105,7 @@ def adapted(policy: Path, run: Path) -> Path:
     return actor
 
 
+@pytest.mark.long
 def test_an_adapter_is_put_into_the_weights(demo_folder: Path, tmp_path: Path) -> None:
     """verl's merger leaves it beside them, and a server would then serve the base model."""
     import torch
@@ -122,12 +124,14 @@ def test_an_adapter_is_put_into_the_weights(demo_folder: Path, tmp_path: Path) -
     assert torch.equal(made[untouched], first[untouched].bfloat16().float())
 
 
+@pytest.mark.long
 def test_an_adapter_without_its_scale_is_refused(demo_folder: Path, tmp_path: Path) -> None:
     (adapted(demo_folder / "policy", tmp_path / "run") / "lora_train_meta.json").unlink()
     with pytest.raises(SetupError, match="lora_alpha is 0, so it would change nothing"):
         export_checkpoint(ExportSpec(tmp_path / "run", tmp_path / "out", 200), quiet)
 
 
+@pytest.mark.long
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path, demo_folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
