@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 BASE = {"after_import", "errors", "specs", "types"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
-MIDDLE = {"rewards", "evaluation", "cpu", "demo"}
+MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
 ARROWS = {
     "errors": set(),
@@ -33,6 +33,7 @@ ARROWS = {
     "evaluation": BASE | {"response", "data", "judge"},
     "cpu": BASE,
     "demo": BASE | {"data"},
+    "runs": BASE | {"data"},
     "report": LOWER | MIDDLE,
     "cli": LOWER | MIDDLE | {"report", "recipe_heads", "recipes_index"},
     "plugin": BASE | {"cpu", "recipes_index"},
