@@ -34,7 +34,18 @@ setup(
     packages=[*find_packages(include=["medix_verl", "medix_verl.*"]), *RECIPES],
     package_dir=RECIPES,
     package_data={
-        "medix_verl": ["py.typed", "**/prompts/*.jinja", "**/prompts/*.txt", "judge/*.jsonl"],
+        "medix_verl": [
+            "py.typed",
+            "**/prompts/*.jinja",
+            "**/prompts/*.txt",
+            "data/*.json",
+            "data/templates/*.jinja",
+            "evaluation/*.json",
+            "evaluation/templates/*.jinja",
+            "judge/*.jsonl",
+            "report/*.json",
+            "report/templates/*",
+        ],
         "medix_verl.recipes": ["*.md"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
@@ -42,6 +53,7 @@ setup(
     install_requires=[
         "verl>=0.9.1,<0.10",
         "aiohttp>=3.9",
+        "datasets>=4.2",
         "filelock",
         "huggingface-hub",
         "hydra-core>=1.3",
@@ -50,6 +62,7 @@ setup(
         "pillow>=10",
         "psutil",
         "pyarrow>=19",
+        "pyyaml",
         "sentence-transformers>=5",
         "tqdm>=4.60",
     ],
@@ -63,6 +76,7 @@ setup(
     entry_points={
         "console_scripts": ["medix-verl = medix_verl.cli.main:main"],
         "verl.plugins": ["medix = medix_verl.plugin"],
+        "inspect_ai": ["medix_verl = medix_verl.evaluation.inspect_tasks"],
         "vllm.general_plugins": ["medix_cpu = medix_verl.cpu.vllm_engine:register"],
     },
     classifiers=[

@@ -5,6 +5,10 @@ Each line of PAIRS.jsonl has `reference`, `candidate` and `label` (true or false
 `question`, `options` and `synonyms`. The judge also meets a set of attacks, none of which may pass; each one that
 passed is listed. Every case is asked several times without a cache, and each pair once with its two sides exchanged.
 A case that could not be judged is in no share; it is counted, with its cause.
+
+With `--from EVAL_DIR` a finished evaluation is looked at instead, and nothing is asked unless `--ask N` is there: how
+often votes agree, whether long answers pass more easily, how far another judge (`--against EVAL_DIR`) agrees.
+`--sheet OUT.csv` writes a blinded sheet for a clinician, `--labels FILLED.csv` reads it back.
 """
 
 from __future__ import annotations
@@ -19,9 +23,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from medix_verl.cli.audit_evaluation import (
+    add_evaluation_flags,
+    cases_to_ask,
+    check_evaluation_flags,
+    number,
+    percent,
+    show,
+    starts,
+)
 from medix_verl.cli.judge_flags import add_judge_flags, judge_settings
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
 from medix_verl.judge.build import build_judge
@@ -37,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("pairs", metavar="PAIRS.jsonl", type=Path, nargs="?", help="labelled pairs")
     add_judge_flags(parser)
+    add_evaluation_flags(parser)
     parser.add_argument("--attacks", metavar="FILE", default="builtin", help="`builtin` (default), `none`, or a file")
     parser.add_argument("--repeats", type=int, default=3, metavar="K", help="askings of each case (default: 3)")
     parser.add_argument("--limit-concurrency", type=int, default=64, metavar="N", help="cases at once (default: 64)")
@@ -54,14 +67,21 @@ def run(args: argparse.Namespace) -> int:
     spec = read_spec(args)
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise ConfigError(f"--json {args.json}: its folder does not exist; type: mkdir -p {args.json.parent}")
-    pairs = [] if args.pairs is None else read_pairs(args.pairs)
-    attacks = find_attacks(args.attacks)
+    check_evaluation_flags(args)
+    lines, told = show(args)
+    print("\n".join(lines), end="\n" if lines else "")
+    if starts(args) and args.ask is None:
+        if args.json is not None:
+            write_json(args.json, told)
+        return 0
+    pairs = cases_to_ask(args) if args.pairs is None else read_pairs(args.pairs)
+    attacks = [] if args.ask is not None else find_attacks(args.attacks)
     if not pairs and not attacks:
         raise ConfigError("there is nothing to ask: give PAIRS.jsonl, or leave out --attacks none")
     report = asyncio.run(audit(spec, pairs, attacks, args.repeats))
     print("\n".join(table(report)))
     if args.json is not None:
-        write_json(args.json, {"judge": describe(spec), **as_json(report)})
+        write_json(args.json, {**told, "judge": describe(spec), **as_json(report)})
     return 0
 
 
@@ -113,18 +133,6 @@ def table(report: AuditReport) -> list[str]:
         lines.append("attacks that passed:")
         lines += [f"  {case.name:28} {json.dumps(shorten(case.candidate))}" for case in report.passed]
     return lines
-
-
-def percent(value: Estimate | None) -> str:
-    """A share with its interval."""
-    if value is None:
-        return "-"
-    return f"{value.value:.1%} [{value.low:.1%}, {value.high:.1%}] of {value.count}"
-
-
-def number(value: Estimate | None) -> str:
-    """A number with its interval."""
-    return "-" if value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}] of {value.count}"
 
 
 def seconds(report: AuditReport) -> str:

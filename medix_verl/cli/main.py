@@ -35,7 +35,11 @@ COMMANDS = {
     "doctor": Command("medix_verl.cli.doctor", "check this machine; every line that is not ok says what to type"),
     "demo": Command("medix_verl.cli.demo", "train a tiny model end to end on the CPU and write a report"),
     "prepare": Command("medix_verl.cli.prepare", "turn a data set into the parquet files that training reads"),
+    "check": Command("medix_verl.cli.check_data", "check a parquet file: unusable rows, duplicates, leaks"),
+    "mix": Command("medix_verl.cli.mix", "say what a mixture of parquet files gives to an epoch"),
     "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
+    "evaluate": Command("medix_verl.cli.evaluate", "evaluate a model on medical tasks, compare two, judge one again"),
+    "report": Command("medix_verl.cli.report", "write an evaluation's report: one HTML page that stands alone"),
     "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
     "calibrate": Command("medix_verl.cli.calibrate", "fit the soft semantic curve of an encoder to labelled pairs"),
 }

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +20,11 @@ from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row, to_row
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
 
-__all__ = ["read_samples", "write_samples"]
+__all__ = ["read_samples", "row_groups", "write_samples"]
 
 ROWS_A_GROUP = 256
-"""Small enough that a group of large pictures (256 x 1 MB) fits in memory."""
+BYTES_A_GROUP = 64 << 20
+"""Bytes of pictures after which a group ends, so that one of large pictures fits in memory several times."""
 
 
 def write_samples(samples: Iterable[Sample], path: str | Path) -> int:
@@ -54,7 +55,7 @@ def write_samples(samples: Iterable[Sample], path: str | Path) -> int:
 def write_groups(samples: Iterator[Sample], part: Path, target: Path) -> int:
     seen: set[str] = set()
     with pq.ParquetWriter(part, SAMPLE_SCHEMA, compression="zstd") as writer:
-        while group := [to_row(sample) for sample in islice(samples, ROWS_A_GROUP)]:
+        for group in row_groups(samples):
             for row in group:
                 if row["id"] in seen:
                     raise DataError(f"row {row['id']!r}: the id comes twice in {target}; every row needs its own")
@@ -65,6 +66,20 @@ def write_groups(samples: Iterator[Sample], part: Path, target: Path) -> int:
     return len(seen)
 
 
+def row_groups(samples: Iterable[Sample]) -> Iterator[list[dict[str, Any]]]:
+    """Checked rows in groups of bounded number and size."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    for sample in samples:
+        group.append(to_row(sample))
+        size += sum(len(ref.bytes or b"") for ref in sample.images)
+        if len(group) >= ROWS_A_GROUP or size >= BYTES_A_GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
 def read_samples(path: str | Path) -> Iterator[Sample]:
     """Read the samples of a parquet file one by one, in order.
 
@@ -73,6 +88,6 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
     """
     check_file(path)
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=64, columns=SAMPLE_SCHEMA.names):
+        for batch in file.iter_batches(batch_size=16, columns=SAMPLE_SCHEMA.names):
             for row in batch.to_pylist():
                 yield from_row(row)

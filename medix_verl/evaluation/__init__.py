@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The room that measures: how far numbers can be trusted, and how far a judge can.
+"""The room that measures: what a model is worth, how far that number can be trusted, and how far a judge can.
 
-`agreement` is the arithmetic of shares and of agreement, with confidence intervals. `pairs` reads labelled pairs and
-attacks, `audit` runs a judge over them. Nothing here scores training answers, and "could not be judged" is counted
-beside the numbers, never inside them.
+- What is asked: `tasks` and `tasks.json` are the table, `loading` reads a task's questions, `subjects` says what
+  judging needs of them.
+- How it is judged: `protocol` and `protocol_spec` are the two ways, `asking` talks to judge models with the files in
+  `prompts`, `votes` reads what they say.
+- What is left: `records`, one line a question; nothing above the run reads anything else.
+- What it amounts to: `intervals`, `statistics`, `paired`, `agreement`; `pairs` and `audit` measure a judge.
+
+Only the `inspect_*` files know the evaluation framework. "Could not be judged" is counted beside the numbers, never
+inside them.
 """
 
 __all__: list[str] = []

@@ -10,6 +10,7 @@
 - Many questions: `pool` is the judge, with `cache` and `store` for verdicts that were given before, `dispatch` for
   limits and retries, `endpoint`, `breaker`, `rate` and `retry` for one server and when to ask it, `stats` for what
   was done.
+- A whole conversation, for an evaluation: `chat` makes bytes of it, `pool` sends it.
 - Many processes: `worker` holds the pool in a Ray actor, `remote` is how a process asks it.
 - `mock` is a server without a model, for tests and benchmarks.
 """

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.cache import open_cache
+from medix_verl.judge.chat import ChatRequest, chat_body
 from medix_verl.judge.dispatch import Dispatcher
 from medix_verl.judge.endpoint import Endpoint
 from medix_verl.judge.equality import equal
@@ -100,6 +101,22 @@ class JudgePool:
                 self.counters.cache_hits += 1
                 return found
             return await self.join(room, question)
+
+    async def chat(self, request: ChatRequest) -> str:
+        """Free-form chat under this pool's limits, retries and breakers; nothing of it is cached.
+
+        Raises:
+            JudgeError: A server refused, every attempt failed, or the reply has no text; never with the key.
+        """
+        room = self.room()
+        self.counters.asked += 1
+        async with room.places:
+            try:
+                reply = await room.dispatcher.send(lambda: chat_body(request, self.model, self.spec.structured))
+            except JudgeError as error:
+                self.counters.unscored += 1
+                raise JudgeError(self.hide_key(str(error))[:MAX_REASON]) from error
+        return reply.text
 
     async def join(self, room: Room, question: Question) -> Verdict:
         """Wait for the one asking of a question, which ends when nobody waits for it any more."""

@@ -50,6 +50,10 @@ class JudgeSpec:
     """Characters of the candidate answer that the judge is shown."""
     tolerance: float = 0.0
     """Relative error that the rule judge accepts for a measured quantity whose reference sets none."""
+    temperature: float = 0
+    """Sampling temperature of the judge model; 0 always takes the likeliest word."""
+    seed: int | None = None
+    """Seed of that sampling, sent with every request; None sends none."""
     soft: bool = False
     """Ask for log-probabilities, so that verdicts carry P(YES)."""
     swap: bool = False
@@ -107,6 +111,9 @@ class JudgeSpec:
         if self.max_per_minute is not None:
             check_integer("judge.max_per_minute", self.max_per_minute, low=1)
         check_number("judge.tolerance", self.tolerance, high=1.0)
+        check_number("judge.temperature", self.temperature, high=2.0)
+        if self.seed is not None:
+            check_integer("judge.seed", self.seed)
         for name in ("max_concurrent", "max_per_minute", "max_inflight"):
             limit = getattr(self, name)
             if limit is not None and limit < self.workers:

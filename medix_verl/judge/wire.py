@@ -63,11 +63,14 @@ def fixed_part(spec: JudgeSpec, model: str) -> bytes:
     """Everything of a request before the prompt; it ends where the prompt's JSON string goes."""
     body: dict[str, Any] = {
         "model": model,
-        "temperature": 0,
+        # 0.0 is 0: a cache's key is made of these bytes.
+        "temperature": spec.temperature or 0,
         # Not 1 for a soft verdict: a tokenizer that cuts the word would give no readable verdict.
         "max_tokens": MAX_TOKENS[spec.structured],
         **STRUCTURE[spec.structured],
     }
+    if spec.seed is not None:
+        body["seed"] = spec.seed
     if spec.soft:
         body.update(logprobs=True, top_logprobs=TOP_LOGPROBS)
     return json.dumps(body)[:-1].encode() + b', "messages": [{"role": "user", "content": '

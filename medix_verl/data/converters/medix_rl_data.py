@@ -1,91 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MBZUAI/medix-rl-data, MediX-R1's training and test set, to the sample schema.
+"""MBZUAI/medix-rl-data, MediX-R1's training and test set; the published test split is our `val`, as in their training.
 
 Each shard has the columns `id`, `image` (list of encoded pictures), `source`, `problem` and `solution`; a solution is
 the modality tag and the answer, `<X_RAY>pneumonia`. A tag is taken off only when it is one of the sixteen, so that
-answers such as `lesion > 3 cm` stay whole (the official reward cuts them at the first `>`).
+answers such as `lesion > 3 cm` stay whole (the official reward cuts them at the first `>`). The set has no names of
+pictures: a picture's identity is the hash of its bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-from tqdm import tqdm
-
-from medix_verl.data.parquet import write_samples
-from medix_verl.errors import DataError
+from medix_verl.data.converters.base import Refused, SetSpec
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
-__all__ = ["convert", "to_sample"]
+if TYPE_CHECKING:
+    from medix_verl.data.source import Source
 
-_COLUMNS = ["id", "image", "source", "problem", "solution"]
-_TAG = re.compile(r"^\s*<\s*([A-Za-z_]+)\s*>\s*")
-_SPLITS = {"train": "train", "test": "val"}
-_ROWS_AT_ONCE = 64
+__all__ = ["SPEC", "read"]
 
+SPEC = SetSpec(
+    name="medix-rl-data",
+    title="MediX-R1 RL data",
+    hub_id="MBZUAI/medix-rl-data",
+    splits={"train": "train", "val": "test"},
+    rows={"train": 51335, "val": 2451},
+    licence="CC-BY-NC-SA-4.0",
+    task="mixed",
+    pictures=True,
+    about="the training set of MediX-R1: one picture, short answers, 16 modality tags (47 GB)",
+)
 
-def convert(origin: Path, out: Path) -> Iterator[tuple[str, Path, int]]:
-    """Write `train.parquet` and `val.parquet` (the published test split).
-
-    Args:
-        origin: folder that holds the shards `train-*.parquet` and `test-*.parquet`, at any depth.
-        out: folder to write to.
-
-    Yields:
-        Name of the split, its file, and its number of rows.
-
-    Raises:
-        DataError: a split has no shards, or a shard other columns than the published ones.
-    """
-    shards = {split: sorted(origin.rglob(f"{name}-*.parquet")) for name, split in _SPLITS.items()}
-    for split, files in shards.items():
-        if not files:
-            names = ", ".join(f"{name}-*.parquet" for name in _SPLITS)
-            raise DataError(f"no shards of the split {split} under {origin}: expected {names}; check --from")
-    out.mkdir(parents=True, exist_ok=True)
-    for split, files in shards.items():
-        path = out / f"{split}.parquet"
-        total = sum(pq.read_metadata(file).num_rows for file in files)
-        samples = (to_sample(row, split) for file in files for row in _rows(file))
-        write_samples(tqdm(samples, total=total, desc=split, delay=2.0), path)
-        yield split, path, total
+COLUMNS = ("id", "image", "source", "problem", "solution")
+TAG = re.compile(r"^\s*<\s*([A-Za-z_]+)\s*>\s*")
+CLOSED = frozenset({"yes", "no"})
 
 
-def to_sample(row: dict[str, Any], split: str) -> Sample:
-    """One published row as a Sample.
+def read(source: Source, split: str) -> Iterator[Sample | Refused]:
+    """One item for each published row."""
+    for row in source.rows(SPEC.splits[split], COLUMNS):
+        yield to_sample(row, split)
 
-    Raises:
-        DataError: the row has no answer; the message has its id.
-    """
-    solution = str(row["solution"] or "")
-    match = _TAG.match(solution)
-    is_tag = match is not None and match[1].upper() in MODALITIES
-    answer = (solution[match.end() :] if match is not None and is_tag else solution).strip()
+
+def to_sample(row: dict[str, Any], split: str) -> Sample | Refused:
+    """One published row as a Sample."""
+    name = str(row["id"] or "")
+    solution, problem = str(row["solution"] or ""), str(row["problem"] or "").replace("<image>", "").strip()
+    match = TAG.match(solution)
+    tag = match[1].upper() if match is not None and match[1].upper() in MODALITIES else None
+    answer = (solution[match.end() :] if match is not None and tag else solution).strip()
     if not answer:
-        raise DataError(f"row {row['id']} has no answer in its solution {solution!r}: drop the row")
+        return Refused(name, "no answer", f"the solution is {solution!r}")
+    if not problem:
+        return Refused(name, "no question", f"the problem is {row['problem']!r}")
+    pictures = [picture.get("bytes") for picture in row["image"] or () if picture]
+    if not all(pictures):
+        return Refused(name, "no picture", "a picture of the row has no bytes")
     return Sample(
-        id=str(row["id"]),
+        id=name,
         data_source=f"medix_rl_data/{row['source']}",
-        question=str(row["problem"]).replace("<image>", "").strip(),
+        question=problem,
         answer=answer,
-        modality=match[1].upper() if match is not None and is_tag else None,
-        images=tuple(ImageRef(bytes=image["bytes"]) for image in row["image"] or ()),
+        modality=tag,
+        images=tuple(ImageRef(bytes=data) for data in pictures),
         split=split,
-        meta={"licence": "CC-BY-NC-SA-4.0"},
+        meta={
+            "licence": SPEC.licence,
+            "answer_type": "closed" if answer.rstrip(".").lower() in CLOSED else "open",
+            "image_id": [hashlib.sha256(data).hexdigest()[:32] for data in pictures],
+        },
     )
-
-
-def _rows(shard: Path) -> Iterator[dict[str, Any]]:
-    file = pq.ParquetFile(shard)
-    missing = [column for column in _COLUMNS if column not in file.schema_arrow.names]
-    if missing:
-        raise DataError(
-            f"{shard} has no column {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}: "
-            "is it a shard of MBZUAI/medix-rl-data?"
-        )
-    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=_COLUMNS):
-        yield from batch.to_pylist()

@@ -1,86 +1,136 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`medix-verl prepare`: which source goes where, and what is asked for when something is missing."""
+"""`medix-verl prepare` passes on what was typed, shows what came of it, and lists what there is."""
 
-from __future__ import annotations
-
+import runpy
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from medix_verl.cli.main import main
+from medix_verl.cli.prepare import stoppable
+from medix_verl.data.converters.registry import NAMES
+
+SETS = runpy.run_path(str(Path(__file__).parents[1] / "data" / "sets.py"))
+put_converter, put_rows = SETS["put_converter"], SETS["put_rows"]
 
 
-class Sources:
-    """Stand for the builder and the converter; they keep what they were told."""
+class Builder:
+    """Stands for the demo's builder; keeps what it was told."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.built: list[tuple[Path, int]] = []
-        self.converted: list[tuple[Path, Path]] = []
         build = ModuleType("medix_verl.demo.build")
         build.build_demo = self.build  # type: ignore[attr-defined]
-        converter = ModuleType("medix_verl.data.converters.medix_rl_data")
-        converter.convert = self.convert  # type: ignore[attr-defined]
         patch.setitem(sys.modules, build.__name__, build)
-        patch.setitem(sys.modules, converter.__name__, converter)
 
     def build(self, out: Path, seed: int, progress: Callable[[str], None]) -> None:
         progress("drawing")
         self.built.append((out, seed))
 
-    def convert(self, origin: Path, out: Path) -> Iterator[tuple[str, Path, int]]:
-        self.converted.append((origin, out))
-        yield "train", out / "train.parquet", 51335
-        yield "val", out / "val.parquet", 2451
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Builder(monkeypatch)
 
 
 @pytest.fixture
-def sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sources:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return Sources(monkeypatch)
+def words(tmp_path: Path) -> list[str]:
+    """A command line that works."""
+    source = put_rows(tmp_path / "in", 4, r1={"answer": ""}, r2={"answer": "x" * 2000})
+    out = tmp_path / "out" / "train.parquet"
+    return ["prepare", str(put_converter(tmp_path)), "--source", str(source), "--out", str(out), "--workers", "1"]
 
 
-def test_the_demo_where_its_recipe_looks(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_where_its_recipe_looks(builder: Builder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", "demo"]) == 0
-    assert sources.built == [(Path("outputs/demo"), 0)]
+    assert builder.built == [(Path("outputs/demo"), 0)]
     printed = capsys.readouterr()
     assert printed.out == "the demo's data and models are in outputs/demo\n" and printed.err == "drawing\n"
 
 
-def test_the_demo_elsewhere_with_another_seed(sources: Sources, tmp_path: Path) -> None:
+def test_the_demo_elsewhere_with_another_seed(builder: Builder, tmp_path: Path) -> None:
     assert main(["prepare", "demo", "--out", "~/d", "--seed", "5"]) == 0
-    assert sources.built == [(tmp_path / "d", 5)]
+    assert builder.built == [(tmp_path / "d", 5)]
 
 
-def test_the_public_data_set_where_its_recipe_looks(
-    sources: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_demo_has_no_source(builder: Builder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "demo", "--source", "got"]) == 1
+    assert "demo makes its own data; leave out --source and --split" in capsys.readouterr().err
+    assert builder.built == []
+
+
+def test_what_was_made_is_shown(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--set", "suffix= Say!"]) == 0
+    printed = capsys.readouterr().out
+    out = tmp_path / "out"
+    assert f"{out / 'train.parquet'}: 3 rows of 4\n" in printed
+    assert "  left out: 1 no answer, for example r1\n" in printed
+    assert "  flagged: 1 answer-long\n" in printed
+    assert f"  every row that is left out: {out / 'train.dropped.jsonl'}\n" in printed
+    assert f"  report: {out / 'train.report.json'}\n" in printed
+
+
+def test_every_set_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "--list"]) == 0
+    printed = capsys.readouterr().out
+    heads = [line.split(":")[0] for line in printed.splitlines() if not line.startswith(" ")]
+    assert heads[: len(NAMES)] == list(NAMES) and heads[-1] == "demo"
+    assert "medix-rl-data: " in printed and "rows: train 51,335, val 2,451; licence: CC-BY-NC-SA-4.0" in printed
+    assert "credential: " in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["prepare"], "prepare needs the NAME of a data set; `medix-verl prepare --list` shows them"),
+        (["prepare", "slak", "--out", "a.parquet"], "unknown data set 'slak': did you mean 'slake'?"),
+        (["prepare", "slake"], "--out is missing; give the file to write, such as --out train.parquet"),
+        (["prepare", "slake", "--split", "dev", "--out", "a.parquet"], "slake has no split 'dev'; it has train"),
+        (["prepare", "slake", "--out", "a.parquet", "--seed", "1"], "--seed is for the demo"),
+        (["prepare", "slake", "--out", "a.parquet", "--set", "language"], "--set 'language' is no KEY=VALUE"),
+        (["prepare", "slake", "--out", "a.parquet", "--set", "a=1", "--set", "a=2"], "--set a is given twice"),
+        (
+            ["prepare", "dicom", "--out", "a.parquet", "--set", "allow-identified=yes"],
+            "patient data is allowed only by the flag --allow-identified",
+        ),
+        (["prepare", "slake", "--out", "a.parquet", "--allow-identified"], "slake has no option 'allow-identified'"),
+        (["prepare", "mimic-cxr", "--out", "a.parquet"], "mimic-cxr is credentialed ("),
+        (["prepare", "own", "--out", "a.parquet"], "own is not on the hub; give --source"),
+        (["prepare", "slake", "--out", "a.parquet", "--source", "/no/such"], "no such file or folder; give --source"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    change: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["prepare", "medix-rl-data", "--from", "got"]) == 0
-    assert sources.converted == [(Path("got"), tmp_path / "data" / "medix")]
-    assert "train: 51335 rows in " in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert main(change) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_home_folder_in_from_is_found(sources: Sources, tmp_path: Path) -> None:
-    """The shell leaves the tilde of `--from=~/got` alone."""
-    assert main(["prepare", "medix-rl-data", "--from=~/got", "--out", "here"]) == 0
-    assert sources.converted == [(tmp_path / "got", Path("here"))]
-
-
-def test_the_public_data_set_must_be_downloaded_first(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prepare", "medix-rl-data"]) == 1
-    assert "medix-rl-data needs --from FOLDER: type `hf download MBZUAI/medix-rl-data" in capsys.readouterr().err
-    assert sources.converted == []
-
-
-def test_the_demo_has_no_origin(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prepare", "demo", "--from", "got"]) == 1
-    assert "demo makes its own data, --from is for medix-rl-data: leave it out, got got" in capsys.readouterr().err
-    assert sources.built == []
-
-
-def test_another_source_is_a_wrong_command_line(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
+def test_patient_data_is_not_allowed_by_half_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["prepare", "mimic"])
-    assert "choose from" in capsys.readouterr().err
+        main(["prepare", "dicom", "--out", "a.parquet", "--allow"])
+    assert "unrecognized arguments: --allow" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    words[words.index("--out") + 1] = str(tmp_path / "file" / "train.parquet")
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert "file: " in error and error.count("\n") == 1
+
+
+def test_a_stop_is_orderly(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"), stoppable():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().err == "stopped; what is finished is kept: type the same command again to go on\n"

@@ -18,7 +18,7 @@ PICTURE = replace(TEXT, modality="CT_SCAN", images=(ImageRef(bytes=b"x"),))
 
 
 def test_both_templates_are_there() -> None:
-    assert template_names() == ("medix", "medix_short")
+    assert template_names() == ("medix", "medix_short", "published")
 
 
 def test_a_picture_row_is_asked_for_a_tag_of_the_closed_list() -> None:

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what a mixture file gives: the rows of each source in an epoch, their modalities, and what held them back.
+
+Nothing is written and no picture is read. Training takes the same file: `data.train_files=MIXTURE.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medix_verl.data.mixture import Plan
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `medix-verl mix`."""
+    parser.add_argument(
+        "file", type=Path, help="the mixture file (YAML); its keys: see medix_verl/data/mixture_spec.py"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the plan and print what each source gives."""
+    from medix_verl.data.mixture import build
+    from medix_verl.data.mixture_spec import read_mixture
+
+    plan = build(read_mixture(args.file))
+    for line in table(plan):
+        print(line)
+    return 0
+
+
+def table(plan: Plan) -> list[str]:
+    """The lines of the report."""
+    total = len(plan.table)
+    lines = [f"{'rows':>9} {'usable':>9} {'given':>9} {'share':>7} {'wanted':>7}  source"]
+    for item in plan.report:
+        note = f"  (less than its share: {item.limited_by})" if item.limited_by else ""
+        counts = f"{item.rows:>9} {item.usable:>9} {item.given:>9}"
+        lines.append(f"{counts} {item.given / total:>7.1%} {item.wanted:>7.1%}  {item.path}{note}")
+    modalities: Counter[str] = Counter()
+    for item in plan.report:
+        modalities.update(item.modalities)
+    lines.append(f"an epoch has {total} rows: " + ", ".join(f"{tag} {n}" for tag, n in modalities.most_common()))
+    if plan.ordered:
+        lines.append("the order is a curriculum: train with data.shuffle=false")
+    return lines

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a finished parquet file: every row that would be refused, flagged or dropped, by its id.
+
+The report has the keys of the one that `prepare` writes (see `finish`), and `findings`: each collision with the row
+that it is with. Nothing is changed, and one bad row does not hide the next. Memory grows by the fingerprints only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from medix_verl.data.checking import outcomes
+from medix_verl.data.checks import QualitySpec, check
+from medix_verl.data.converters.base import Refused
+from medix_verl.data.duplicates import Finding, find_duplicates
+from medix_verl.data.file_marks import file_marks
+from medix_verl.data.fingerprints import Fingerprint
+from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row
+from medix_verl.errors import DataError
+from medix_verl.types import Sample
+
+__all__ = ["check_parquet"]
+
+EXAMPLES = 5
+BATCH = 64
+
+
+def check_parquet(
+    path: Path, spec: QualitySpec | None = None, against: Sequence[Path] = (), workers: int = 1
+) -> dict[str, Any]:
+    """Check every row of a file of samples.
+
+    Args:
+        path: The file; relative picture paths start in its folder.
+        spec: What is refused, flagged and dropped; None is the default.
+        against: Evaluation files, whose rows must not be in it.
+        workers: Processes that decode pictures.
+
+    Returns:
+        The report: `rows` (read, refused, dropped: what `prepare` would drop; written: what would stay), `reasons`,
+        `flags`, `collisions` and `examples` as `prepare` writes them, `refused` and `findings` with every row.
+
+    Raises:
+        DataError: The file is no file of samples, or a file of `against` cannot be used.
+    """
+    check_file(path)
+    quality = spec or QualitySpec()
+    refused: list[Refused] = []
+    flags: Counter[str] = Counter()
+    facts: Counter[str] = Counter()
+    test = partial(check, spec=quality, base_dir=str(path.parent))
+
+    def marks() -> Iterator[tuple[str, Fingerprint]]:
+        for found in outcomes(rows_of(path, facts), test, workers):
+            flags.update(found.flags)
+            if isinstance(found.item, Refused):
+                refused.append(found.item)
+            elif found.fingerprint is not None:
+                yield found.item.id, found.fingerprint
+
+    others = {str(file): file_marks(file, workers) for file in against}
+    findings = find_duplicates(marks(), others, quality)
+    report = report_of(refused, findings, flags, facts)
+    return {"set": path.name, "against": [file.name for file in against], **report}
+
+
+def rows_of(path: Path, facts: Counter[str]) -> Iterator[Sample | Refused]:
+    """The rows; an invalid one, or one whose id was there already, is a Refused."""
+    seen: set[str] = set()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=BATCH, columns=SAMPLE_SCHEMA.names):
+            for row in batch.to_pylist():
+                facts["read"] += 1
+                try:
+                    sample = from_row(row)
+                except DataError as cause:
+                    yield Refused(str(row.get("id")), "invalid row", str(cause))
+                    continue
+                facts["credentialed"] += bool(sample.meta.get("credentialed"))
+                if sample.id in seen:
+                    yield Refused(sample.id, "id comes twice", "an earlier row has the same id")
+                    continue
+                seen.add(sample.id)
+                yield sample
+
+
+def report_of(
+    refused: list[Refused], findings: list[Finding], flags: Counter[str], facts: Counter[str]
+) -> dict[str, Any]:
+    dropped = [found for found in findings if found.drop]
+    gone = [(item.id, item.reason, item.detail) for item in refused]
+    gone += [(found.id, f"duplicate: {found.kind}", f"of {found.other_id!r}") for found in dropped]
+    kinds = Counter((found.other_file, found.kind, found.drop) for found in findings)
+    examples: dict[str, list[dict[str, str]]] = {}
+    for name, reason, detail in gone:
+        shown = examples.setdefault(reason, [])
+        if len(shown) < EXAMPLES:
+            shown.append({"id": name, "detail": detail})
+    rows = {"read": facts["read"], "refused": len(refused), "dropped": len(dropped)}
+    return {
+        "credentialed": facts["credentialed"] > 0,
+        "rows": {**rows, "written": facts["read"] - len(gone)},
+        "reasons": dict(Counter(reason for _, reason, _ in gone).most_common()),
+        "flags": dict(sorted(flags.items())),
+        "collisions": [
+            {"file": Path(file).name if file else None, "kind": kind, "dropped": drop, "rows": count}
+            for (file, kind, drop), count in sorted(kinds.items(), key=lambda item: (item[0][0] or "", *item[0][1:]))
+        ],
+        "examples": examples,
+        "refused": [{"id": item.id, "reason": item.reason, "detail": item.detail} for item in refused],
+        "findings": [
+            {
+                "id": found.id,
+                "kind": found.kind,
+                "file": found.other_file,
+                "other_id": found.other_id,
+                "drop": found.drop,
+            }
+            for found in findings
+        ],
+    }

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MedMCQA: questions of Indian medical entrance examinations (openlifescienceai/medmcqa, Apache-2.0).
+
+Files: `data/train-*.parquet` (182,822 rows), `data/validation-*.parquet` (4,183), `data/test-*.parquet` (6,150) with
+`id`, `question`, `opa` ... `opd`, `cop` (the number of the right option), `choice_type`, `exp` (explanation),
+`subject_name`, `topic_name`. The test answers are withheld (`cop` is -1), so that results are published on the
+validation split, which is our val; test is not offered.
+
+On the hub `cop` counts from 0, in the authors' own JSON files from 1. The rows do not say which, so
+`--set first-option=0|1` does, and a number that only the other way of counting has stops the reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from medix_verl.data.converters.assemble import Choices, assemble, first_there, own_id, text_of, unique
+from medix_verl.data.converters.base import Option, Refused, SetSpec
+from medix_verl.errors import DataError
+from medix_verl.types import Sample
+
+if TYPE_CHECKING:
+    from medix_verl.data.source import Source
+
+__all__ = ["OPTIONS", "SPEC", "read"]
+
+SPEC = SetSpec(
+    name="medmcqa",
+    title="MedMCQA",
+    hub_id="openlifescienceai/medmcqa",
+    licence="Apache-2.0",
+    task="closed",
+    pictures=False,
+    about="Questions of Indian medical entrance examinations, four options; val is the published evaluation",
+    splits={"train": "train", "val": "validation"},
+    rows={"train": 182822, "val": 4183},
+)
+OPTIONS = {"first-option": Option("0", "what cop calls opa: 0 on the hub, 1 in the authors' files", ("0", "1"))}
+
+_FILES = {
+    "train": ("train-*.parquet", "train.json*"),
+    "val": ("validation-*.parquet", "validation.json*", "dev.json*"),
+}
+_OPTIONS = ("opa", "opb", "opc", "opd")
+_COLUMNS = ("question", *_OPTIONS, "cop")
+_OPTIONAL = ("id", "choice_type", "subject_name", "topic_name")
+
+
+def read(source: Source, split: str) -> Iterator[Sample | Refused]:
+    """One item for each question (see `base`).
+
+    Raises:
+        DataError: `cop` counts the other way than `--set first-option` says.
+    """
+    first = int(source.options["first-option"])
+    rows = source.rows(SPEC.splits[split], _COLUMNS, _OPTIONAL, files=first_there(source, *_FILES[split]))
+    yield from unique(to_item(row, split, number, first) for number, row in enumerate(rows))
+
+
+def to_item(row: Mapping[str, Any], split: str, number: int, first: int) -> Sample | Refused:
+    """One published row."""
+    row_id, right = own_id(SPEC, row["id"], number), text_of(row["cop"])
+    if right == ("4" if first == 0 else "0"):
+        other = 1 - first
+        raise DataError(
+            f"row {row_id!r}: cop is {right}, so opa is {other} and not {first}; type --set first-option={other}"
+        )
+    if right in ("", "-1"):
+        return Refused(row_id, "no answer", f"cop is {right or 'missing'}: the answer is withheld")
+    extra = {key: text_of(row[key]) for key in ("choice_type", "subject_name", "topic_name")}
+    return assemble(
+        SPEC,
+        split,
+        row_id,
+        question=row["question"],
+        choices=Choices({str(first + at): row[name] for at, name in enumerate(_OPTIONS)}, right),
+        extra={key: value for key, value in extra.items() if value},
+    )

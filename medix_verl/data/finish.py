@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second stage of a preparation: from finished parts to the file, its report, the dropped rows and the card.
+
+What is dropped is decided by the parts' fingerprints alone, in the order of the rows, so the same parts always give
+the same bytes. All files are made in the parts' folder and renamed at the end, the parquet file last: when it is
+there, everything is.
+
+    train.parquet          the rows
+    train.report.json      counts: rows read, refused, dropped and written, by reason; flags
+    train.dropped.jsonl    one line for each row that is not in the file: id, reason, detail
+    train.images/          the pictures, with `--images files`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medix_verl.data.converters.base import SetSpec
+from medix_verl.data.duplicates import Finding, find_duplicates
+from medix_verl.data.file_marks import file_marks
+from medix_verl.data.fingerprints import Fingerprint, from_record
+from medix_verl.data.image_store import ImageStore
+from medix_verl.data.job import Job
+from medix_verl.data.parquet import write_samples
+from medix_verl.data.parts import Parts
+from medix_verl.errors import DataError
+from medix_verl.types import Sample
+
+if TYPE_CHECKING:
+    from medix_verl.data.source import Source
+
+__all__ = ["finish"]
+
+EXAMPLES = 5
+"""Rows that the report shows of each reason; the dropped rows' file has them all."""
+Dropped = tuple[str, str, str]
+"""Id, reason and detail of a row that is not in the file."""
+
+
+def finish(parts: Parts, job: Job, spec: SetSpec, source: Source, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write the files of a preparation whose parts are complete.
+
+    Returns:
+        The report.
+
+    Raises:
+        DataError: No row is left.
+    """
+    ids, places, twice = unique_ids(parts)
+    say(f"looking for duplicates among {len(places)} rows" + (f" and {len(job.against)} files" if job.against else ""))
+    against = {str(path): file_marks(path, job.workers) for path in job.against}
+    findings = find_duplicates(kept_marks(parts, places), against, job.quality)
+    dropped = {
+        places[found.row]: (found.id, f"duplicate: {found.kind}", collision(found)) for found in findings if found.drop
+    }
+    dropped.update({place: (ids[place], "id comes twice", "an earlier row has the same id") for place in twice})
+    refused = [item for facts in parts.facts() for item in facts.refused]
+    gone = [*refused, *(dropped[place] for place in sorted(dropped))]
+    report = report_of(parts, job, spec, source, gone, findings)
+    if report["rows"]["written"] == 0:
+        raise DataError(f"{job.out}: no row is left of {report['rows']['read']}{most_of(gone)}; check --source")
+    final = parts.folder / f"{job.out.name}.tmp"
+    write_samples(kept_samples(parts, dropped, job), final)
+    put(parts.folder, beside(job.out, ".dropped.jsonl"), (line(item) for item in gone))
+    put(parts.folder, beside(job.out, ".report.json"), [json.dumps(report, indent=1, ensure_ascii=False) + "\n"])
+    os.replace(final, job.out)
+    if job.card is not None:
+        from medix_verl.data.card import write_card
+
+        write_card(job.card, job.out, report)
+    return report
+
+
+def beside(out: Path, ending: str) -> Path:
+    """`train.parquet` -> `train.report.json`."""
+    return out.with_name(out.stem + ending)
+
+
+def unique_ids(parts: Parts) -> tuple[list[str], list[int], list[int]]:
+    """Ids of the accepted rows in order; places of those that come first, and of those whose id was there already."""
+    ids: list[str] = [name for batch in parts.marks() for name in batch.column("id").to_pylist()]
+    seen: set[str] = set()
+    twice = []
+    for place, name in enumerate(ids):
+        if name in seen:
+            twice.append(place)
+        seen.add(name)
+    repeated = set(twice)
+    return ids, [place for place in range(len(ids)) if place not in repeated], twice
+
+
+def kept_marks(parts: Parts, places: list[int]) -> Iterator[tuple[str, Fingerprint]]:
+    """Fingerprints of the rows at these places."""
+    wanted = iter(places)
+    next_place = next(wanted, None)
+    for place, record in enumerate(record for batch in parts.marks() for record in batch.to_pylist()):
+        if place == next_place:
+            next_place = next(wanted, None)
+            yield from_record(record)
+
+
+def kept_samples(parts: Parts, dropped: Mapping[int, Dropped], job: Job) -> Iterator[Sample]:
+    store = ImageStore(beside(job.out, ".images")) if job.images == "files" else None
+    for place, sample in enumerate(parts.samples()):
+        if place in dropped:
+            continue
+        if store is None:
+            yield sample
+        else:
+            yield replace(sample, images=tuple(store.put(ref.bytes) for ref in sample.images if ref.bytes))
+
+
+def collision(found: Finding) -> str:
+    return f"{found.kind} of {found.other_id!r} in {found.other_file or 'the same file'}"
+
+
+def report_of(
+    parts: Parts, job: Job, spec: SetSpec, source: Source, gone: list[Dropped], findings: list[Finding]
+) -> dict[str, Any]:
+    """The report: the same for the same rows and options, so it holds no time and no machine."""
+    flags: Counter[str] = Counter()
+    read = accepted = 0
+    for facts in parts.facts():
+        flags.update(facts.flags)
+        read, accepted = read + facts.items, accepted + facts.samples
+    refused = read - accepted
+    reasons = Counter(reason for _, reason, _ in gone)
+    return {
+        "set": spec.name,
+        "title": spec.title,
+        "licence": spec.licence,
+        "credentialed": spec.credentialed,
+        "split": job.split,
+        "source": {"place": source.place, "commit": source.commit, "digest": source.digest()},
+        "options": dict(source.options),
+        "images": job.images,
+        "against": [path.name for path in job.against],
+        "rows": {"read": read, "refused": refused, "dropped": len(gone) - refused, "written": read - len(gone)},
+        "reasons": dict(reasons.most_common()),
+        "flags": dict(sorted(flags.items())),
+        "collisions": collisions(findings),
+        "examples": examples(gone),
+    }
+
+
+def collisions(findings: list[Finding]) -> list[dict[str, Any]]:
+    """How many rows collide, by kind and by the file that they collide with; also those that are kept."""
+    counts = Counter((found.other_file or "", found.kind, found.drop) for found in findings)
+    return [
+        {"file": Path(file).name or None, "kind": kind, "dropped": drop, "rows": rows}
+        for (file, kind, drop), rows in sorted(counts.items())
+    ]
+
+
+def examples(gone: Iterable[Dropped]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for name, reason, detail in gone:
+        rows = found.setdefault(reason, [])
+        if len(rows) < EXAMPLES:
+            rows.append({"id": name, "detail": detail})
+    return found
+
+
+def most_of(gone: list[Dropped]) -> str:
+    """The commonest reason, with one row that has it."""
+    if not gone:
+        return ""
+    reason, rows = Counter(reason for _, reason, _ in gone).most_common(1)[0]
+    name, _, detail = next(item for item in gone if item[1] == reason)
+    return f", {rows} for the reason {reason!r} (row {name!r}: {detail})"
+
+
+def line(item: Dropped) -> str:
+    return json.dumps({"id": item[0], "reason": item[1], "detail": item[2]}, ensure_ascii=False) + "\n"
+
+
+def put(folder: Path, path: Path, lines: Iterable[str]) -> None:
+    part = folder / f"{path.name}.tmp"
+    with part.open("w", encoding="utf-8", errors="replace") as file:
+        file.writelines(lines)
+    os.replace(part, path)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures as files that are named by their content, beside the parquet file that refers to them.
+
+One picture is stored once, however many rows show it, and a file under its name is always whole: it is written under
+another name and renamed. Many processes may put the same picture at the same time. The bytes are kept as they came;
+whether they are a picture is the business of the checks (see `images`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from medix_verl.errors import DataError
+from medix_verl.types import ImageRef
+
+__all__ = ["ImageStore"]
+
+KINDS = (
+    (0, b"\x89PNG", ".png"),
+    (0, b"\xff\xd8\xff", ".jpg"),
+    (0, b"GIF8", ".gif"),
+    (0, b"BM", ".bmp"),
+    (0, b"II*\x00", ".tif"),
+    (0, b"MM\x00*", ".tif"),
+    (8, b"WEBP", ".webp"),
+    (128, b"DICM", ".dcm"),
+)
+"""Where a kind of file has its mark, the mark, and the suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStore:
+    """A folder of pictures; references to them start at the folder that holds it, where the parquet file lies."""
+
+    folder: Path
+
+    def put(self, data: bytes) -> ImageRef:
+        """Store a picture's bytes, unless they are there already.
+
+        Returns:
+            A reference such as `train.images/3f/3f9a...c2.png`, relative to the store's parent folder.
+
+        Raises:
+            DataError: There are no bytes.
+        """
+        name = name_of(data)
+        path = Path(self.folder) / name[:2] / name
+        if not path.is_file():
+            write_whole(path, data)
+        return ImageRef(path=f"{Path(self.folder).name}/{name[:2]}/{name}")
+
+
+def name_of(data: bytes) -> str:
+    """The file name of a picture: the first 16 bytes of its SHA-256, and its kind."""
+    if not data:
+        raise DataError("a picture to store has no bytes; drop the row")
+    suffix = next((end for start, mark, end in KINDS if data[start : start + len(mark)] == mark), ".bin")
+    return hashlib.sha256(data).hexdigest()[:32] + suffix
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        # mkstemp makes the file private; readers may be other users' processes.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(part, 0o666 & ~mask)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)

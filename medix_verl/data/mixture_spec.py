@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a mixture file says: which parquet files, in which shares, and in which order.
+
+    seed: 1
+    rows: null             # of an epoch; null: as many as the shares allow without a row coming twice
+    balance: null          # modality: within each source, as many rows of each modality as there are
+    sources:
+      - path: slake.parquet            # relative to the mixture file
+        weight: 2                      # its share of an epoch's rows, against the other sources' weights
+        cap: 4000                      # never more rows an epoch; null: no cap
+        repeat: 1                      # how often one row may come in an epoch
+        modalities: [X_RAY, TEXT]      # only these; TEXT is a row without a modality; null: all
+        data_sources: [slake]          # only these values of the column data_source; null: all
+    curriculum:
+      order: shuffled                  # easy_to_hard, hard_to_easy (by pass rate; with data.shuffle=false), shuffled
+      band: [0.1, 0.9]                 # only rows whose pass rate lies in it; null: all
+      unknown: keep                    # rows without a pass rate: keep (spread evenly), drop
+
+Unknown keys, values of a wrong kind and a source that is named twice are refused; no file but this one is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medix_verl.errors import ConfigError
+from medix_verl.specs import check_choice, check_integer, check_number, check_text, read_mapping
+from medix_verl.types import MODALITIES
+
+__all__ = ["ORDERS", "TEXT", "CurriculumSpec", "MixtureSpec", "SourceSpec", "is_mixture", "read_mixture"]
+
+TEXT = "TEXT"
+"""What a mixture file calls a row without a modality."""
+ORDERS = ("shuffled", "easy_to_hard", "hard_to_easy")
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """One parquet file of the mixture."""
+
+    path: str
+    weight: float = 1.0
+    cap: int | None = None
+    repeat: int = 1
+    modalities: tuple[str, ...] | None = None
+    data_sources: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not accepted."""
+        check_text("path", self.path)
+        name = f"source {self.path}:"
+        check_number(f"{name} weight", self.weight, above=True)
+        check_integer(f"{name} repeat", self.repeat, low=1)
+        if self.cap is not None:
+            check_integer(f"{name} cap", self.cap, low=1)
+        for tag in check_texts(f"{name} modalities", self.modalities):
+            check_choice(f"{name} modalities", tag, (*MODALITIES, TEXT))
+        check_texts(f"{name} data_sources", self.data_sources)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> SourceSpec:
+        """Read one item of `sources`."""
+        if isinstance(mapping, Mapping) and "path" not in mapping:
+            raise ConfigError(f"an item of sources has no path (its keys: {list(mapping)}); write `path: FILE.parquet`")
+        return read_mapping(cls, with_tuples(mapping), "an item of sources")
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumSpec:
+    """What the rows' pass rates are used for."""
+
+    order: str = "shuffled"
+    band: tuple[float, float] | None = None
+    unknown: str = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not accepted."""
+        check_choice("curriculum.order", self.order, ORDERS)
+        check_choice("curriculum.unknown", self.unknown, ("keep", "drop"))
+        if self.band is None:
+            return
+        if not isinstance(self.band, tuple) or len(self.band) != 2:
+            raise ConfigError(f"curriculum.band is {self.band!r}; set it to [LOW, HIGH], both in 0..1, or to null")
+        for bound in self.band:
+            check_number("curriculum.band", bound, high=1.0)
+        if self.band[0] > self.band[1]:
+            raise ConfigError(f"curriculum.band is {list(self.band)}; the first number must not exceed the second")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> CurriculumSpec:
+        """Read the section `curriculum`."""
+        return read_mapping(cls, with_tuples(mapping), "curriculum")
+
+    @property
+    def needs_rates(self) -> bool:
+        """Whether anything depends on the rows' pass rates."""
+        return self.order != "shuffled" or self.band is not None
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureSpec:
+    """A whole mixture file."""
+
+    sources: tuple[SourceSpec, ...]
+    seed: int = 1
+    rows: int | None = None
+    balance: str | None = None
+    curriculum: CurriculumSpec = field(default_factory=CurriculumSpec)
+
+    def __post_init__(self) -> None:
+        """Refuse values that are not accepted."""
+        if not self.sources:
+            raise ConfigError("sources is empty; name at least one parquet file: `- path: FILE.parquet`")
+        check_integer("seed", self.seed)
+        if self.rows is not None:
+            check_integer("rows", self.rows, low=1)
+        if self.balance is not None:
+            check_choice("balance", self.balance, ("modality",))
+        seen: set[str] = set()
+        for source in self.sources:
+            if source.path in seen:
+                raise ConfigError(
+                    f"source {source.path} is named twice; keep one, and use its weight, cap and repeat, "
+                    "or its lists of modalities and data_sources"
+                )
+            seen.add(source.path)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> MixtureSpec:
+        """Read what a mixture file holds."""
+        if not isinstance(mapping, Mapping) or not isinstance(mapping.get("sources"), Sequence):
+            raise ConfigError("the file has no list called sources; write `sources:` and one `- path: FILE` a file")
+        items = tuple(SourceSpec.from_mapping(item) for item in mapping["sources"])
+        sections = {"curriculum": CurriculumSpec}
+        filled = {key: value for key, value in mapping.items() if not (key in sections and value is None)}
+        return read_mapping(cls, {**filled, "sources": items}, "the mixture", sections)
+
+
+def with_tuples(mapping: Any) -> Any:
+    """The mapping with tuples for its lists, since a spec is frozen."""
+    if not isinstance(mapping, Mapping):
+        return mapping
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
+
+
+def check_texts(name: str, value: Any) -> tuple[str, ...]:
+    """A list of texts, or nothing at all."""
+    if value is None:
+        return ()
+    if not isinstance(value, tuple) or not value or not all(isinstance(item, str) and item for item in value):
+        raise ConfigError(f"{name} is {value!r}; set it to a list of one or more texts, or to null")
+    return value
+
+
+def is_mixture(path: Any) -> bool:
+    """Whether a file of `data.train_files` is a mixture file, by its name."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def read_mixture(path: str | Path) -> MixtureSpec:
+    """Read a mixture file; relative paths in it come back absolute.
+
+    Raises:
+        ConfigError: The file is not there, is no YAML, or says something that is not accepted.
+    """
+    import yaml
+
+    place = Path(path).expanduser().resolve()
+    try:
+        mapping = yaml.safe_load(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        raise ConfigError(f"there is no mixture file {place}; check the path") from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{place} is no YAML ({' '.join(str(cause).split())}); mend that line") from cause
+    try:
+        spec = MixtureSpec.from_mapping(mapping)
+        sources = tuple(replace(item, path=str(absolute(place.parent, item.path))) for item in spec.sources)
+        # Two spellings of one file are one source: checked again when the paths are absolute.
+        return replace(spec, sources=sources)
+    except ConfigError as cause:
+        raise ConfigError(f"{place}: {cause}") from cause
+
+
+def absolute(folder: Path, path: str) -> Path:
+    return (folder / Path(path).expanduser()).resolve()

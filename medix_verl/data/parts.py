@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder in which a preparation keeps what it has finished, so that a killed one goes on where it was.
+
+Beside `train.parquet` lies `.train.parquet.parts` with a plan (a digest of everything that decides the content) and,
+for each run of N rows of the set, the accepted samples, their fingerprints and the refused rows. A part counts once
+its last file, the one with the facts, is there; each file comes into being by a rename. A folder with another plan is
+emptied. `locked` keeps two preparations of one file apart.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medix_verl.data.checking import Outcome
+from medix_verl.data.converters.base import Refused
+from medix_verl.data.fingerprints import FINGERPRINT_SCHEMA, to_record
+from medix_verl.data.parquet import read_samples, row_groups
+from medix_verl.data.schema import SAMPLE_SCHEMA
+from medix_verl.errors import ConfigError
+from medix_verl.types import Sample
+
+__all__ = ["PartFacts", "Parts", "locked"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartFacts:
+    """What one part holds."""
+
+    items: int
+    """Rows of the set that went into it."""
+    samples: int
+    """Rows that were accepted."""
+    refused: tuple[tuple[str, str, str], ...]
+    """Id, reason and detail of each row that was not."""
+    flags: Mapping[str, int]
+    """Flag -> number of accepted rows that have it."""
+
+
+class Parts:
+    """The parts of one preparation."""
+
+    def __init__(self, out: Path, plan: Mapping[str, Any]) -> None:
+        """Name the folder; nothing is touched before `begin`.
+
+        Args:
+            out: The final file.
+            plan: Everything that decides the parts' content, as JSON can say it.
+        """
+        self.folder = out.parent / f".{out.name}.parts"
+        text = json.dumps(plan, sort_keys=True, ensure_ascii=False)
+        self._plan: dict[str, Any] = {
+            "digest": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
+            "plan": plan,
+        }
+
+    def begin(self) -> str:
+        """Make the folder ready.
+
+        Returns:
+            What was found there: `nothing`, `another plan` (it is gone now) or `parts`.
+        """
+        found = "nothing"
+        if self.folder.exists():
+            found = "parts" if read_json(self.folder / "plan.json").get("digest") == self._plan["digest"] else "another"
+            if found == "another":
+                found = f"another plan ({self._changed()})"
+                shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.iterdir():
+            if left.suffix in (".tmp", ".part"):
+                left.unlink()
+        if found != "parts":
+            self._put_json("plan.json", self._plan)
+        return "parts" if found == "parts" and self.count() else "nothing" if found == "parts" else found
+
+    def _changed(self) -> str:
+        """Which keys of the plan differ from those of the folder."""
+        old = read_json(self.folder / "plan.json").get("plan")
+        if not isinstance(old, dict):
+            return "its plan cannot be read"
+        new = self._plan["plan"]
+        keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        return f"changed: {', '.join(keys)}" if keys else "changed"
+
+    def count(self) -> int:
+        """How many leading parts are finished."""
+        number = 0
+        while (self.folder / f"part-{number:05}.json").exists():
+            number += 1
+        return number
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row of the set is in a part."""
+        return (self.folder / "complete.json").exists()
+
+    def finish(self) -> None:
+        """Say that there is no further row."""
+        self._put_json("complete.json", {"parts": self.count()})
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder)
+
+    def write(self, number: int, outcomes: Iterable[Outcome]) -> PartFacts:
+        """Write one part; it counts only when this returns."""
+        records: list[dict[str, Any]] = []
+        refused: list[tuple[str, str, str]] = []
+        flags: dict[str, int] = {}
+        items = 0
+
+        def accepted() -> Iterator[Sample]:
+            nonlocal items
+            for outcome in outcomes:
+                items += 1
+                if isinstance(outcome.item, Refused):
+                    refused.append((outcome.item.id, outcome.item.reason, outcome.item.detail))
+                    continue
+                for flag in outcome.flags:
+                    flags[flag] = flags.get(flag, 0) + 1
+                if outcome.fingerprint is None:
+                    raise TypeError(f"row {outcome.item.id!r} is accepted but has no fingerprint")
+                records.append(to_record(outcome.item.id, outcome.fingerprint))
+                yield outcome.item
+
+        stem = f"part-{number:05}"
+        samples = self._put_samples(f"{stem}.parquet", accepted())
+        self._put_table(f"{stem}.marks.parquet", pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
+        facts = {"items": items, "samples": samples, "refused": refused, "flags": dict(sorted(flags.items()))}
+        self._put_json(f"{stem}.json", facts)
+        return PartFacts(items, samples, tuple(refused), flags)
+
+    def facts(self) -> Iterator[PartFacts]:
+        """What each part holds, in order."""
+        for number in range(self.count()):
+            read = read_json(self.folder / f"part-{number:05}.json")
+            refused = tuple((name, reason, detail) for name, reason, detail in read["refused"])
+            yield PartFacts(read["items"], read["samples"], refused, read["flags"])
+
+    def samples(self) -> Iterator[Sample]:
+        """The accepted samples, in order."""
+        for number, facts in enumerate(self.facts()):
+            if facts.samples:
+                yield from read_samples(self.folder / f"part-{number:05}.parquet")
+
+    def marks(self) -> Iterator[pa.RecordBatch]:
+        """The accepted samples' fingerprints (FINGERPRINT_SCHEMA), in the samples' order."""
+        for number in range(self.count()):
+            with pq.ParquetFile(self.folder / f"part-{number:05}.marks.parquet") as file:
+                yield from file.iter_batches()
+
+    def _put_samples(self, name: str, samples: Iterator[Sample]) -> int:
+        part, count = self.folder / f"{name}.tmp", 0
+        # Not compressed: it is read once and deleted, and pictures are compressed already.
+        with pq.ParquetWriter(part, SAMPLE_SCHEMA, compression="none", use_dictionary=False) as writer:
+            for group in row_groups(samples):
+                writer.write_table(pa.Table.from_pylist(group, schema=SAMPLE_SCHEMA))
+                count += len(group)
+        os.replace(part, self.folder / name)
+        return count
+
+    def _put_table(self, name: str, table: pa.Table) -> None:
+        part = self.folder / f"{name}.tmp"
+        pq.write_table(table, part)
+        os.replace(part, self.folder / name)
+
+    def _put_json(self, name: str, value: Any) -> None:
+        part = self.folder / f"{name}.tmp"
+        part.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False), encoding="utf-8", errors="replace")
+        os.replace(part, self.folder / name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of ours; empty where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the lock of a final file; it is free again when the process ends, however it ends.
+
+    Raises:
+        ConfigError: Another preparation holds it.
+    """
+    path = out.parent / f".{out.name}.lock"
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            os.close(handle)
+            raise ConfigError(
+                f"{out} is being prepared by another process; wait for it, or give another --out"
+            ) from cause
+        # The last holder deletes the file: then this lock is one of a file that nobody else will open.
+        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+            break
+        os.close(handle)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)

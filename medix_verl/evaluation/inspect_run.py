@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one task with inspect_ai and reads the records out of its log; what the logs look like is known here only.
+
+The library's buffer of running samples is off: what must outlive a kill is in our journals, and they cost less. Logs
+of a task that a killed run has left unfinished are removed once a whole one is there. Nothing is bundled or published.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medix_verl.data.schema import from_row
+from medix_verl.errors import RunStoppedError
+from medix_verl.evaluation.records import Record
+from medix_verl.evaluation.task_run import TaskRun, answer_type_of, cluster_of
+from medix_verl.types import Sample
+
+__all__ = ["Served", "logged_samples", "read_log", "run_task"]
+
+LOG_BUFFER = 100
+"""Finished samples between two writings of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the evaluated model is."""
+
+    url: str
+    model: str
+    """Its name at that server."""
+    api_key: str | None = None
+
+
+def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
+    """Ask and judge every question of a task.
+
+    Args:
+        run: The task.
+        served: The model.
+        log_dir: Where inspect_ai's log goes.
+
+    Returns:
+        The log.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        RunStoppedError: The library gave up; what was done is in the journals.
+    """
+    from inspect_ai import eval as inspect_eval
+    from inspect_ai.model import get_model
+
+    from medix_verl.evaluation.inspect_tasks import build_task
+
+    limits = run.answering.limits
+    model = get_model(
+        f"medix/{served.model}",
+        base_url=served.url,
+        api_key=served.api_key or "none",
+        memoize=False,
+        timeout_s=limits.timeout_s,
+    )
+    logs = inspect_eval(
+        build_task(run),
+        model=model,
+        log_dir=str(log_dir),
+        display="none",
+        log_level="error",
+        log_realtime=False,
+        log_images=not run.spec.credentialed,
+        log_model_api=False,
+        log_buffer=LOG_BUFFER,
+        log_header_only=True,
+        score_display=False,
+        fail_on_error=False,
+        # Twice: while one half is judged, the other one keeps the model busy.
+        max_samples=2 * limits.connections,
+        ctl_server=False,
+        acp_server=False,
+    )
+    # After Ctrl-C there is a cancelled log, or none at all.
+    if not logs or logs[0].status == "cancelled":
+        raise KeyboardInterrupt
+    log = logs[0]
+    if log.status != "success":
+        cause = " ".join((log.error.message if log.error else "no cause was given").split())[:300]
+        raise RunStoppedError(f"{run.spec.name}: inspect_ai ended with status {log.status}: {cause}")
+    remove_stale(log_dir, run, Path(log.location))
+    return Path(log.location)
+
+
+def remove_stale(log_dir: Path, run: TaskRun, keep: Path) -> None:
+    """Remove the other logs of this task and condition: a killed run's, and those of an earlier attempt."""
+    from inspect_ai.log import list_eval_logs, read_eval_log
+
+    for info in list_eval_logs(str(log_dir)):
+        path = Path(info.name.removeprefix("file://"))
+        if path.name == keep.name or info.task.replace("-", "_") != run.spec.name:
+            continue
+        header = read_eval_log(info, header_only=True)
+        if (header.eval.metadata or {}).get("condition") == run.condition:
+            path.unlink()
+
+
+def read_log(run: TaskRun, path: Path) -> list[Record]:
+    """The records of a task: one for each of its questions, also for those that were never asked."""
+    found = dict(scores_of(path))
+    return [record_of(run, name, found.get(name)) for name in run.items]
+
+
+def scores_of(path: Path) -> Iterator[tuple[str, Any]]:
+    """Id and logged sample, one in memory at a time; what the records do not need is not read."""
+    from inspect_ai.log import read_eval_log_samples
+
+    unneeded = {"events", "store", "attachments", "messages", "timelines", "events_data"}
+    for sample in read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=unneeded):
+        yield str(sample.id), slim(sample)
+
+
+def slim(sample: Any) -> dict[str, Any]:
+    """What a record needs of a logged sample."""
+    from medix_verl.evaluation.inspect_model import whole_text
+
+    # There is one scorer; its name carries the package where that is installed.
+    score = next(iter((sample.scores or {}).values()), None)
+    return {
+        "response": whole_text(sample.output) if sample.output.choices else "",
+        "latency_s": sample.metadata.get("latency_s"),
+        "error": " ".join(sample.error.message.split())[:500] if sample.error else "",
+        "value": None if score is None else score.value,
+        "answer": None if score is None else score.answer,
+        "told": {} if score is None else score.metadata or {},
+    }
+
+
+def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None) -> Record:
+    """One record."""
+    item = run.items[name]
+    sample = item.sample
+    given = logged or {"error": run.stopped or "not asked: the run ended before it", "told": {}}
+    told = given["told"]
+    value = given.get("value")
+    value = float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    reason = given["error"] or told.get("reason", "")
+    broke = bool(given["error"]) or bool(told.get("broke")) or not told
+    status = "error" if broke else "scored" if value is not None else "unscored"
+    return Record(
+        task=run.spec.name,
+        id=name,
+        cluster=cluster_of(sample),
+        question=sample.question,
+        reference=sample.answer,
+        response=given.get("response", ""),
+        answer=given.get("answer"),
+        value=value if status == "scored" else None,
+        status=status,
+        reason=reason if reason or status == "scored" else "no cause was given",
+        votes=tuple(told.get("votes", ())),
+        judge=told.get("judge", run.protocol.judge_name),
+        answer_type=answer_type_of(run.spec, sample),
+        modality=sample.modality,
+        data_source=sample.data_source,
+        images=tuple(picture.hash for picture in item.pictures),
+        condition=run.condition,
+        options=sample.options,
+        latency_s=given.get("latency_s"),
+    )
+
+
+def logged_samples(log_dir: Path, task: str, condition: str) -> Iterator[Sample]:
+    """The questions that a task's log keeps, without their pictures, which no judge sees."""
+    from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_samples
+
+    for info in list_eval_logs(str(log_dir)):
+        if info.task.replace("-", "_") != task:
+            continue
+        header = read_eval_log(info, header_only=True)
+        if header.status != "success" or (header.eval.metadata or {}).get("condition") != condition:
+            continue
+        unneeded = {"events", "store", "attachments", "messages", "timelines", "events_data", "output"}
+        for logged in read_eval_log_samples(info, all_samples_required=False, exclude_fields=unneeded):
+            row = dict(logged.metadata["sample"])
+            yield from_row({**row, "images": None, "meta": json.dumps(row["meta"])})

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MODEL on the command line: a hub id, a local checkpoint, or the URL of an OpenAI-compatible server.
+
+For the first two a vLLM server is started and stopped (see `server`). A URL is asked which models it serves; where
+that is not exactly one, the user has to name it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medix_verl.errors import ConfigError, SetupError
+from medix_verl.evaluation.inspect_run import Served
+from medix_verl.evaluation.server import LOAD_LIMIT_S, ServerSpec, serving
+
+__all__ = ["Model", "connected", "read_model", "served_names"]
+
+ASK_S = 10.0
+KNOWN_FILES = ("config.json", "params.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model to evaluate."""
+
+    name: str
+    """What results are filed under: the whole hub id, the folder, or the name at the server."""
+    url: str | None = None
+    """A server that runs already; None starts one."""
+    api_key_env: str | None = None
+    load_limit_s: float = LOAD_LIMIT_S
+    extra: tuple[str, ...] = ()
+    """Further words for `vllm serve`."""
+    command: tuple[str, ...] | None = None
+    """Another server's command line, with `{port}` in it."""
+
+
+def read_model(
+    text: str,
+    name: str | None = None,
+    api_key_env: str | None = None,
+    load_limit_s: float = LOAD_LIMIT_S,
+    extra: Sequence[str] = (),
+) -> Model:
+    """Read MODEL.
+
+    Raises:
+        ConfigError: It is none of the three, or the server's model has to be named.
+        SetupError: The server does not answer.
+    """
+    if "://" in text:
+        if not text.startswith(("http://", "https://")):
+            raise ConfigError(f"MODEL is {text!r}; write a URL as http://host:port/v1")
+        url = text.rstrip("/")
+        return Model(name or only_name(url, api_key_env), url, api_key_env)
+    if name is not None:
+        raise ConfigError(f"--model-name is for a URL, and MODEL is {text!r}; leave it out")
+    place = Path(text).expanduser()
+    if place.is_dir():
+        if not any((place / known).is_file() for known in KNOWN_FILES):
+            raise ConfigError(f"MODEL {place} is a folder without {KNOWN_FILES[0]}; give a Hugging Face checkpoint")
+        return Model(str(place.resolve()), None, None, load_limit_s, tuple(extra))
+    if text.count("/") != 1 or text.startswith((".", "/", "~")) or text.endswith("/"):
+        raise ConfigError(
+            f"MODEL is {text!r}, and no such folder is there; give a folder, a hub id owner/name, or a URL"
+        )
+    return Model(text, None, None, load_limit_s, tuple(extra))
+
+
+def only_name(url: str, api_key_env: str | None) -> str:
+    """The name of the one model that a server serves.
+
+    Raises:
+        ConfigError: It serves none, or several.
+        SetupError: It does not answer.
+    """
+    names = served_names(url, read_key(api_key_env))
+    if len(names) != 1:
+        listed = ", ".join(names[:8]) or "none"
+        raise ConfigError(
+            f"the server at {url} lists {len(names)} models ({listed}); choose one with --model-name NAME"
+        )
+    return names[0]
+
+
+def served_names(url: str, api_key: str | None) -> list[str]:
+    """The models that a server lists.
+
+    Raises:
+        SetupError: It does not answer, or with something else.
+    """
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(f"{url}/models", headers=headers), timeout=ASK_S) as reply:
+            listed = json.loads(reply.read())["data"]
+            return [str(item["id"]) for item in listed]
+    except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError) as error:
+        cause = getattr(error, "reason", None) or error
+        raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1") from error
+
+
+def read_key(variable: str | None) -> str | None:
+    """The API key in an environment variable.
+
+    Raises:
+        ConfigError: The variable is not set.
+    """
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"--api-key-env names {variable}, which is not set; type: export {variable}=...")
+    return key
+
+
+@contextlib.contextmanager
+def connected(model: Model, log: Path, on_death: Callable[[str], None], say: Callable[[str], None]) -> Iterator[Served]:
+    """Where the model is served, for as long as the `with` lasts.
+
+    Raises:
+        SetupError: Its server could not be started.
+    """
+    if model.url is not None:
+        yield Served(model.url, model.name, read_key(model.api_key_env))
+        return
+    say(f"starting a server for {model.name}; its log is {log}")
+    spec = ServerSpec(model.name, model.load_limit_s, model.extra)
+    with serving(spec, log, on_death, model.command) as url:
+        say(f"the server is ready at {url}")
+        yield Served(url, model.name)

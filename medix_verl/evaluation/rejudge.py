@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges a finished evaluation again, with another judge or protocol; the evaluated model is not asked.
+
+The result is an evaluation of its own in another folder, so that the two can be compared. Responses come from the
+records, questions with everything a judge may use from the logs. Verdicts are kept at once: a killed re-judging goes
+on with `--resume`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medix_verl.errors import ConfigError, DataError, JudgeError, RunStoppedError
+from medix_verl.evaluation.assemble import judge_specs, remembering
+from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
+from medix_verl.evaluation.inspect_run import logged_samples
+from medix_verl.evaluation.journal import Journal
+from medix_verl.evaluation.manifest import Manifest, begin, entry_name, read_manifest, versions, write_manifest
+from medix_verl.evaluation.preflight import ask_judges
+from medix_verl.evaluation.protocol import Protocol
+from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.records import Record, read_records, record_path, write_records
+from medix_verl.evaluation.table import write_summary
+from medix_verl.evaluation.task_run import Limits
+from medix_verl.evaluation.tasks import find
+from medix_verl.evaluation.watch import Watch
+from medix_verl.types import Sample
+
+__all__ = ["RejudgeSpec", "rejudge"]
+
+AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class RejudgeSpec:
+    """What to judge again, and how."""
+
+    source: Path
+    out: Path
+    judge: Mapping[str, Any]
+    protocol: ProtocolSpec = field(default_factory=lambda: ProtocolSpec("published"))
+    networks: tuple[str, ...] = ()
+    allow_remote: bool = False
+    resume: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the new manifest says of the judge."""
+
+
+def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
+    """Judge every task of an evaluation again.
+
+    Raises:
+        ConfigError: The judge must not see the data, or the folders do not fit.
+        DataError: The folder is no evaluation, or its logs lack a question.
+        JudgeError: The judge cannot be asked.
+        RunStoppedError: The judge went down for good; what was done is kept.
+    """
+    old = read_manifest(spec.source)
+    if spec.out.absolute() == spec.source.absolute():
+        raise ConfigError(f"--out {spec.out} is the evaluation itself; give another folder")
+    credentialed = [name for name in old["tasks"] if find(name).credentialed]
+    if credentialed and not spec.allow_remote:
+        for judge in judge_specs(spec.judge):
+            for url in judge.urls:
+                check_address("the judge", url, credentialed, parse_networks(spec.networks))
+    ask_judges(judge_specs(spec.judge))
+    wanted = {**old, **spec.facts, "done": {}, "versions": versions(), "finished": False, "failed": {}}
+    with contextlib.ExitStack() as stack:
+        if credentialed:
+            stack.enter_context(direct_connections())
+        stack.enter_context(inside(spec.out / "library"))
+        manifest = begin(spec.out, wanted, spec.resume)
+        journal = Journal(spec.out / "cache" / "verdicts.jsonl")
+        stack.callback(journal.close)
+        for task in old["tasks"]:
+            for condition in old["conditions"]:
+                if record_path(spec.source, task, condition).is_file():
+                    one_task(spec, task, condition, journal, manifest, say)
+    manifest["finished"] = True
+    write_manifest(spec.out, manifest)
+    write_summary(spec.out, manifest)
+    return manifest
+
+
+def one_task(
+    spec: RejudgeSpec, task: str, condition: str, journal: Journal, manifest: Manifest, say: Callable[[str], None]
+) -> None:
+    """Judge one task again, and write its records.
+
+    Raises:
+        RunStoppedError: The judge is down for good.
+    """
+    records = read_records(record_path(spec.source, task, condition))
+    samples = {sample.id: sample for sample in logged_samples(spec.source / "logs", task, condition)}
+    watch = Watch("the judge", Limits().down_after)
+    protocol = remembering(spec.protocol, judge_specs(spec.judge), journal, watch)
+    judged = asyncio.run(judge_all(protocol, records, samples, find(task).metric))
+    write_records(record_path(spec.out, task, condition), judged)
+    counts = {state: sum(record.status == state for record in judged) for state in ("scored", "unscored", "error")}
+    manifest["done"][entry_name(task, condition)] = {"questions": len(judged), **counts}
+    write_manifest(spec.out, manifest)
+    say(f"{entry_name(task, condition)}: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
+    if watch.tripped:
+        raise RunStoppedError(f"{task}: {watch.cause}; what was done is kept in {spec.out}: add --resume to go on")
+
+
+async def judge_all(
+    protocol: Protocol, records: list[Record], samples: Mapping[str, Sample], metric: str
+) -> list[Record]:
+    """Judge every record that has a response."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(record: Record) -> Record:
+        if not record.response:
+            return record
+        if record.id not in samples:
+            raise DataError(
+                f"{record.task}: the log has no question {record.id!r}; its logs/ folder is needed to rejudge"
+            )
+        async with places:
+            return await judge_one(protocol, record, samples[record.id], metric)
+
+    try:
+        return list(await asyncio.gather(*(one(record) for record in records)))
+    finally:
+        await protocol.close()
+
+
+async def judge_one(protocol: Protocol, record: Record, sample: Sample, metric: str) -> Record:
+    """Judge one record."""
+    told: dict[str, Any] = {"judge": protocol.judge_name, "votes": (), "value": None, "answer": record.answer}
+    try:
+        outcome = await protocol.judge(sample, record.response, metric)
+    except (JudgeError, DataError) as error:
+        return replace(record, **told, status="unscored", reason=str(error))
+    except RunStoppedError as error:
+        return replace(record, **told, status="error", reason=str(error))
+    told |= {"votes": outcome.votes, "value": outcome.value, "answer": outcome.answer}
+    return replace(record, **told, status="unscored" if outcome.value is None else "scored", reason=outcome.reason)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an evaluation: task after task, every finished answer kept at once, so that it can be killed at any moment.
+
+What must not leave the machine is checked before anything is asked. A task whose records are whole is not run again;
+one that was under way is, with its finished answers and verdicts from the journals. A server that is down for good
+ends the run with its cause, and what was done stays. Nothing of the framework below is known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medix_verl.errors import ConfigError, DataError, RunStoppedError
+from medix_verl.evaluation.assemble import Load, TaskChoices, judge_specs, load_items, remembering
+from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
+from medix_verl.evaluation.journal import Journal
+from medix_verl.evaluation.manifest import FORMAT, Manifest, begin, entry_name, versions, write_manifest
+from medix_verl.evaluation.model_source import Model, connected
+from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.records import Record, record_path, write_records
+from medix_verl.evaluation.table import write_summary
+from medix_verl.evaluation.task_run import Answering, Limits, TaskRun
+from medix_verl.evaluation.tasks import TaskSpec
+from medix_verl.evaluation.watch import Watch
+from medix_verl.judge.spec import JudgeSpec
+
+__all__ = ["SuiteSpec", "facts_of_judging", "run_suite"]
+
+FEWEST = 4
+"""Failures in a row that are never taken for the end of a server with fewer."""
+LIBRARY = "library"
+"""Folder for what the framework writes for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteSpec:
+    """What is to be evaluated, and how."""
+
+    model: Model
+    tasks: tuple[TaskSpec, ...]
+    out: Path
+    judge: Mapping[str, Any] = field(default_factory=lambda: {"kind": "rule"})
+    """The settings of medix_verl.evaluation.assemble.judge_specs."""
+    protocol: ProtocolSpec = field(default_factory=lambda: ProtocolSpec("published"))
+    choices: TaskChoices = field(default_factory=TaskChoices)
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    networks: tuple[str, ...] = ()
+    """Private networks that count as local (see medix_verl.evaluation.credentials)."""
+    allow_remote: bool = False
+    resume: bool = False
+
+
+def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = None) -> Manifest:
+    """Evaluate; leaves eval.json, records/, logs/, summary.json and table.md in `spec.out`.
+
+    Args:
+        spec: What and how.
+        say: Takes one line of progress.
+        load: Where samples come from; None is the converters.
+
+    Raises:
+        ConfigError: Something does not fit together, or must not be asked; nothing was.
+        JudgeError: The judge cannot be asked at all.
+        SetupError: The model's server could not be started.
+        RunStoppedError: A server was down for good, or a task could not be run; what was done is kept.
+    """
+    from filelock import FileLock, Timeout
+
+    credentialed = guard(spec)
+    tasks = shown_tasks(spec, say)
+    spec.out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(spec.out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(
+            f"another process is evaluating into {spec.out}; wait for it, or give another --out"
+        ) from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(lock.release)
+        if credentialed:
+            stack.enter_context(direct_connections())
+        stack.enter_context(inside(spec.out / LIBRARY))
+        manifest = begin(spec.out, wanted_manifest(spec, tasks), spec.resume)
+        Suite(spec, manifest, say, load).run(tasks)
+        return manifest
+
+
+def guard(spec: SuiteSpec) -> list[str]:
+    """Check what credentialed tasks need, before anything is asked; returns their names.
+
+    Raises:
+        ConfigError: A local copy was not named, or an address is not local.
+    """
+    names = [task.name for task in spec.tasks if task.credentialed]
+    for task in spec.tasks:
+        source = spec.sources.get(task.name)
+        if task.credentialed and source is None:
+            raise ConfigError(
+                f"{task.name} needs {task.credential}; name your copy with --sources {task.name}=PATH, "
+                f"or leave the task out with --without {task.name}"
+            )
+        if source is not None and not source.exists():
+            raise ConfigError(f"--sources {task.name}={source}: there is no such file or folder; check the path")
+    if names and not spec.allow_remote:
+        networks = parse_networks(spec.networks)
+        if spec.model.url is not None:
+            check_address("the model", spec.model.url, names, networks)
+        for judge in judge_specs(spec.judge):
+            for url in judge.urls:
+                check_address("the judge", url, names, networks)
+    return names
+
+
+def shown_tasks(spec: SuiteSpec, say: Callable[[str], None]) -> list[TaskSpec]:
+    """The tasks that the condition makes sense for.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    condition = spec.choices.condition
+    if condition == "real":
+        return list(spec.tasks)
+    with_pictures = [task for task in spec.tasks if task.pictures]
+    if not with_pictures:
+        raise ConfigError(f"--images {condition} for tasks without pictures; name vlm tasks")
+    if len(with_pictures) < len(spec.tasks):
+        say(f"--images {condition}: {len(spec.tasks) - len(with_pictures)} tasks without pictures are left out")
+    return with_pictures
+
+
+def facts_of_judging(judges: Sequence[JudgeSpec], protocol: ProtocolSpec) -> dict[str, Any]:
+    """What the manifest says of the judging; no key is in it."""
+    return {
+        "judge": {"kind": judges[0].kind, "model": [judge.model for judge in judges if judge.model]},
+        "judge_url": [url for judge in judges for url in judge.urls],
+        "protocol": {"name": protocol.name, "rounds": protocol.rounds, "extract": protocol.extract},
+    }
+
+
+def wanted_manifest(spec: SuiteSpec, tasks: Sequence[TaskSpec]) -> Manifest:
+    """The manifest of a run that begins."""
+    choices, limits = spec.choices, spec.limits
+    return {
+        "format": FORMAT,
+        "model": spec.model.name,
+        **facts_of_judging(judge_specs(spec.judge), spec.protocol),
+        "seed": choices.seed,
+        "settings": {
+            "template": choices.template,
+            "limit": choices.limit,
+            "max_tokens": limits.max_tokens,
+            "temperature": Answering("").temperature,
+        },
+        "tasks": [task.name for task in tasks],
+        "condition": choices.condition,
+        "conditions": [choices.condition],
+        "done": {},
+        "versions": versions(),
+        "limits": {"timeout_s": limits.timeout_s, "retries": limits.retries, "connections": limits.connections},
+        "finished": False,
+        "failed": {},
+    }
+
+
+class Suite:
+    """A run that is under way."""
+
+    def __init__(self, spec: SuiteSpec, manifest: Manifest, say: Callable[[str], None], load: Load | None) -> None:
+        self.spec = spec
+        self.manifest = manifest
+        self.say = say
+        self.load = load
+        # With few questions under way at once, many failures in a row would take minutes to come together.
+        limit = max(FEWEST, min(spec.limits.down_after, spec.limits.connections))
+        self.model_watch = Watch("the model", limit)
+        self.judge_watch = Watch("the judge", limit)
+
+    def run(self, tasks: Sequence[TaskSpec]) -> None:
+        """Run what is not done yet."""
+        left = [task for task in tasks if not self.is_done(task)]
+        if len(left) < len(tasks):
+            self.say(f"{len(tasks) - len(left)} of {len(tasks)} tasks are done already")
+        if left:
+            self.preflight()
+            with (
+                self.journals() as (answers, verdicts),
+                connected(self.spec.model, self.spec.out / "server.log", self.model_watch.stop, self.say) as served,
+            ):
+                for task in left:
+                    self.run_one(task, served, answers, verdicts)
+        failed = self.manifest["failed"]
+        self.manifest["finished"] = not failed
+        self.save()
+        if failed:
+            name, cause = next(iter(failed.items()))
+            raise RunStoppedError(f"{len(failed)} of {len(tasks)} tasks have no figure, the first {name}: {cause}")
+
+    def is_done(self, task: TaskSpec) -> bool:
+        """Whether a task has its records, none of them lost to a failure that may have passed."""
+        name = entry_name(task.name, self.spec.choices.condition)
+        counts = self.manifest["done"].get(name)
+        whole = counts is not None and not counts["error"] and not counts["unscored"]
+        return whole and record_path(self.spec.out, task.name, self.spec.choices.condition).is_file()
+
+    def preflight(self) -> None:
+        """Ask the judge one thing, so that a wrong address is told in seconds and not after hours of generating."""
+        from medix_verl.evaluation.preflight import ask_judges
+
+        ask_judges(judge_specs(self.spec.judge))
+
+    @contextlib.contextmanager
+    def journals(self) -> Iterator[tuple[Journal, Journal]]:
+        """The journals of answers and verdicts."""
+        with contextlib.ExitStack() as stack:
+            opened = [Journal(self.spec.out / "cache" / f"{name}.jsonl") for name in ("answers", "verdicts")]
+            for journal in opened:
+                stack.callback(journal.close)
+            yield opened[0], opened[1]
+
+    def run_one(self, task: TaskSpec, served: Any, answers: Journal, verdicts: Journal) -> None:
+        """Run one task and write its records; a task that cannot be loaded is noted, and the next one is run."""
+        from medix_verl.evaluation.inspect_run import read_log, run_task
+
+        choices, name = self.spec.choices, entry_name(task.name, self.spec.choices.condition)
+        self.manifest["failed"].pop(name, None)
+        try:
+            source, images, refused = self.spec.sources.get(task.name), self.spec.out / "images", Counter[str]()
+            items = load_items(task, source, choices, images, self.load, refused)
+        except (DataError, ConfigError, OSError) as error:
+            self.manifest["failed"][name] = " ".join(str(error).split())
+            self.say(f"{name}: {self.manifest['failed'][name]}")
+            self.save()
+            return
+        protocol = remembering(self.spec.protocol, judge_specs(self.spec.judge), verdicts, self.judge_watch)
+        limits = self.spec.limits
+        answering = Answering(self.spec.model.name, choices.template, seed=choices.seed, limits=limits)
+        run = TaskRun(task, items, protocol, answering, choices.condition, answers, self.model_watch, self.judge_watch)
+        self.say(f"{name}: {len(items)} questions")
+        log = run_task(run, served, self.spec.out / "logs")
+        self.finish(run, name, read_log(run, log), refused)
+
+    def finish(self, run: TaskRun, name: str, records: list[Record], refused: Counter[str]) -> None:
+        """Write the records and the counts.
+
+        Raises:
+            RunStoppedError: A server went down for good meanwhile.
+        """
+        write_records(record_path(self.spec.out, run.spec.name, run.condition), records)
+        counts = {state: sum(record.status == state for record in records) for state in ("scored", "unscored", "error")}
+        self.manifest["done"][name] = {"questions": len(records), **counts, "refused": dict(sorted(refused.items()))}
+        self.save()
+        self.say(f"{name}: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
+        if run.stopped:
+            raise RunStoppedError(
+                f"{name}: {run.stopped}; what was done is kept in {self.spec.out}: mend the cause and add --resume"
+            )
+
+    def save(self) -> None:
+        """Bring eval.json, summary.json and table.md up to date."""
+        write_manifest(self.spec.out, self.manifest)
+        write_summary(self.spec.out, self.manifest)

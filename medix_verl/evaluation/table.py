@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`summary.json` and `table.md`: the figures of an evaluation, each with its interval, its counts and its bounds.
+
+A task without a score has no figure, and then the average has none either: an average over fewer tasks would be
+another quantity under the same name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medix_verl.evaluation.records import read_records, record_path
+from medix_verl.evaluation.statistics import Summary, TaskSummary, macro_average, summarise_task
+
+__all__ = ["read_summaries", "render_table", "write_summary"]
+
+HEAD = "| task | score [95 %] | scored | unscored | errors | worst to best case |\n|---|---|---|---|---|---|"
+
+
+def read_summaries(folder: Path, manifest: Mapping[str, Any]) -> list[TaskSummary]:
+    """The summary of each task and condition that has records, in the manifest's order."""
+    found = []
+    for task in manifest["tasks"]:
+        for condition in manifest["conditions"]:
+            path = record_path(folder, task, condition)
+            if path.is_file():
+                found.append(summarise_task(task, read_records(path)))
+    return found
+
+
+def write_summary(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write both files anew from the records."""
+    summaries = read_summaries(folder, manifest)
+    average = average_of(summaries, manifest)
+    content = {
+        "finished": manifest["finished"],
+        "average": None if average is None else asdict(average),
+        "tasks": [asdict(summary) for summary in summaries],
+    }
+    put(folder / "summary.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    put(folder / "table.md", render_table(summaries, manifest))
+
+
+def average_of(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> Any:
+    """The macro average over all tasks of the evaluation with real pictures; None where one has no score."""
+    real = {summary.task: summary.overall.estimate for summary in summaries if summary.condition == "real"}
+    return macro_average([real.get(task) for task in manifest["tasks"]])
+
+
+def render_table(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> str:
+    """The table in Markdown."""
+    judge = manifest["judge"]
+    who = ", ".join(judge["model"]) if judge["model"] else judge["kind"]
+    lines = [f"# {manifest['model']}", "", f"Judge: {who}, protocol {manifest['protocol']['name']}.", "", HEAD]
+    for summary in summaries:
+        suffix = "" if summary.condition == "real" else f" ({summary.condition} pictures)"
+        lines.append(row(f"{summary.task}{suffix}", summary.overall))
+    average = average_of(summaries, manifest)
+    told = "no average: a task has no score" if average is None else shown(average)
+    lines += [f"| **average over {len(manifest['tasks'])} tasks** | {told} | | | | |", ""]
+    if not manifest["finished"]:
+        lines += ["**Not finished**: some questions were not asked; they are counted as errors.", ""]
+    lines += [f"{name}: {cause}" for name, cause in manifest["failed"].items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def row(name: str, summary: Summary) -> str:
+    """One line of the table."""
+    counts = summary.counts
+    score = "no score" if summary.estimate is None else shown(summary.estimate)
+    bounds = "" if summary.worst is None or summary.best is None else f"{summary.worst:.1%} to {summary.best:.1%}"
+    return f"| {name} | {score} | {counts.scored} | {counts.unscored} | {counts.errors} | {bounds} |"
+
+
+def shown(estimate: Any) -> str:
+    """A figure with its interval."""
+    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file in place of what is there."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

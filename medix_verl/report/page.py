@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders the page of an evaluation: one HTML file that stands alone.
+
+Pictures and the one script are inside it, and its content policy lets nothing else run and nothing be fetched; every
+text of a record is escaped. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medix_verl.evaluation.agreement import Estimate
+from medix_verl.evaluation.results import read_evaluation
+from medix_verl.report.content import Beside, Content, build, warnings
+from medix_verl.report.samples import OUTCOMES, Shown, clip, show
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["render", "write_page"]
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: int = 60, seed: int = 0) -> Content:
+    """Write the page of an evaluation.
+
+    Args:
+        folder: The evaluation's.
+        out: The HTML file, replaced only when the page is whole.
+        beside: What is shown beside it.
+        samples: Samples shown of each task.
+        seed: Of their choice.
+
+    Raises:
+        DataError: The folder is no evaluation, or its records contradict one another.
+    """
+    content = build(read_evaluation(folder), beside, seed)
+    text = render(content, samples, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return content
+
+
+def render(content: Content, samples: int = 60, seed: int = 0) -> str:
+    """The page as HTML."""
+    evaluation = content.evaluation
+    records = evaluation.tasks()
+    shown = {line.task: show(evaluation.folder, records[line.task], samples, seed) for line in content.lines}
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return load_template().render(
+        content=content,
+        evaluation=evaluation,
+        warnings=warnings(content),
+        shown=shown,
+        outcomes=OUTCOMES,
+        counts={task: count_outcomes(found) for task, found in shown.items()},
+        totals={task: len(found) for task, found in records.items()},
+        facts=facts_of(content),
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=digest,
+    )
+
+
+@cache
+def load_template() -> Template:
+    """The compiled template, with the filters that it uses."""
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(clip=clip, percent=percent, signed=signed, decimal=decimal)
+    return environment.from_string((TEMPLATES / "report.html.jinja").read_text(encoding="utf-8"))
+
+
+def count_outcomes(shown: Sequence[Shown]) -> dict[str, int]:
+    """How many of the shown samples have each outcome."""
+    return {outcome: sum(item.outcome == outcome for item in shown) for outcome in OUTCOMES}
+
+
+def facts_of(content: Content) -> list[tuple[str, str]]:
+    """The head of the page."""
+    manifest = content.evaluation.manifest
+    settings = dict(manifest.get("settings") or {})
+    versions = dict(manifest.get("versions") or {})
+    asked = sum(line.summary.overall.counts.total for line in content.lines)
+    facts = [
+        ("Judge", f"{content.evaluation.judge}, protocol {content.evaluation.protocol}"),
+        ("Tasks", f"{len(content.lines)}, {asked:,} questions"),
+        ("Seed", str(manifest.get("seed", "not stated"))),
+        ("Settings", ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)),
+        ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def percent(value: Estimate | None) -> str:
+    """A share with its interval."""
+    if value is None:
+        return "no score"
+    return f"{value.value * 100:.1f} [{value.low * 100:.1f}, {value.high * 100:.1f}]"
+
+
+def signed(value: Estimate | None) -> str:
+    """A difference of shares with its interval, in percentage points."""
+    return "-" if value is None else f"{value.value * 100:+.1f} [{value.low * 100:+.1f}, {value.high * 100:+.1f}]"
+
+
+def decimal(value: Estimate | None) -> str:
+    """A coefficient with its interval."""
+    return "-" if value is None else f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"

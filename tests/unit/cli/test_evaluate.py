@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command's words: what is refused before anything heavy is imported, the list of tasks, local copies by name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from medix_verl.cli.evaluate import read_sources
+from medix_verl.cli.main import main
+from medix_verl.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "no MODEL"),
+        (["a", "b", "--tasks", "medqa"], "2 words where one MODEL goes"),
+        (["owner/name"], "got no --tasks"),
+        (["owner/name", "--tasks", "slak_vqa"], "did you mean 'slake_vqa'"),
+        (["owner/name", "--tasks", "medqa", "--without", "medqa"], "--without leaves no task"),
+        (["owner/name", "--tasks", "medqa", "--limit", "0"], "--limit is 0"),
+        (["compare", "a"], "compare got 1 folders"),
+        (["export", "a"], "needs a folder"),
+    ],
+)
+def test_wrong_words_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if words[:1] == ["export"]:
+        pytest.importorskip("medix_verl.evaluation.export")
+    assert main(["evaluate", *words]) == 1
+    error = capsys.readouterr().err
+    assert told in error and len(error.splitlines()) == 1
+
+
+def test_the_list_has_every_column_and_loads_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--list"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["task", "size", "type", "answers", "metric", "licence", "credential"]
+    assert any("mimic_cxr_report_generation" in line and "physionet.org" in line for line in shown)
+    assert shown[-1].startswith("22 tasks")
+    assert "inspect_ai" not in sys.modules
+
+
+def test_only_the_whole_flag_lets_credentialed_data_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "owner/name", "--tasks", "medqa", "--allow-remote"])
+    assert "--allow-remote" in capsys.readouterr().err
+
+
+def test_e1_no_flag_reads_the_word_false_as_true(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "owner/name", "--tasks", "medqa", "--resume", "false"])
+    assert "false" in capsys.readouterr().err
+
+
+def test_e2_every_word_of_the_servers_command_is_a_text() -> None:
+    from medix_verl.evaluation.server import ServerSpec, serve_command
+
+    words = serve_command(ServerSpec("owner/name"), 8005)
+    assert all(isinstance(word, str) for word in words)
+    assert words[words.index("--host") + 1] == "127.0.0.1" and words[words.index("--port") + 1] == "8005"
+
+
+def test_local_copies_by_pair_file_and_folder(tmp_path: Path) -> None:
+    (tmp_path / "all" / "medqa").mkdir(parents=True)
+    (tmp_path / "all" / "other").mkdir()
+    (tmp_path / "s.json").write_text('{"slake_vqa": "data/slake"}')
+    found = read_sources([f"rad_vqa={tmp_path}/rad", str(tmp_path / "s.json"), str(tmp_path / "all")])
+    assert found == {
+        "rad_vqa": tmp_path / "rad",
+        "slake_vqa": Path("data/slake"),
+        "medqa": tmp_path / "all" / "medqa",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ('{"medqa": 1}', "no object of texts"), ('{"medqua": "x"}', "'medqa'")]
+)
+def test_a_wrong_file_of_copies_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_sources([str(tmp_path / "s.json")])
+
+
+def test_a_word_that_is_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        read_sources(["nowhere"])

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Converters are found by name, entry point, module and file; what is none is refused with what to type."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from medix_verl.data.converters import registry
+from medix_verl.data.converters.base import SPLITS
+from medix_verl.errors import ConfigError
+
+CONVERTER = """
+from medix_verl.data.converters.base import SetSpec
+SPEC = SetSpec(
+    name="mine", title="Mine", licence="MIT", task="open", pictures=False, about="mine", splits={"train": "t"}
+)
+def read(source, split):
+    yield from ()
+"""
+
+
+@pytest.mark.parametrize("name", registry.NAMES)
+def test_every_built_in_name_is_a_converter_of_that_name(name: str) -> None:
+    spec = registry.find(name).SPEC
+    assert spec.name == name and spec.about and spec.licence and set(spec.splits) <= set(SPLITS)
+    assert set(spec.rows) <= set(spec.splits)
+    assert not spec.credentialed or spec.credential
+    for key, option in registry.options_of(registry.find(name)).items():
+        assert key and option.about and (not option.accepted or option.default in option.accepted)
+
+
+def test_a_file_is_a_converter(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CONVERTER, encoding="utf-8")
+    assert registry.find(str(tmp_path / "mine.py")).SPEC.name == "mine"
+
+
+def test_a_module_is_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_sets").mkdir()
+    (tmp_path / "my_sets" / "one.py").write_text(CONVERTER, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.find("my_sets.one").SPEC.name == "mine"
+    sys.modules.pop("my_sets.one")
+
+
+def test_another_package_offers_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real entry point, as an installed package would have it."""
+    (tmp_path / "theirs.py").write_text(CONVERTER, encoding="utf-8")
+    info = tmp_path / "theirs-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n", encoding="utf-8")
+    points = "[medix_verl.datasets]\ntheir-set = theirs\nslake = theirs\ngone = no_such_module_here\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "their-set" in registry.names() and registry.names().count("slake") == 1
+    assert registry.find("their-set").SPEC.name == "mine"
+    assert registry.find("slake").SPEC.name == "slake"
+    with pytest.raises(ConfigError, match=r"data set 'gone': module no_such_module_here cannot be imported .*install"):
+        registry.find("gone")
+    sys.modules.pop("theirs")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("slak", "unknown data set 'slak': did you mean 'slake'"),
+        ("zzzz", "unknown data set 'zzzz': `medix-verl prepare --list` shows them"),
+        ("no_such.module", "module no_such.module cannot be imported"),
+        ("nowhere.py", r"nowhere\.py: no such file"),
+        ("medix_verl.errors", r"medix_verl\.errors is no converter: it needs SPEC .*examples/add_a_dataset\.py"),
+    ],
+)
+def test_what_is_no_converter_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        registry.find(name)
+
+
+def test_a_file_that_fails_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"bad\.py cannot be imported: ZeroDivisionError"):
+        registry.find(str(tmp_path / "bad.py"))

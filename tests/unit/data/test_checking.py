@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks run in order, here or in processes, over a bounded number of items; a dead worker is an error."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from medix_verl.data.checking import BATCH_ROWS, BATCHES_A_WORKER, Outcome, outcomes
+from medix_verl.data.checks import Checked
+from medix_verl.data.converters.base import Refused
+from medix_verl.errors import SetupError
+from medix_verl.types import ImageRef, Sample
+
+
+def even_only(sample: Sample) -> Checked:
+    """A check that is picklable: refuses odd rows, flags every tenth."""
+    number = int(sample.id)
+    return Checked("odd" if number % 2 else None, f"row {number}", ("tenth",) if number % 10 == 0 else ())
+
+
+def deadly(sample: Sample) -> Checked:
+    """A check that kills its process."""
+    os._exit(9)
+
+
+def items(count: int) -> Iterator[Sample | Refused]:
+    for number in range(count):
+        if number % 7 == 3:
+            yield Refused(str(number), "no answer")
+        else:
+            yield Sample(str(number), "s", "?", "a", images=(ImageRef(bytes=b"x" * 10),))
+
+
+def test_many_processes_give_what_one_gives() -> None:
+    one = list(outcomes(items(150), even_only, workers=1))
+    assert [item.item.id for item in one] == [str(number) for number in range(150)]
+    assert one[:4] == [
+        Outcome(next(items(1)), ("tenth",)),
+        Outcome(Refused("1", "odd", "row 1")),
+        Outcome(Sample("2", "s", "?", "a", images=(ImageRef(bytes=b"x" * 10),))),
+        Outcome(Refused("3", "no answer")),
+    ]
+    assert list(outcomes(items(150), even_only, workers=2)) == one
+
+
+def test_few_items_are_in_flight() -> None:
+    read = []
+
+    def watched() -> Iterator[Sample | Refused]:
+        for item in items(100_000):
+            read.append(item.id)
+            yield item
+
+    found = outcomes(watched(), even_only, workers=2)
+    next(found)
+    found.close()  # type: ignore[attr-defined]  # a generator
+    assert len(read) <= 2 * BATCHES_A_WORKER * BATCH_ROWS
+
+
+def test_a_dead_worker_is_an_error() -> None:
+    with pytest.raises(SetupError, match=r"a process that checks pictures died.*--workers 1"):
+        list(outcomes(items(10), deadly, workers=2))

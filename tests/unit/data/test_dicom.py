@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM files, written here: what each kind looks like when decoded, and what is refused before it is decoded."""
+
+from __future__ import annotations
+
+import io
+import logging
+import runpy
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
+
+from medix_verl.data import dicom
+from medix_verl.data.dicom import count_frames, decode_frame, open_dicom, read_dicom
+from medix_verl.data.dicom_window import Window
+from medix_verl.errors import DataError
+
+files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
+RAMP = files.RAMP
+COLOURS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
+
+
+def shown(frame: int | None = None, **tags: object) -> np.ndarray:
+    return read_dicom(io.BytesIO(files.encode(files.dataset(**tags))), frame)
+
+
+def test_a_ct_with_rescale_and_window() -> None:
+    grey = shown(RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=500, WindowWidth=1001)[:, :, 0]
+    units = RAMP * 2.0 - 1000
+    assert (grey == (np.clip((units - 499.5) / 1000 + 0.5, 0, 1) * 255).round()).all()
+
+
+def test_monochrome1_is_turned() -> None:
+    assert (shown(PhotometricInterpretation="MONOCHROME1") == 255 - shown()).all()
+
+
+def test_rgb_stays_as_it_is() -> None:
+    assert (shown(pixels=COLOURS) == COLOURS).all()
+
+
+def test_ybr_becomes_rgb() -> None:
+    grey = np.full((4, 4, 3), (200, 128, 128), dtype=np.uint8)
+    assert (shown(pixels=grey, PhotometricInterpretation="YBR_FULL") == 200).all()
+    red = np.full((4, 4, 3), (76, 85, 255), dtype=np.uint8)
+    pixels = shown(pixels=red, PhotometricInterpretation="YBR_FULL")
+    assert pixels[0, 0, 0] > 250 and pixels[0, 0, 1:].max() < 5
+
+
+def test_a_palette_gives_its_colours() -> None:
+    table = np.arange(256, dtype=np.uint16) * 256
+    dark = np.zeros(256, dtype=np.uint16)
+    tags = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in ("Red", "Green", "Blue")}
+    data = {"Red": table, "Green": dark, "Blue": table[::-1]}
+    tags |= {f"{name}PaletteColorLookupTableData": values.tobytes() for name, values in data.items()}
+    index = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    pixels = shown(pixels=index, PhotometricInterpretation="PALETTE COLOR", **tags)
+    assert (pixels[:, :, 0] == index).all() and (pixels[:, :, 1] == 0).all() and (pixels[:, :, 2] == 255 - index).all()
+
+
+def test_frames_of_a_multi_frame_file() -> None:
+    stack = np.stack([RAMP, RAMP.T, RAMP[::-1]])
+    data = files.encode(files.dataset(stack, frames=3))
+    assert count_frames(io.BytesIO(data)) == 3
+    for index, frame in enumerate((RAMP, RAMP.T, RAMP[::-1])):
+        assert (read_dicom(io.BytesIO(data), index)[:, :, 0] == (frame / 1500 * 255).round()).all()
+    with pytest.raises(DataError, match="DICOM frame 3 is not there; the file has frames 0 to 2"):
+        read_dicom(io.BytesIO(data), 3)
+
+
+def test_each_frame_of_an_enhanced_file_has_its_own_window() -> None:
+    file = files.dataset(np.stack([RAMP, RAMP]), frames=2)
+    file.SharedFunctionalGroupsSequence = [
+        files.item(PixelValueTransformationSequence=[files.item(RescaleSlope=2, RescaleIntercept=0)])
+    ]
+    file.PerFrameFunctionalGroupsSequence = [
+        files.item(FrameVOILUTSequence=[files.item(WindowCenter=centre, WindowWidth=200)]) for centre in (200, 2800)
+    ]
+    first, second = decode_frame(file, 0)[:, :, 0], decode_frame(file, 1)[:, :, 0]
+    assert first[0, 0] == 0 and (first[RAMP * 2 >= 300] == 255).all()
+    assert (second[RAMP * 2 <= 2700] == 0).all() and second[-1, -1] == 255
+
+
+def test_padding_does_not_spoil_the_range() -> None:
+    padded = RAMP.copy()
+    padded[0] = -30_000
+    pixels = shown(pixels=padded, PixelPaddingValue=-30_000)[:, :, 0]
+    assert (pixels[0] == 0).all() and len(np.unique(pixels[1:])) == 12
+    assert len(np.unique(shown(pixels=padded)[1:, :, 0])) < 12
+    limited = shown(pixels=padded, PixelPaddingValue=-30_000, PixelPaddingRangeLimit=-29_000)[:, :, 0]
+    assert (limited == pixels).all()
+
+
+def test_a_whole_window_is_the_frame_of_its_own_range() -> None:
+    file = files.dataset(WindowCenter=100, WindowWidth=10)
+    assert decode_frame(file, 0, Window(whole=True))[-1, -1, 0] == 255
+    assert len(np.unique(decode_frame(file, 0, Window(whole=True)))) == 16
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"plain text", "no DICOM picture .not a DICOM file.; give a DICOM file that holds an image"),
+        (b"", "no DICOM picture .not a DICOM file."),
+        (files.encode(files.dataset())[:200], "no DICOM picture"),
+        (files.encode(files.dataset(None, Modality="SR")), "no DICOM picture .no Rows and Columns."),
+        (files.encode(files.dataset(None, Rows=4, Columns=4)), "DICOM pixels cannot be decoded"),
+        (files.encode(files.dataset())[:-8], "DICOM pixels cannot be decoded"),
+        (files.encode(files.dataset(Rows=0)), "its header says 4 x 0 pixels"),
+        (files.encode(files.dataset(Rows=65535, Columns=65535)), "too large .65535 x 65535.; at most 64000000 pixels"),
+        (files.encode(files.dataset(NumberOfFrames=-2)), "NumberOfFrames is no number above 0"),
+        (files.encode(files.dataset(RescaleSlope=0, RescaleIntercept=1)), "rescale slope is 0 or no finite number"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_dicom(io.BytesIO(data))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no DICOM picture .No such file or directory.; give a DICOM file"):
+        read_dicom(tmp_path / "gone.dcm")
+
+
+def test_a_file_above_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(dicom, "MAX_BYTES", 100)
+    with pytest.raises(DataError, match="DICOM file is too large"):
+        open_dicom(files.write(tmp_path / "a.dcm"))
+
+
+def test_a_file_deflated_as_a_whole_is_refused_uninflated() -> None:
+    file = files.dataset()
+    file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    with pytest.raises(DataError, match="DICOM file is deflated as a whole.*convert it to a plain one"):
+        read_dicom(io.BytesIO(files.encode(file)))
+
+
+def compressed(data: bytes, syntax: str, **tags: object) -> bytes:
+    file = files.dataset(np.zeros((4, 4), dtype=np.uint8), **tags)
+    file.PixelData = encapsulate([data])
+    file["PixelData"].VR = "OB"
+    file.file_meta.TransferSyntaxUID = syntax
+    return files.encode(file)
+
+
+def test_a_frame_larger_than_its_header_says_is_refused_undecoded() -> None:
+    bomb = io.BytesIO()
+    Image.new("L", (3000, 3000)).save(bomb, format="JPEG")
+    with pytest.raises(
+        DataError, match="DICOM frame 0 is 3000 x 3000 where the header says 4 x 4; the file is corrupt"
+    ):
+        read_dicom(io.BytesIO(compressed(bomb.getvalue(), JPEGBaseline8Bit)))
+    right = io.BytesIO()
+    Image.new("L", (4, 4), 90).save(right, format="JPEG")
+    assert read_dicom(io.BytesIO(compressed(right.getvalue(), JPEGBaseline8Bit))).shape == (4, 4, 3)
+
+
+def test_a_run_length_bomb_is_refused() -> None:
+    with pytest.raises(DataError, match="DICOM frame 0 holds 2000 bytes for 16; the file is corrupt"):
+        read_dicom(io.BytesIO(compressed(b"\x81\x00" * 1000, RLELossless)))
+
+
+def test_no_message_and_no_warning_holds_a_value(caplog: pytest.LogCaptureFixture) -> None:
+    secret = "Kowalski^Secret"
+    file = files.dataset(PatientName=secret)
+    file.add_new(0x00280010, "LO", secret)  # Rows
+    with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
+        warnings.simplefilter("always")
+        with pytest.raises(DataError, match="no DICOM picture") as raised:
+            read_dicom(io.BytesIO(files.encode(file)))
+    assert (
+        "Kowalski" not in f"{raised.value}{raised.value.__cause__}{[str(item.message) for item in seen]}{caplog.text}"
+    )
+    assert logging.getLogger("pydicom").disabled is False

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MODEL: what is a URL, a folder or a hub id, and what is none of the three."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from medix_verl.errors import ConfigError, SetupError
+from medix_verl.evaluation.model_source import read_model
+
+
+class Lists(BaseHTTPRequestHandler):
+    """Lists models as an OpenAI-compatible server does; below /two it has two, below /odd nonsense."""
+
+    def do_GET(self) -> None:
+        answers = {
+            "/v1/models": b'{"data": [{"id": "org/name"}]}',
+            "/two/models": b'{"data": [{"id": "a"}, {"id": "b"}]}',
+        }
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(answers.get(self.path, b"<html>"))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Lists)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_url_is_asked_for_its_model(address: str) -> None:
+    model = read_model(f"{address}/v1/")
+    assert (model.name, model.url) == ("org/name", f"{address}/v1")
+
+
+def test_several_models_must_be_named(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"lists 2 models \(a, b\).*--model-name"):
+        read_model(f"{address}/two")
+    assert read_model(f"{address}/two", name="b").name == "b"
+
+
+def test_a_server_that_is_none_is_told(address: str) -> None:
+    with pytest.raises(SetupError, match="no model server answers"):
+        read_model(f"{address}/odd")
+
+
+def test_a_folder_is_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    model = read_model(str(tmp_path), extra=("--max-model-len", "2048"))
+    assert model.name == str(tmp_path.resolve()) and model.url is None and model.extra[0] == "--max-model-len"
+
+
+def test_a_hub_id_keeps_its_owner() -> None:
+    assert read_model("MBZUAI/MediX-R1-8B").name == "MBZUAI/MediX-R1-8B"
+
+
+@pytest.mark.parametrize("text", ["MediX-R1-8B", "./nowhere", "/nowhere/at-all", "a/b/c", "owner/"])
+def test_what_is_none_of_the_three_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="folder, a hub id owner/name, or a URL"):
+        read_model(text)
+
+
+def test_other_wrong_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"folder without config.json"):
+        read_model(str(tmp_path))
+    with pytest.raises(ConfigError, match="write a URL as"):
+        read_model("ftp://host/v1")
+    with pytest.raises(ConfigError, match="--model-name is for a URL"):
+        read_model("owner/name", name="x")
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(ConfigError, match="NO_SUCH_KEY, which is not set"):
+        read_model("http://127.0.0.1:1/v1", api_key_env="NO_SUCH_KEY")
