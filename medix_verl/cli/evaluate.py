@@ -14,15 +14,16 @@ beside every figure and are in none.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import say
+from medix_verl.cli.sources import read_sources
 from medix_verl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from medix_verl.evaluation.suite import SuiteSpec
     from medix_verl.evaluation.tasks import TaskSpec
 
 __all__ = ["add_arguments", "run"]
@@ -123,13 +124,47 @@ def listing(shown: Sequence[TaskSpec]) -> list[str]:
 
 def evaluate(model_word: str, args: argparse.Namespace) -> int:
     """Evaluate a model."""
+    check_extra()
+    from medix_verl.evaluation.suite import run_suite
+
+    spec = suite_of(model_word, args)
+    run_suite(spec, say)
+    print((spec.out / "table.md").read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def suite_of(model_word: str, args: argparse.Namespace) -> SuiteSpec:
+    """What the words and flags say.
+
+    Raises:
+        ConfigError: They do not fit together.
+    """
     import shlex
 
-    check_extra()
     from medix_verl.evaluation.assemble import TaskChoices
     from medix_verl.evaluation.model_source import read_model
-    from medix_verl.evaluation.suite import SuiteSpec, run_suite
+    from medix_verl.evaluation.suite import SuiteSpec
     from medix_verl.evaluation.task_run import Limits
+
+    extra = shlex.split(args.serve_args)
+    model = read_model(model_word, args.model_name, args.api_key_env, args.load_limit, extra)
+    return SuiteSpec(
+        model=model,
+        tasks=chosen_tasks(args),
+        out=args.out or Path("outputs/evaluation") / file_name(model.name),
+        judge=judge_settings(args),
+        protocol=protocol_of(args),
+        choices=TaskChoices(args.limit, args.seed, args.protocol, args.prompt, args.images),
+        sources=read_sources(args.sources),
+        limits=Limits(args.max_tokens, args.timeout, connections=args.connections),
+        networks=tuple(args.local_network),
+        allow_remote=args.allow_remote_credentialed,
+        resume=args.resume,
+    )
+
+
+def chosen_tasks(args: argparse.Namespace) -> tuple[TaskSpec, ...]:
+    """The tasks that the flags name."""
     from medix_verl.evaluation.tasks import select
 
     left_out = {task.name for name in args.without for task in select([name])}
@@ -138,26 +173,12 @@ def evaluate(model_word: str, args: argparse.Namespace) -> int:
         raise ConfigError("--without leaves no task; name fewer")
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit is {args.limit}; give 1 or more, or leave it out for all questions")
-    sources = read_sources(args.sources)
-    extra = shlex.split(args.serve_args)
-    model = read_model(model_word, args.model_name, args.api_key_env, args.load_limit, extra)
-    spec = SuiteSpec(
-        model=model,
-        tasks=chosen,
-        out=args.out
-        or Path("outputs/evaluation") / "".join(c if c.isalnum() or c in "-._" else "_" for c in model.name),
-        judge=judge_settings(args),
-        protocol=protocol_of(args),
-        choices=TaskChoices(args.limit, args.seed, args.protocol, args.prompt, args.images),
-        sources=sources,
-        limits=Limits(args.max_tokens, args.timeout, connections=args.connections),
-        networks=tuple(args.local_network),
-        allow_remote=args.allow_remote_credentialed,
-        resume=args.resume,
-    )
-    run_suite(spec, say)
-    print((spec.out / "table.md").read_text(encoding="utf-8"), end="")
-    return 0
+    return chosen
+
+
+def file_name(text: str) -> str:
+    """A model's name as a folder's."""
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)
 
 
 def check_extra() -> None:
@@ -187,44 +208,6 @@ def protocol_of(args: argparse.Namespace) -> Any:
     from medix_verl.evaluation.protocol_spec import ProtocolSpec
 
     return ProtocolSpec(args.protocol, rounds=args.rounds)
-
-
-def read_sources(words: Sequence[str]) -> dict[str, Path]:
-    """The local copies that the user names, by task.
-
-    Raises:
-        ConfigError: A word is none of the three forms, or names a task that is none.
-    """
-    from medix_verl.evaluation.tasks import find, tasks
-
-    found: dict[str, Path] = {}
-    for word in words:
-        name, is_pair, place = word.partition("=")
-        path = Path(word).expanduser()
-        if is_pair and not path.exists():
-            found[find(name).name] = Path(place).expanduser()
-        elif path.is_dir():
-            found |= {task: path / task for task in tasks() if (path / task).exists()}
-        elif path.is_file():
-            found |= {find(key).name: Path(value).expanduser() for key, value in read_pairs(path).items()}
-        else:
-            raise ConfigError(f"--sources {word}: no such file or folder; write TASK=PATH, FILE.json, or DIR")
-    return found
-
-
-def read_pairs(path: Path) -> dict[str, str]:
-    """A JSON file of task -> path.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    try:
-        pairs = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f'--sources {path} is not JSON ({error}); write {{"slake_vqa": "PATH"}}') from error
-    if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
-        raise ConfigError(f'--sources {path} is no object of texts; write {{"slake_vqa": "PATH"}}')
-    return pairs
 
 
 def run_other(command: str, words: Sequence[str], args: argparse.Namespace) -> int:
@@ -265,7 +248,7 @@ def rejudge_folder(folder: Path, args: argparse.Namespace) -> int:
     from medix_verl.evaluation.suite import facts_of_judging
 
     judge, protocol = judge_settings(args), protocol_of(args)
-    named = "".join(c if c.isalnum() or c in "-._" else "_" for c in args.judge_model or args.judge)
+    named = file_name(args.judge_model or args.judge)
     spec = RejudgeSpec(
         source=folder,
         out=args.out or folder.with_name(f"{folder.name}-{named}-{args.protocol}"),

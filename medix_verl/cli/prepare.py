@@ -192,5 +192,6 @@ def show_list() -> None:
             print(f"    credential: {spec.credential}")
         for key, option in options_of(converter).items():
             accepted = f" ({', '.join(option.accepted)})" if option.accepted else ""
-            print(f"    --set {key}={option.default or '...'}: {option.about}{accepted}")
+            typed = f"--{key}" if key == ALLOW_IDENTIFIED else f"--set {key}={option.default or '...'}"
+            print(f"    {typed}: {option.about}" + ("" if key == ALLOW_IDENTIFIED else accepted))
     print("demo: data and tiny models of the recipe medix_cpu")

@@ -21,13 +21,13 @@ from medix_verl.data.converters.base import Refused
 from medix_verl.data.duplicates import Finding, find_duplicates
 from medix_verl.data.file_marks import file_marks
 from medix_verl.data.fingerprints import Fingerprint
+from medix_verl.data.finish import collisions, examples
 from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
 
 __all__ = ["check_parquet"]
 
-EXAMPLES = 5
 BATCH = 64
 
 
@@ -44,7 +44,8 @@ def check_parquet(
 
     Returns:
         The report: `rows` (read, refused, dropped: what `prepare` would drop; written: what would stay), `reasons`,
-        `flags`, `collisions` and `examples` as `prepare` writes them, `refused` and `findings` with every row.
+        `flags`, `collisions` and `examples` as `prepare` writes them, `refused` and `findings` with every row, and
+        `checked`, because the rows are still in the file.
 
     Raises:
         DataError: The file is no file of samples, or a file of `against` cannot be used.
@@ -67,7 +68,7 @@ def check_parquet(
     others = {str(file): file_marks(file, workers) for file in against}
     findings = find_duplicates(marks(), others, quality)
     report = report_of(refused, findings, flags, facts)
-    return {"set": path.name, "against": [file.name for file in against], **report}
+    return {"set": path.name, "checked": True, "against": [file.name for file in against], **report}
 
 
 def rows_of(path: Path, facts: Counter[str]) -> Iterator[Sample | Refused]:
@@ -96,32 +97,17 @@ def report_of(
     dropped = [found for found in findings if found.drop]
     gone = [(item.id, item.reason, item.detail) for item in refused]
     gone += [(found.id, f"duplicate: {found.kind}", f"of {found.other_id!r}") for found in dropped]
-    kinds = Counter((found.other_file, found.kind, found.drop) for found in findings)
-    examples: dict[str, list[dict[str, str]]] = {}
-    for name, reason, detail in gone:
-        shown = examples.setdefault(reason, [])
-        if len(shown) < EXAMPLES:
-            shown.append({"id": name, "detail": detail})
     rows = {"read": facts["read"], "refused": len(refused), "dropped": len(dropped)}
     return {
         "credentialed": facts["credentialed"] > 0,
         "rows": {**rows, "written": facts["read"] - len(gone)},
         "reasons": dict(Counter(reason for _, reason, _ in gone).most_common()),
         "flags": dict(sorted(flags.items())),
-        "collisions": [
-            {"file": Path(file).name if file else None, "kind": kind, "dropped": drop, "rows": count}
-            for (file, kind, drop), count in sorted(kinds.items(), key=lambda item: (item[0][0] or "", *item[0][1:]))
-        ],
-        "examples": examples,
+        "collisions": collisions(findings),
+        "examples": examples(gone),
         "refused": [{"id": item.id, "reason": item.reason, "detail": item.detail} for item in refused],
         "findings": [
-            {
-                "id": found.id,
-                "kind": found.kind,
-                "file": found.other_file,
-                "other_id": found.other_id,
-                "drop": found.drop,
-            }
-            for found in findings
+            {"id": one.id, "kind": one.kind, "file": one.other_file, "other_id": one.other_id, "drop": one.drop}
+            for one in findings
         ],
     }

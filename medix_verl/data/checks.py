@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from medix_verl.data.answers import ANSWER_FLAGS, QUESTION_FLAGS, answer_flags, question_flags
@@ -73,7 +72,7 @@ class QualitySpec:
     """Kinds of collision inside one file after which the later row is dropped; the others are reported."""
     drop_between: tuple[str, ...] = KINDS_BETWEEN
     """Kinds of collision with an evaluation file after which the row is dropped; the others are reported."""
-    distance: int = 4
+    distance: int = 6
     """Bits of 64 in which the perceptual hashes of a near picture may differ; for the choice see `near`."""
     detail_distance: int = 24
     """Bits of 256 in which the confirming hashes may differ."""
@@ -196,8 +195,7 @@ def facts_of(data: bytes) -> PictureFacts:
 
 
 def is_blank(picture: Image.Image) -> bool:
-    pixels = np.asarray(picture)
-    return bool((pixels == pixels[0, 0]).all())
+    return all(low == high for low, high in (band.getextrema() for band in picture.split()))
 
 
 def picture_flags(facts: PictureFacts, spec: QualitySpec) -> list[str]:

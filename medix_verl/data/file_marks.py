@@ -107,6 +107,10 @@ def make(path: Path, kept: Path, workers: int) -> None:
                     writer.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
                     records = []
             writer.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
+        # mkstemp makes the file private, and the next to ask may be a colleague.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(part, 0o666 & ~mask)
         os.replace(part, kept)
     finally:
         Path(part).unlink(missing_ok=True)

@@ -135,7 +135,7 @@ def report_of(
         "set": spec.name,
         "title": spec.title,
         "licence": spec.licence,
-        "credentialed": spec.credentialed,
+        "credentialed": spec.credentialed or any(facts.credentialed for facts in parts.facts()),
         "split": job.split,
         "source": {"place": source.place, "commit": source.commit, "digest": source.digest()},
         "options": dict(source.options),

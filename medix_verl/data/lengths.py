@@ -23,7 +23,16 @@ from medix_verl.errors import ConfigError, DataError
 from medix_verl.specs import check_integer
 from medix_verl.types import ImageRef, Sample
 
-__all__ = ["PixelRule", "count_by_model", "count_by_rule", "fit", "image_size", "image_tokens", "rule_of"]
+__all__ = [
+    "PixelRule",
+    "count_by_model",
+    "count_by_rule",
+    "fit",
+    "image_size",
+    "image_tokens",
+    "picture_tokens",
+    "rule_of",
+]
 
 MAX_RATIO = 200
 HEAD = 1 << 16

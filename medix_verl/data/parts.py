@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class PartFacts:
     """Id, reason and detail of each row that was not."""
     flags: Mapping[str, int]
     """Flag -> number of accepted rows that have it."""
+    credentialed: bool
+    """Whether an accepted row must not leave the machine."""
 
 
 class Parts:
@@ -59,10 +61,11 @@ class Parts:
             plan: Everything that decides the parts' content, as JSON can say it.
         """
         self.folder = out.parent / f".{out.name}.parts"
+        self._gone = self.folder.with_name(f"{self.folder.name}.gone")
         text = json.dumps(plan, sort_keys=True, ensure_ascii=False)
         self._plan: dict[str, Any] = {
             "digest": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
-            "plan": plan,
+            "plan": json.loads(text),
         }
 
     def begin(self) -> str:
@@ -76,7 +79,8 @@ class Parts:
             found = "parts" if read_json(self.folder / "plan.json").get("digest") == self._plan["digest"] else "another"
             if found == "another":
                 found = f"another plan ({self._changed()})"
-                shutil.rmtree(self.folder)
+                self.remove()
+        shutil.rmtree(self._gone, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.iterdir():
             if left.suffix in (".tmp", ".part"):
@@ -104,7 +108,7 @@ class Parts:
     @property
     def complete(self) -> bool:
         """Whether every row of the set is in a part."""
-        return (self.folder / "complete.json").exists()
+        return read_json(self.folder / "complete.json").get("parts") == self.count()
 
     def finish(self) -> None:
         """Say that there is no further row."""
@@ -112,17 +116,20 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self.folder)
+        # Renamed first: of a folder that is half deleted, some parts would seem to be all.
+        shutil.rmtree(self._gone, ignore_errors=True)
+        self.folder.rename(self._gone)
+        shutil.rmtree(self._gone)
 
     def write(self, number: int, outcomes: Iterable[Outcome]) -> PartFacts:
         """Write one part; it counts only when this returns."""
         records: list[dict[str, Any]] = []
         refused: list[tuple[str, str, str]] = []
         flags: dict[str, int] = {}
-        items = 0
+        items, credentialed = 0, False
 
         def accepted() -> Iterator[Sample]:
-            nonlocal items
+            nonlocal items, credentialed
             for outcome in outcomes:
                 items += 1
                 if isinstance(outcome.item, Refused):
@@ -133,21 +140,22 @@ class Parts:
                 if outcome.fingerprint is None:
                     raise TypeError(f"row {outcome.item.id!r} is accepted but has no fingerprint")
                 records.append(to_record(outcome.item.id, outcome.fingerprint))
+                credentialed = credentialed or bool(outcome.item.meta.get("credentialed"))
                 yield outcome.item
 
         stem = f"part-{number:05}"
         samples = self._put_samples(f"{stem}.parquet", accepted())
         self._put_table(f"{stem}.marks.parquet", pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
-        facts = {"items": items, "samples": samples, "refused": refused, "flags": dict(sorted(flags.items()))}
-        self._put_json(f"{stem}.json", facts)
-        return PartFacts(items, samples, tuple(refused), flags)
+        facts = PartFacts(items, samples, tuple(refused), dict(sorted(flags.items())), credentialed)
+        self._put_json(f"{stem}.json", asdict(facts))
+        return facts
 
     def facts(self) -> Iterator[PartFacts]:
         """What each part holds, in order."""
         for number in range(self.count()):
             read = read_json(self.folder / f"part-{number:05}.json")
             refused = tuple((name, reason, detail) for name, reason, detail in read["refused"])
-            yield PartFacts(read["items"], read["samples"], refused, read["flags"])
+            yield PartFacts(read["items"], read["samples"], refused, read["flags"], read["credentialed"])
 
     def samples(self) -> Iterator[Sample]:
         """The accepted samples, in order."""

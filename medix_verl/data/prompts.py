@@ -9,7 +9,7 @@ text, so that a row may have none, one or many.
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,8 @@ def build_messages(sample: Sample, images: Sequence[Any], template: str = "medix
 
     Args:
         sample: The question.
-        images: One for each of the sample's pictures, in order: what the processor accepts (a PIL picture, a path).
+        images: One for each of the sample's pictures, in order: what the processor accepts (a PIL picture, a path), or
+            a whole item of the message's content (a mapping).
         template: One of `template_names()`.
 
     Raises:
@@ -81,6 +82,7 @@ def build_messages(sample: Sample, images: Sequence[Any], template: str = "medix
     """
     if len(images) != len(sample.images):
         raise DataError(f"row {sample.id!r}: got {len(images)} pictures, the row has {len(sample.images)}; load all")
-    content: list[dict[str, Any]] = [{"type": "image", "image": image} for image in images]
+    items = (image if isinstance(image, Mapping) else {"image": image} for image in images)
+    content: list[dict[str, Any]] = [{"type": "image", **item} for item in items]
     content.append({"type": "text", "text": render_prompt(sample, template)})
     return [{"role": "user", "content": content}]

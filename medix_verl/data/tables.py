@@ -141,9 +141,8 @@ def csv_head(reader: Any, path: Path, delimiter: str) -> list[str]:
         raise DataError(f"{path} line 1 is not UTF-8; save the file as UTF-8")
     twice = sorted({name for name in head if head.count(name) > 1})
     if twice or "" in head:
-        raise DataError(
-            f"{path} line 1: column {twice[0] if twice else ''!r} comes twice or has no name; name each once"
-        )
+        which = repr(twice[0]) if twice else "without a name"
+        raise DataError(f"{path} line 1: column {which} comes twice or has no name; name each column once")
     others = [name for name, sign in DELIMITERS.items() if sign and sign != delimiter and sign in head[0]]
     if len(head) == 1 and others:
         raise DataError(f"{path} has one column, {head[0]!r}; type --set delimiter={others[0]}")

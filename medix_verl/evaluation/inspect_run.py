@@ -52,36 +52,10 @@ def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
         RunStoppedError: The library gave up; what was done is in the journals.
     """
     from inspect_ai import eval as inspect_eval
-    from inspect_ai.model import get_model
 
     from medix_verl.evaluation.inspect_tasks import build_task
 
-    limits = run.answering.limits
-    model = get_model(
-        f"medix/{served.model}",
-        base_url=served.url,
-        api_key=served.api_key or "none",
-        memoize=False,
-        timeout_s=limits.timeout_s,
-    )
-    logs = inspect_eval(
-        build_task(run),
-        model=model,
-        log_dir=str(log_dir),
-        display="none",
-        log_level="error",
-        log_realtime=False,
-        log_images=not run.spec.credentialed,
-        log_model_api=False,
-        log_buffer=LOG_BUFFER,
-        log_header_only=True,
-        score_display=False,
-        fail_on_error=False,
-        # Twice: while one half is judged, the other one keeps the model busy.
-        max_samples=2 * limits.connections,
-        ctl_server=False,
-        acp_server=False,
-    )
+    logs = inspect_eval(build_task(run), model=model_of(run, served), log_dir=str(log_dir), **options_of(run))
     # After Ctrl-C there is a cancelled log, or none at all.
     if not logs or logs[0].status == "cancelled":
         raise KeyboardInterrupt
@@ -91,6 +65,38 @@ def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
         raise RunStoppedError(f"{run.spec.name}: inspect_ai ended with status {log.status}: {cause}")
     remove_stale(log_dir, run, Path(log.location))
     return Path(log.location)
+
+
+def model_of(run: TaskRun, served: Served) -> Any:
+    """The evaluated model as inspect_ai asks it."""
+    from inspect_ai.model import get_model
+
+    return get_model(
+        f"medix/{served.model}",
+        base_url=served.url,
+        api_key=served.api_key or "none",
+        memoize=False,
+        timeout_s=run.answering.limits.timeout_s,
+    )
+
+
+def options_of(run: TaskRun) -> dict[str, Any]:
+    """How inspect_ai runs a task: quietly, on to the end, and without a picture of credentialed data in its log."""
+    return {
+        "display": "none",
+        "log_level": "error",
+        "log_realtime": False,
+        "log_images": not run.spec.credentialed,
+        "log_model_api": False,
+        "log_buffer": LOG_BUFFER,
+        "log_header_only": True,
+        "score_display": False,
+        "fail_on_error": False,
+        # Twice: while one half is judged, the other one keeps the model busy.
+        "max_samples": 2 * run.answering.limits.connections,
+        "ctl_server": False,
+        "acp_server": False,
+    }
 
 
 def remove_stale(log_dir: Path, run: TaskRun, keep: Path) -> None:
@@ -143,11 +149,8 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None) -> Record:
     sample = item.sample
     given = logged or {"error": run.stopped or "not asked: the run ended before it", "told": {}}
     told = given["told"]
-    value = given.get("value")
-    value = float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    value, status = standing(given)
     reason = given["error"] or told.get("reason", "")
-    broke = bool(given["error"]) or bool(told.get("broke")) or not told
-    status = "error" if broke else "scored" if value is not None else "unscored"
     return Record(
         task=run.spec.name,
         id=name,
@@ -156,7 +159,7 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None) -> Record:
         reference=sample.answer,
         response=given.get("response", ""),
         answer=given.get("answer"),
-        value=value if status == "scored" else None,
+        value=value,
         status=status,
         reason=reason if reason or status == "scored" else "no cause was given",
         votes=tuple(told.get("votes", ())),
@@ -169,6 +172,16 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None) -> Record:
         options=sample.options,
         latency_s=given.get("latency_s"),
     )
+
+
+def standing(given: dict[str, Any]) -> tuple[float | None, str]:
+    """Value and status of a logged sample."""
+    value, told = given.get("value"), given["told"]
+    if given["error"] or told.get("broke") or not told:
+        return None, "error"
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None, "unscored"
+    return float(value), "scored"
 
 
 def logged_samples(log_dir: Path, task: str, condition: str) -> Iterator[Sample]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 
+from medix_verl.data.in_flight import open_message
 from medix_verl.data.parquet import write_samples
 from medix_verl.data.prompts import render_prompt
 from medix_verl.data.schema import SAMPLE_SCHEMA
@@ -75,7 +77,7 @@ def written(path: Path, samples: Sequence[Sample]) -> Path:
 
 def pictures(row: dict[str, Any]) -> list[Image.Image]:
     content = row["raw_prompt"][-1]["content"]
-    return [] if isinstance(content, str) else [part["image"] for part in content if part["type"] == "image"]
+    return [open_message(part, None) for part in content if part["type"] == "image"]
 
 
 def words(row: dict[str, Any]) -> str:
@@ -192,6 +194,30 @@ def test_an_unreadable_picture_is_named_from_the_filters_other_processes(
     texts = [Sample(f"t{number}", "s", "What?", "this") for number in range(1001)]
     with pytest.raises(DataError, match="broken-7"):
         build(written(tmp_path / "a.parquet", [*texts, BROKEN]), filter_overlong_prompts_workers=2)
+
+
+@pytest.mark.parametrize("form", ["encoded", "files", "pixels"])
+def test_pictures_travel_in_three_forms(build: Callable[..., Any], tmp_path: Path, form: str) -> None:
+    """And are opened by the method that verl's agent loops call."""
+    path = written(tmp_path / "a.parquet", [TEXT, TWO])
+    settings = {"prompt": "medix_short", "images": form, "image_store": str(tmp_path / "store")}
+    budget = {"min_pixels": 1024, "max_pixels": 4096}
+    dataset = build(path, medix=settings, mm_processor_kwargs=budget, max_prompt_length=999)
+    kinds = {"encoded": bytes, "files": str, "pixels": Image.Image}
+    (message,) = dataset[1]["raw_prompt"]
+    assert all(isinstance(part["image"], kinds[form]) for part in message["content"][:2])
+    opened = asyncio.run(type(dataset).process_multi_modal_info([message], 16, dataset.config))
+    assert [image.size for image in opened[0]] == [(64, 64), (64, 64)] and opened[1:] == (None, None)
+    assert asyncio.run(type(dataset).process_multi_modal_info(dataset[0]["raw_prompt"], 16, dataset.config))[0] is None
+
+
+def test_lengths_are_the_processors(build: Callable[..., Any], tmp_path: Path) -> None:
+    """The quick way and the one through the real processor agree on every row."""
+    dataset = build(written(tmp_path / "a.parquet", [TEXT, ONE, TWO]), filter_overlong_prompts=False)
+    rows = [dataset.dataframe[number] for number in range(3)]
+    quick = dataset._prompt_lengths(dataset.dataframe[:3])
+    processed = [len(dataset.tokenizer(dataset._chat_text(dataset._messages(TEXT, 0)))["input_ids"])]
+    assert quick == processed + [dataset._processed_length(row) for row in rows[1:]]
 
 
 def test_long_prompts_are_counted_and_left_out(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import runpy
 import signal
@@ -159,18 +160,16 @@ def test_rejudging_asks_the_model_nothing(undisturbed: Path, tmp_path: Path) -> 
 
 
 def test_the_tasks_are_inspect_ais_own(source: Path, tmp_path: Path) -> None:
-    point = tmp_path / "site" / "medix_verl_eval-0.dist-info"
-    point.mkdir(parents=True)
-    (point / "METADATA").write_text("Metadata-Version: 2.1\nName: medix-verl-eval\nVersion: 0\n")
-    (point / "entry_points.txt").write_text("[inspect_ai]\nmedix_verl = medix_verl.evaluation.inspect_tasks\n")
+    # As installed: with the checkout on PYTHONPATH, inspect_ai meets its egg-info and takes the package for no package.
+    installed = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with serving() as model:
         words = ["eval", "medix_verl/medqa", "--model", "medix/mock", "--model-base-url", model.url]
-        args = ["-T", f"source={source}", "-T", "limit=5", "--log-dir", tmp_path / "logs", "--display", "none"]
+        args = ["-T", f"source={source}", "-T", "limit=5", "--log-dir", tmp_path / "logs", "--display", "plain"]
         done = subprocess.run(
             [Path(sys.executable).with_name("inspect"), *words, *args],
             capture_output=True,
             text=True,
-            env=environment({"PYTHONPATH": f"{tmp_path / 'site'}:{shared.ROOT}", "XDG_DATA_HOME": str(tmp_path)}),
+            env={**installed, "XDG_DATA_HOME": str(tmp_path)},
             check=False,
             timeout=100,
             cwd=tmp_path,

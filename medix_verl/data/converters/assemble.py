@@ -79,30 +79,17 @@ def assemble(
     """
     asked, right = question_of(question), text_of(answer)
     options = None if choices is None else tuple(dict.fromkeys(filter(None, map(text_of, choices.texts.values()))))
-    if choices is not None:
-        right, fault = pick(choices, options or (), right)
-        if fault:
-            return Refused(row_id, *fault)
-    fault = first_fault(asked, right, options, pictures)
+    right, fault = (right, None) if choices is None else pick(choices, options or (), right)
+    fault = fault or first_fault(asked, right, options, pictures)
     if fault:
         return Refused(row_id, *fault)
     closed = options is not None or right.casefold().rstrip(".") in _YES_NO
-    meta: dict[str, Any] = {"licence": spec.licence, "image_id": list(pictures.names)}
-    meta["answer_type"] = answer_type or ("closed" if closed else "open")
-    meta |= {**modality_meta(modality), **({"credentialed": True} if spec.credentialed else {}), **(extra or {})}
+    meta = {"answer_type": answer_type or ("closed" if closed else "open"), "image_id": list(pictures.names)}
+    meta |= {**meta_of(spec, modality), **(extra or {})}
     if not is_writable([row_id, asked, right, options, subset, meta]):
         return Refused(row_id, "broken text", "half of a surrogate pair, which UTF-8 cannot hold")
-    return Sample(
-        id=row_id,
-        data_source=f"{spec.name}/{subset}" if subset else spec.name,
-        question=asked,
-        answer=right,
-        modality=modality.tag,
-        images=pictures.refs,
-        options=options,
-        split=split,
-        meta=meta,
-    )
+    origin = f"{spec.name}/{subset}" if subset else spec.name
+    return Sample(row_id, origin, asked, right, modality.tag, pictures.refs, options, split, meta)
 
 
 def pick(choices: Choices, options: Sequence[str], right: str) -> tuple[str, tuple[str, str] | None]:
@@ -172,10 +159,16 @@ def first_there(source: Source, *patterns: str) -> tuple[str, ...]:
     return next(((pattern,) for pattern in patterns if source.names(pattern)), patterns)
 
 
-def modality_meta(modality: Modality) -> dict[str, Any]:
-    if not modality.word:
-        return {}
-    return {"modality_word": modality.word} | ({} if modality.known else {"modality_guess": True})
+def meta_of(spec: SetSpec, modality: Modality) -> dict[str, Any]:
+    """What the set and its word for the modality put into every row's meta."""
+    meta: dict[str, Any] = {"licence": spec.licence}
+    if spec.credentialed:
+        meta["credentialed"] = True
+    if modality.word:
+        meta["modality_word"] = modality.word
+    if not modality.known:
+        meta["modality_guess"] = True
+    return meta
 
 
 def folded(text: str) -> str:

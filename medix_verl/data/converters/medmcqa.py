@@ -7,7 +7,7 @@ Files: `data/train-*.parquet` (182,822 rows), `data/validation-*.parquet` (4,183
 validation split, which is our val; test is not offered.
 
 On the hub `cop` counts from 0, in the authors' own JSON files from 1. The rows do not say which, so
-`--set first-option=0|1` does, and a number that only the other way of counting has stops the reading.
+`--set first_option=0|1` does, and a number that only the other way of counting has stops the reading.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPEC = SetSpec(
     splits={"train": "train", "val": "validation"},
     rows={"train": 182822, "val": 4183},
 )
-OPTIONS = {"first-option": Option("0", "what cop calls opa: 0 on the hub, 1 in the authors' files", ("0", "1"))}
+OPTIONS = {"first_option": Option("0", "what cop calls opa: 0 on the hub, 1 in the authors' files", ("0", "1"))}
 
 _FILES = {
     "train": ("train-*.parquet", "train.json*"),
@@ -51,9 +51,9 @@ def read(source: Source, split: str) -> Iterator[Sample | Refused]:
     """One item for each question (see `base`).
 
     Raises:
-        DataError: `cop` counts the other way than `--set first-option` says.
+        DataError: `cop` counts the other way than `--set first_option` says.
     """
-    first = int(source.options["first-option"])
+    first = int(source.options["first_option"])
     rows = source.rows(SPEC.splits[split], _COLUMNS, _OPTIONAL, files=first_there(source, *_FILES[split]))
     yield from unique(to_item(row, split, number, first) for number, row in enumerate(rows))
 
@@ -64,7 +64,7 @@ def to_item(row: Mapping[str, Any], split: str, number: int, first: int) -> Samp
     if right == ("4" if first == 0 else "0"):
         other = 1 - first
         raise DataError(
-            f"row {row_id!r}: cop is {right}, so opa is {other} and not {first}; type --set first-option={other}"
+            f"row {row_id!r}: cop is {right}, so opa is {other} and not {first}; type --set first_option={other}"
         )
     if right in ("", "-1"):
         return Refused(row_id, "no answer", f"cop is {right or 'missing'}: the answer is withheld")

@@ -88,21 +88,27 @@ def packed_rows(archive: Path, folders: list[str]) -> Iterator[Mapping[str, Any]
     Raises:
         DataError: The archive has no such files, or one that is not a list of rows with the published columns.
     """
-    with zipfile.ZipFile(archive) as opened:
-        names = sorted(name for name in opened.namelist() if name.endswith(".json") and any(f in name for f in folders))
-        if not names:
-            raise DataError(f"{archive} has no {folders[0]}*.json; get it again, or unpack it and give --source FOLDER")
-        for name in names:
-            try:
-                rows = json.loads(opened.read(name).decode("utf-8-sig"))
-            except ValueError as cause:
-                raise DataError(f"{name} in {archive} is no JSON ({cause}); get the archive again") from cause
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise DataError(f"{name} in {archive} is no list of objects; get the archive again")
-            missing = [column for column in _COLUMNS if rows and column not in rows[0]]
-            if missing:
-                got = ", ".join(rows[0])
-                raise DataError(
-                    f"{name} in {archive} has no column {', '.join(missing)}; it has {got}: is it the set's?"
-                )
-            yield from rows
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [name for name in opened.namelist() if name.endswith(".json") and any(f in name for f in folders)]
+            if not names:
+                remedy = "get it again, or unpack it and give --source FOLDER"
+                raise DataError(f"{archive} has no {folders[0]}*.json; {remedy}")
+            for name in sorted(names):
+                yield from question_rows(opened.read(name), f"{name} in {archive}")
+    except (zipfile.BadZipFile, EOFError, OSError) as cause:
+        raise DataError(f"{archive} is no readable archive ({cause}); get it again") from cause
+
+
+def question_rows(content: bytes, label: str) -> list[Mapping[str, Any]]:
+    """The rows of one question file."""
+    try:
+        rows = json.loads(content.decode("utf-8-sig"))
+    except ValueError as cause:
+        raise DataError(f"{label} is no JSON ({cause}); get the archive again") from cause
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{label} is no list of objects; get the archive again")
+    missing = [column for column in _COLUMNS if rows and column not in rows[0]]
+    if missing:
+        raise DataError(f"{label} has no column {', '.join(missing)}; it has {', '.join(rows[0])}: is it the set's?")
+    return rows

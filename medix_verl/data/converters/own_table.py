@@ -91,13 +91,14 @@ def open_table(source: Source, split: str, spec: SetSpec, places: tuple[str, ...
     name = table_name(source, split)
     path = source.path(name)
     wanted = tuple(filter(None, (item.strip() for item in options["meta"].split(","))))
+    must_stay = spec.credentialed or options["credentialed"] == "yes"
     return OwnTable(
         path=path,
         delimiter=options["delimiter"],
         name=options["name"] or path.stem,
         places=places,
         meta=None if wanted == ("*",) else wanted,
-        spec=replace(spec, licence=options["licence"], credentialed=options["credentialed"] == "yes"),
+        spec=replace(spec, licence=options["licence"], credentialed=must_stay),
     )
 
 
@@ -168,7 +169,7 @@ def sample_of(
             raise DataError(f"answer_type is {kind!r}; accepted: {', '.join(ANSWER_TYPES)}")
     except DataError as cause:
         return Refused(row_id, "bad value", f"line {record.line}: {cause}")
-    choices = None if options is None else Choices(dict(enumerate(options)))  # type: ignore[arg-type]  # labels unused
+    choices = None if options is None else Choices({str(place): text for place, text in enumerate(options)})
     made = assemble(
         table.spec,
         split,

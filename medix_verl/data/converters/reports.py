@@ -57,7 +57,7 @@ _HEADING = re.compile(
 def parts_of(report: str) -> tuple[str, str]:
     """Findings and impression of a report, each on one line; empty where it has none."""
     found = list(_HEADING.finditer(report))
-    ends = [*(match.start() for match in found[1:]), len(report)]
+    ends = [match.start() for match in found[1:]] + [len(report)] * bool(found)
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
     for match, end in zip(found, ends, strict=True):
         text = " ".join(report[match.end() : end].split())

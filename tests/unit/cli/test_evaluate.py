@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medix_verl.cli.evaluate import read_sources
 from medix_verl.cli.main import main
+from medix_verl.cli.sources import read_sources
 from medix_verl.errors import ConfigError
 
 

@@ -70,7 +70,7 @@ def test_what_was_made_is_shown(words: list[str], tmp_path: Path, capsys: pytest
     out = tmp_path / "out"
     assert f"{out / 'train.parquet'}: 3 rows of 4\n" in printed
     assert "  left out: 1 no answer, for example r1\n" in printed
-    assert "  flagged: 1 answer-long\n" in printed
+    assert "  flagged: 1 answer-too-long\n" in printed
     assert f"  every row that is left out: {out / 'train.dropped.jsonl'}\n" in printed
     assert f"  report: {out / 'train.report.json'}\n" in printed
 
@@ -81,7 +81,7 @@ def test_every_set_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     heads = [line.split(":")[0] for line in printed.splitlines() if not line.startswith(" ")]
     assert heads[: len(NAMES)] == list(NAMES) and heads[-1] == "demo"
     assert "medix-rl-data: " in printed and "rows: train 51,335, val 2,451; licence: CC-BY-NC-SA-4.0" in printed
-    assert "credential: " in printed
+    assert "credential: " in printed and "    --allow-identified: " in printed and "allow-identified=" not in printed
 
 
 @pytest.mark.parametrize(

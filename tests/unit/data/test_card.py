@@ -93,7 +93,7 @@ def test_the_card_says_what_is_there(tmp_path: Path) -> None:
     text = " ".join(page.text.split())
     for expected in (
         "Rows 10", "SLAKE", "Pictures 7 (1 distinct", "CC BY 4.0 (10 rows)", "14 / 2 / 2", "CT_SCAN 7 70.0 %",
-        "60 x 40 7 100.0 %", "open 10", "1-5 7 70.0 %", "6-10 3", "picture corrupt 2", "s-13", "answer-unknown",
+        "60 x 40 7 100.0 %", "open 10", "1-5 8 80.0 %", "6-10 2", "picture corrupt 2", "s-13", "answer-unknown",
         "text only 3 30.0 %", "test.parquet same-image 2 dropped", "Question 0?", "BoKelvin/SLAKE at abc123",
     ):  # fmt: skip
         assert re.sub(r"\s+", "", expected) in re.sub(r"\s+", "", text), expected
@@ -156,6 +156,13 @@ def test_without_a_report_nothing_is_claimed(tmp_path: Path) -> None:
     write_card(tmp_path / "c.html", tmp_path / "t.parquet", clean)
     text = " ".join(read(tmp_path / "c.html").text.split())
     assert "No row collides with another." in text and "Not compared" not in text
+
+
+def test_a_card_of_a_check_says_that_the_rows_are_still_there(tmp_path: Path) -> None:
+    write_samples(rows(1), tmp_path / "t.parquet")
+    write_card(tmp_path / "c.html", tmp_path / "t.parquet", {**REPORT, "checked": True})
+    text = " ".join(read(tmp_path / "c.html").text.split())
+    assert "Rows that should not be in it" in text and "to be dropped" in text and "Rows that are not in it" not in text
 
 
 def test_the_card_does_not_grow_with_the_rows(tmp_path: Path) -> None:

@@ -1,27 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks run in order, here or in processes, over a bounded number of items; a dead worker is an error."""
 
-import os
+import importlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from medix_verl.data.checking import BATCH_ROWS, BATCHES_A_WORKER, Outcome, outcomes
-from medix_verl.data.checks import Checked
 from medix_verl.data.converters.base import Refused
 from medix_verl.errors import SetupError
 from medix_verl.types import ImageRef, Sample
 
+CHECKS = """
+import os
+from medix_verl.data.checks import Checked
 
-def even_only(sample: Sample) -> Checked:
-    """A check that is picklable: refuses odd rows, flags every tenth."""
+def even_only(sample):
     number = int(sample.id)
     return Checked("odd" if number % 2 else None, f"row {number}", ("tenth",) if number % 10 == 0 else ())
 
-
-def deadly(sample: Sample) -> Checked:
-    """A check that kills its process."""
+def deadly(sample):
     os._exit(9)
+"""
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Checks in a module that worker processes can import too: one refuses odd rows, one kills its process."""
+    (tmp_path / "made_checks.py").write_text(CHECKS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("made_checks")
+    sys.modules.pop("made_checks")
 
 
 def items(count: int) -> Iterator[Sample | Refused]:
@@ -32,8 +44,8 @@ def items(count: int) -> Iterator[Sample | Refused]:
             yield Sample(str(number), "s", "?", "a", images=(ImageRef(bytes=b"x" * 10),))
 
 
-def test_many_processes_give_what_one_gives() -> None:
-    one = list(outcomes(items(150), even_only, workers=1))
+def test_many_processes_give_what_one_gives(made: ModuleType) -> None:
+    one = list(outcomes(items(150), made.even_only, workers=1))
     assert [item.item.id for item in one] == [str(number) for number in range(150)]
     assert one[:4] == [
         Outcome(next(items(1)), ("tenth",)),
@@ -41,10 +53,10 @@ def test_many_processes_give_what_one_gives() -> None:
         Outcome(Sample("2", "s", "?", "a", images=(ImageRef(bytes=b"x" * 10),))),
         Outcome(Refused("3", "no answer")),
     ]
-    assert list(outcomes(items(150), even_only, workers=2)) == one
+    assert list(outcomes(items(150), made.even_only, workers=2)) == one
 
 
-def test_few_items_are_in_flight() -> None:
+def test_few_items_are_in_flight(made: ModuleType) -> None:
     read = []
 
     def watched() -> Iterator[Sample | Refused]:
@@ -52,12 +64,12 @@ def test_few_items_are_in_flight() -> None:
             read.append(item.id)
             yield item
 
-    found = outcomes(watched(), even_only, workers=2)
+    found = outcomes(watched(), made.even_only, workers=2)
     next(found)
     found.close()  # type: ignore[attr-defined]  # a generator
     assert len(read) <= 2 * BATCHES_A_WORKER * BATCH_ROWS
 
 
-def test_a_dead_worker_is_an_error() -> None:
+def test_a_dead_worker_is_an_error(made: ModuleType) -> None:
     with pytest.raises(SetupError, match=r"a process that checks pictures died.*--workers 1"):
-        list(outcomes(items(10), deadly, workers=2))
+        list(outcomes(items(10), made.deadly, workers=2))

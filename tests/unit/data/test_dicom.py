@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.misc import warn_and_log
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from medix_verl.data import dicom
@@ -166,9 +167,9 @@ def test_a_run_length_bomb_is_refused() -> None:
 
 
 def test_no_message_and_no_warning_holds_a_value(caplog: pytest.LogCaptureFixture) -> None:
-    secret = "Kowalski^Secret"
-    file = files.dataset(PatientName=secret)
-    file.add_new(0x00280010, "LO", secret)  # Rows
+    name = "Kowalski^Anna"
+    file = files.dataset(PatientName=name)
+    file.add_new(0x00280010, "LO", name)  # Rows
     with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         with pytest.raises(DataError, match="no DICOM picture") as raised:
@@ -177,3 +178,13 @@ def test_no_message_and_no_warning_holds_a_value(caplog: pytest.LogCaptureFixtur
         "Kowalski" not in f"{raised.value}{raised.value.__cause__}{[str(item.message) for item in seen]}{caplog.text}"
     )
     assert logging.getLogger("pydicom").disabled is False
+
+
+def test_what_pydicom_says_of_a_value_is_not_let_through(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.DEBUG):
+        warnings.simplefilter("always")
+        with dicom.quiet():
+            warn_and_log("Invalid value for VR PN: 'Kowalski^Anna'")
+        assert (seen, caplog.text) == ([], "")
+        warn_and_log("outside it is heard")
+    assert len(seen) == 1 and "outside it is heard" in caplog.text

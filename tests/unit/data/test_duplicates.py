@@ -73,11 +73,21 @@ def test_a_picture_saved_as_jpeg_is_a_near_copy() -> None:
 
 
 def test_a_row_that_is_near_a_dropped_row_only_stays() -> None:
-    steps = [1 << 63, 1 << 63 | 0b1111, 1 << 63 | 0b11111111]
+    steps = [1 << 63, 1 << 63 | 0b1111, 1 << 63 | 0b111111111]
     shown = [PictureMarks(bytes([step % 251] * 16), step, bytes(32)) for step in steps]
     row = Sample("", "s", "Which eye?", "left", images=(ImageRef(path="p"),))
     rows = [(name, fingerprint(row, [one])) for name, one in zip("abc", shown, strict=True)]
     assert kinds(find_duplicates(rows, {}, SPEC)) == [("b", "near-exact", None, "a")]
+
+
+@pytest.mark.parametrize(("bits", "near"), [(24, True), (25, False)])
+def test_a_near_picture_must_be_confirmed(bits: int, near: bool) -> None:
+    row = Sample("", "s", "Which eye?", "left", images=(ImageRef(path="p"),))
+    first = PictureMarks(b"a" * 16, 1 << 63, bytes(32))
+    second = PictureMarks(b"b" * 16, 1 << 63 | 1, ((1 << bits) - 1).to_bytes(32, "big"))
+    (one, other) = (("a", fingerprint(row, [first])), ("b", fingerprint(row, [second])))
+    assert [item.kind for item in find_duplicates([one, other], {}, SPEC)] == ["near-exact"] * near
+    assert [item.kind for item in find_duplicates([one], {"e": [other]}, SPEC)] == (["near-image"] if near else [])
 
 
 def test_every_picture_of_a_row_counts_and_so_does_their_order() -> None:

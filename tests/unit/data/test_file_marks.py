@@ -42,6 +42,7 @@ def test_they_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     first = list(file_marks(path))
     assert [name for name, _ in first] == ["a", "b"] and len(first[0][1].images) == 1
     assert len(kept(tmp_path)) == 1
+    assert kept(tmp_path)[0].stat().st_mode == path.stat().st_mode
     monkeypatch.setattr(module, "marks_of", None)
     assert list(file_marks(path)) == first
 

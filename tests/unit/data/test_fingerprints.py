@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from skimage import data as pictures
 
+from medix_verl.data.checks import QualitySpec
 from medix_verl.data.fingerprints import (
     FINGERPRINT_SCHEMA,
     GRAM_WORDS,
@@ -27,6 +28,7 @@ from medix_verl.data.fingerprints import (
 )
 from medix_verl.types import ImageRef, Sample
 
+SPEC = QualitySpec()
 PLAIN = Sample("a", "s", "What is shown?", "Retina")
 EYE = Image.fromarray(pictures.retina()).resize((300, 300))
 
@@ -129,7 +131,7 @@ COPIES = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_changed_copy_is_near(source: str, copy: str) -> None:
     bits, detail = apart(mark_picture(SOURCES[source]), mark_picture(COPIES[copy](SOURCES[source])))
-    assert bits <= 4 and detail <= 24
+    assert bits <= SPEC.distance and detail <= SPEC.detail_distance
 
 
 def test_other_pictures_are_far() -> None:
@@ -144,7 +146,7 @@ def test_other_pictures_are_far() -> None:
         (one, other)
         for number, one in enumerate(crops)
         for other in crops[:number]
-        if apart(one, other)[0] <= 4 and apart(one, other)[1] <= 24
+        if apart(one, other)[0] <= SPEC.distance and apart(one, other)[1] <= SPEC.detail_distance
     ]
     assert close == []
 

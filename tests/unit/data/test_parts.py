@@ -63,6 +63,25 @@ def test_an_unfinished_part_does_not_count(tmp_path: Path) -> None:
     assert ids(again) == ["a", "c"]
 
 
+def test_a_part_that_is_lost_is_made_again(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "a.parquet", {})
+    parts.begin()
+    for number, name in enumerate("abc"):
+        parts.write(number, [accepted(name)])
+    parts.finish()
+    (parts.folder / "part-00001.json").unlink()
+    assert parts.count() == 1 and not parts.complete
+
+
+def test_a_folder_that_is_half_deleted_does_not_count(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "a.parquet", {})
+    parts.begin()
+    parts.write(0, [accepted("a")])
+    parts.folder.rename(tmp_path / ".a.parquet.parts.gone")
+    assert Parts(tmp_path / "a.parquet", {}).begin() == "nothing"
+    assert [path.name for path in tmp_path.iterdir()] == [".a.parquet.parts"]
+
+
 def test_parts_of_another_plan_are_thrown_away(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "a.parquet", {"split": "train", "limit": 3})
     parts.begin()

@@ -89,7 +89,9 @@ def test_an_evaluation_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> N
     broken = Sample("e0", "eval", "What?", "x", "X_RAY", (ImageRef(bytes=b"none"),), split="test")
     write_samples([broken], tmp_path / "test.parquet")
     job = replace(job_for(tmp_path), against=(tmp_path / "test.parquet",))
-    with pytest.raises(DataError, match=r"--decontaminate-against .*test\.parquet: row 'e0'.*mend the file"):
+    with pytest.raises(
+        DataError, match=r"test\.parquet: row 'e0'.*no readable picture.*a leak into it could not be found"
+    ):
         prepare(job, Say())
 
 
@@ -211,6 +213,11 @@ def test_credentialed_rows_are_read_from_an_own_copy_only(tmp_path: Path) -> Non
     for place in (None, "own/hub-copy"):
         with pytest.raises(ConfigError, match=r"mine is credentialed \(PhysioNet agreement\); get your own copy"):
             prepare(replace(job, place=place), Say())
+    assert prepare(job, Say())["credentialed"] is True
+
+
+def test_a_row_may_be_credentialed_where_the_set_is_not(tmp_path: Path) -> None:
+    job = job_for(tmp_path, r3={"meta": {"credentialed": True}})
     assert prepare(job, Say())["credentialed"] is True
 
 

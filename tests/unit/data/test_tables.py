@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medix_verl.data.tables import BadLine, Record, read_table
@@ -109,6 +109,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 ROWS = st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=8)
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_what_a_csv_writer_wrote_is_read_back(rows: list[list[str]]) -> None:
     text = io.StringIO()
@@ -121,6 +122,7 @@ def test_what_a_csv_writer_wrote_is_read_back(rows: list[list[str]]) -> None:
     assert [item.values for item in found if isinstance(item, Record)] == kept
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.text(max_size=5), st.one_of(st.text(max_size=9), st.integers(), st.none())), max_size=6)
 )
@@ -133,6 +135,7 @@ def test_jsonl_is_read_back_or_refused_line_by_line(rows: list[dict[str, object]
             assert item.values == {key: value for key, value in row.items() if value is not None and value != ""}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([".csv", ".jsonl", ".tsv"]))
 def test_no_bytes_break_the_reader(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

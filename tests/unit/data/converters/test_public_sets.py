@@ -23,8 +23,7 @@ SETS = sorted(made.ROWS)
 
 def read_set(name: str, folder: Path, split: str = "", **options: str) -> list[Sample | Refused]:
     converter = find(name)
-    given = {key.replace("_", "-"): value for key, value in options.items()}
-    source = Source(folder, options=resolve_options(name, options_of(converter), given))
+    source = Source(folder, options=resolve_options(name, options_of(converter), options))
     items: Iterator[Sample | Refused] = converter.read(source, split or made.SPLITS.get(name, "train"))
     return list(items)
 

@@ -27,9 +27,8 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("layouts.py
 
 
 def read(converter: Any, rows: list[dict[str, Any]], split: str = "train", **options: str) -> list[Sample | Refused]:
-    given = {key.replace("_", "-"): value for key, value in options.items()}
     offered = getattr(converter, "OPTIONS", {})
-    return list(converter.read(made.FakeSource(rows, resolve_options("x", offered, given)), split))
+    return list(converter.read(made.FakeSource(rows, resolve_options("x", offered, options)), split))
 
 
 def one(converter: Any, row: dict[str, Any], split: str = "train", **options: str) -> Any:
@@ -73,7 +72,7 @@ def test_medmcqa_counts_from_one_when_told() -> None:
 
 @pytest.mark.parametrize(("cop", "first", "other"), [(4, "0", "1"), ("4", "0", "1"), (0, "1", "0")])
 def test_medmcqa_stops_when_the_numbers_count_otherwise(cop: Any, first: str, other: str) -> None:
-    words = f"row 'e9ad': cop is {cop}, so opa is {other} and not {first}; type --set first-option={other}"
+    words = f"row 'e9ad': cop is {cop}, so opa is {other} and not {first}; type --set first_option={other}"
     with pytest.raises(DataError, match=words):
         one(medmcqa, made.medmcqa_row("e9ad", cop=cop), first_option=first)
 
