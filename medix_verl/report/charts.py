@@ -57,7 +57,8 @@ def draw(panel: Panel) -> str:
     values = [value for line in series for _, value in line.points]
     low = min([*values, *([] if panel.low is None else [panel.low])])
     high = max([*values, *([] if panel.high is None else [panel.high])])
-    marks = ticks(low, high)
+    # A count that is 0 throughout has an axis from 0 to 1, not one into the negative.
+    marks = ticks(low, 1.0 if low == high == panel.low == 0 else high)
     low, high = min(low, marks[0]), max(high, marks[-1])
     span = (min(steps), max(steps))
 
@@ -171,5 +172,6 @@ def short(value: float) -> str:
     """A number in few signs."""
     size = abs(value)
     if size and (size < 0.001 or size >= 100_000):
-        return f"{value:.1e}"
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}"
     return f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"

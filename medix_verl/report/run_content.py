@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Works out what the page of a training run says: curves, the two ends in figures, validations and chosen answers.
+"""Works out what the page of a training run says: the two ends in figures, validations and chosen answers.
 
-What was not recorded is not there, and `gaps` names it. A share of nothing is no share: a cache that nobody asked has
-no point in its curve, and an answer without a verdict is in no accuracy.
+What was not recorded is not there, and `gaps` names it. An answer without a verdict is in no accuracy.
 """
 
 from __future__ import annotations
@@ -12,14 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medix_verl.errors import DataError
 from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.intervals import clustered_mean
-from medix_verl.report.charts import Panel, Series
-from medix_verl.report.run_dumps import Answer, Dumps, read_dumps
+from medix_verl.judge.equality import equal
+from medix_verl.judge.guard import guard
+from medix_verl.report.charts import Panel
+from medix_verl.report.run_dumps import HIGH, Answer, Dumps, read_dumps
 from medix_verl.report.run_files import Metrics, RunFiles, read_metrics
+from medix_verl.report.run_panels import panels_of
 from medix_verl.report.run_rows import DataRow, DataRows, agreed, draw_pictures, read_rows, withheld
 from medix_verl.report.run_signs import MIN_STEPS, REWARD, Drift, drift, first_of, gaps, run_signs, window
 from medix_verl.response import parse_response
+from medix_verl.rewards.reference import parse_ground_truth
 
 __all__ = ["Ends", "Run", "ShownAnswer", "Validation", "read_run"]
 
@@ -27,27 +31,6 @@ PARTS = {
     "reward": REWARD,
     **{name: (f"medix/{name}/mean",) for name in ("acc", "judge", "semantic", "format", "modality")},
 }
-CURVES = {
-    "Terms of the reward": {name: f"medix/{name}/mean" for name in ("judge", "semantic", "format", "modality")},
-    "Response length, tokens": {"mean": "response_length/mean", "longest": "response_length/max"},
-    "Answers cut at the longest length": {"share": "response_length/clip_ratio"},
-    "Entropy": {"entropy": "actor/entropy"},
-    "KL": {
-        "update": "actor/ppo_kl",
-        "rollout to training": "rollout_corr/kl",
-        "loss term": "actor/kl_loss",
-        "penalty": "actor/reward_kl_penalty",
-    },
-    "Share of answers that a term holds for": {
-        name: f"medix/{name}/valid" for name in ("score", "judge", "semantic", "modality")
-    },
-    "Judge: seconds for an answer": {"median": "medix/judge/p50_s", "95 %": "medix/judge/p95_s"},
-    "Gradient norm": {"norm": "actor/grad_norm"},
-    "Learning rate": {"rate": "actor/lr"},
-    "Seconds a step": {"step": "timing_s/step", "answering": "timing_s/gen", "update": "timing_s/update_actor"},
-}
-SHARES = {"Terms of the reward", "Answers cut at the longest length", "Share of answers that a term holds for"}
-COUNTED = ("/filter_groups/evicted_samples", "/filter_groups/discarded_surplus_samples", "/off_policy/evicted_samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +69,8 @@ class ShownAnswer:
     hidden_pictures: int
     fitting: int
     """Rows that fit; a picture is shown of one only."""
+    said: str | None
+    """The judge's word, and who said it where that is certain; None where the dump has no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,74 +150,6 @@ def ends_of(metrics: Metrics) -> list[Ends]:
     return found
 
 
-def panels_of(metrics: Metrics, training: Dumps) -> list[Panel]:
-    """Every picture of the page, in order."""
-    reward = first_of(metrics, REWARD)
-    lines = [line(metrics, "reward", reward)] if reward else []
-    lines.append(line(metrics, "acc", "medix/acc/mean"))
-    checks = [key for key in metrics.keys("val-core/") if "/acc/mean@" in key]
-    panels = [
-        Panel("Reward and acc", tuple(lines), 0.0, 1.0),
-        Panel("Validation acc", tuple(validation_line(metrics, key) for key in checks), 0.0, 1.0),
-    ]
-    for title, curves in CURVES.items():
-        drawn = tuple(line(metrics, name, key) for name, key in curves.items())
-        low, high = (0.0, 1.0 if title in SHARES else None)
-        panels.append(Panel(title, drawn, low if title != "KL" else None, high))
-    return [*panels[:8], *service_panels(metrics), group_panel(metrics, training), *panels[8:]]
-
-
-def line(metrics: Metrics, name: str, key: str) -> Series:
-    """A metric as a curve."""
-    return Series(name, tuple((float(step), value) for step, value in metrics.series(key)))
-
-
-def validation_line(metrics: Metrics, key: str) -> Series:
-    """A validation's metric, named after its data source."""
-    _, source, _, kind = key.split("/", 3)
-    return Series(f"{source} {kind}", line(metrics, "", key).points, marks=True)
-
-
-def service_panels(metrics: Metrics) -> list[Panel]:
-    """What the judge and the encoder were spared, latency, and failures."""
-    kinds = metrics.keys("medix/judge/failures_")
-    failures = [Series("without a score", line(metrics, "", "medix/unscored").points)]
-    failures += [line(metrics, f"judge: {key.split('failures_')[1]}", key) for key in kinds]
-    shares = [
-        ("judge: known already", "medix/judge/cache_hits", "medix/judge/asked"),
-        ("judge: equal to the reference", "medix/judge/equality", "medix/judge/asked"),
-        ("judge: stopped by a guard", "medix/judge/guard_hits", "medix/judge/asked"),
-    ]
-    lines = [
-        Series(name, ratio(metrics, part, lambda step, whole=whole: step.get(whole, 0.0)))
-        for name, part, whole in shares
-    ]
-    # The encoder's hits are texts, and it compares two a pair.
-    hits = ratio(metrics, "medix/encoder/cache_hits", lambda step: 2 * step.get("medix/encoder/asked", 0.0))
-    return [
-        Panel("Answers without a score, failed requests", tuple(failures), 0.0),
-        Panel("Share that needed no model", (*lines, Series("encoder: known already", hits)), 0.0, 1.0),
-    ]
-
-
-def ratio(metrics: Metrics, part: str, whole: Callable[[dict[str, float]], float]) -> tuple[tuple[float, float], ...]:
-    """One count over another, in the steps in which the other is not 0."""
-    found = []
-    for step, data in sorted(metrics.steps.items()):
-        base = whole(dict(data))
-        if base > 0 and part in data:
-            found.append((float(step), min(1.0, data[part] / base)))
-    return tuple(found)
-
-
-def group_panel(metrics: Metrics, training: Dumps) -> Panel:
-    """Groups that dynamic sampling took out, and those of the dumps that taught nothing."""
-    names = {"filtered": COUNTED[0], "surplus": COUNTED[1], "stale": COUNTED[2]}
-    lines = [line(metrics, name, key) for name, end in names.items() for key in metrics.keys("training", end)]
-    dumped = [(float(step.step), float(step.collapsed)) for step in training.steps if step.groups]
-    return Panel("Groups filtered, or with one score throughout", (*lines, Series("one score", tuple(dumped))), 0.0)
-
-
 def validations_of(dumps: Dumps, rows: DataRows) -> Iterable[tuple[str, tuple[Validation, ...]]]:
     """acc of the first and the last dumped validation, in all, by data source and by modality."""
     splits: list[tuple[str, Callable[[Answer], str]]] = [
@@ -262,6 +179,32 @@ def accuracy(answers: Sequence[Answer]) -> Estimate | None:
     return clustered_mean([acc for acc, _ in judged], clusters)
 
 
+def judge_said(answer: Answer) -> str | None:
+    """The judge's reply, which is YES or NO and nothing else; beside it, which answers no judge was asked about.
+
+    A dump does not say who decided. That the answer is the reference's own words, or what a guard stops, is certain
+    from the two texts alone; anything else is the judge's word, or a synonym's that the dump does not have.
+    """
+    if "acc" not in answer.terms:
+        return None
+    acc, grade = answer.terms["acc"], answer.terms.get("judge")
+    if acc is None:
+        return "none"
+    word = "YES" if acc >= HIGH else "NO"
+    candidate = parse_response(answer.output).answer
+    if candidate is None:
+        return f"{word}, not asked: there is no answer"
+    try:
+        reference = parse_ground_truth(answer.reference)
+    except DataError:
+        return word
+    if acc >= HIGH and equal(candidate, reference):
+        return f"{word}, not asked: the reference's own words"
+    if acc < HIGH and (reason := guard(candidate, reference)):
+        return f"{word}, not asked: {reason}"
+    return word if grade in (None, 0.0, 1.0) else f"{word}, P(YES) {grade:.2f}"
+
+
 def show(answers: Sequence[Answer], rows: DataRows) -> list[ShownAnswer]:
     """Answers with what the data rows add."""
     fitting = [rows.fitting(answer) for answer in answers]
@@ -280,6 +223,7 @@ def show(answers: Sequence[Answer], rows: DataRows) -> list[ShownAnswer]:
                 pictures=drawn,
                 hidden_pictures=hidden,
                 fitting=len(found),
+                said=judge_said(answer),
             )
         )
     return shown

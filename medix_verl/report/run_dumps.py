@@ -19,7 +19,7 @@ from typing import Any
 from medix_verl.report.run_files import read_lines
 from medix_verl.response import parse_response
 
-__all__ = ["OUTCOMES", "TERMS", "Answer", "Dumps", "StepAnswers", "read_dumps"]
+__all__ = ["HIGH", "OUTCOMES", "TERMS", "Answer", "Dumps", "StepAnswers", "read_dumps"]
 
 TERMS = {
     "acc": "judge_ok",
@@ -50,8 +50,6 @@ class Answer:
     row_id: str | None = None
     source: str | None = None
     modality: str | None = None
-    words: str | None = None
-    """What the judge said, where it was kept."""
 
     @property
     def group(self) -> str | None:
@@ -169,7 +167,6 @@ def read_step(path: Path, number: int, parts: Mapping[str, Mapping[str, Any]]) -
             row_id=text_of(entry.get("id")),
             source=text_of(entry.get("data_source")),
             modality=text_of(entry.get("modality_tag")),
-            words=text_of(entry.get("judge_words")),
         )
 
 

@@ -23,9 +23,13 @@ from medix_verl.errors import DataError, SetupError
 __all__ = ["Metrics", "RunFiles", "find_run", "read_lines", "read_metrics"]
 
 DEPTH = 4
-SKIPPED = ("checkpoints", "global_step_", "tokenizer", "policy", "judge", "__pycache__")
+SKIPPED = ("global_step_", "tokenizer", "policy", "judge", "__pycache__")
 """Folders that hold models and not records."""
+SETTINGS = ("medix_run.json", "overrides.yaml", "config.yaml", "manifest.json", "report.md")
+"""The plugin's record of the run, Hydra's, and what the demo leaves."""
 FIRST_LINE = 4_000_000
+TRIED = 3
+"""Lines after which a file that shows no kind is taken for none."""
 TRAINING = ("timing_s/step", "medix/score/mean", "critic/score/mean")
 """A step that has one of these was trained, and not only validated."""
 
@@ -101,7 +105,7 @@ def find_run(
                 found[kind].add(path if kind == "metrics" else path.parent)
         elif path.name.startswith("events.out.tfevents."):
             events.add(path.parent)
-        elif path.name in ("overrides.yaml", "config.yaml", "run.json", "settings.txt"):
+        elif path.name in SETTINGS:
             settings.append(path)
     given = {"metrics": metrics, "rollouts": rollouts, "validation": validation}
     if not found["metrics"]:
@@ -135,11 +139,16 @@ def only(kind: str, paths: Iterable[Path], given: Path | None) -> Path | None:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a file of JSON lines is, by its first whole line."""
+    """What a file of JSON lines is, by the first of its first lines that shows it."""
     with path.open("rb") as lines:
-        first = lines.readline(FIRST_LINE)
+        first = [lines.readline(FIRST_LINE) for _ in range(TRIED)]
+    return next((kind for line in first if (kind := kind_of_line(path, line))), None)
+
+
+def kind_of_line(path: Path, line: bytes) -> str | None:
+    """What a file with this line is."""
     try:
-        entry = json.loads(first)
+        entry = json.loads(line)
     except ValueError:
         return None
     if not isinstance(entry, dict):

@@ -30,6 +30,7 @@ SETTINGS_CHARS = 60_000
 KEY = re.compile(
     r"(?im)((?:api_?key|token|secret|password|passwd)['\"]?\s*[:=]\s*)(?!null\b|none\b|\d+\b|true\b|false\b)\S+"
 )
+IN_URL = re.compile(r"://[^/\s@'\"]+@")
 CHIPS = {"right": "right", "wrong": "wrong"}
 
 
@@ -105,4 +106,4 @@ def settings_of(path: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
         text = file.read(SETTINGS_CHARS + 1)
     cut = f"{text[:SETTINGS_CHARS]}\n… cut" if len(text) > SETTINGS_CHARS else text
-    return KEY.sub(r"\1(left out)", cut)
+    return IN_URL.sub("://(left out)@", KEY.sub(r"\1(left out)", cut))

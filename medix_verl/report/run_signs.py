@@ -22,7 +22,7 @@ REWARD = ("medix/score/mean", "critic/score/mean")
 MIN_STEPS = 10
 UNSCORED = 0.01
 COLLAPSED = 0.5
-FORMAT_FALL, FORMAT_LOW = 0.05, 0.9
+FORMAT_FALL, FORMAT_LOW, TAG_FALL = 0.05, 0.9, 0.1
 LONGER, SHORTER, CUT = 1.5, 0.67, 0.1
 ENTROPY_LEFT, ENTROPY_GROWN = 0.2, 3.0
 REWARD_RISE, ACC_PART, SURE = 0.05, 0.25, 2.0
@@ -186,11 +186,17 @@ def collapsed_groups(metrics: Metrics, dumps: Dumps) -> list[str]:
 
 
 def format_drift(metrics: Metrics) -> list[str]:
-    """Speaks when the format term fell by more than 0.05, or is below 0.9 at the end."""
-    found = drift(metrics, "medix/format/mean")
-    if found is None or (found.change >= -FORMAT_FALL and found.last >= FORMAT_LOW):
-        return []
-    return [f"Format went from {found.first:.3f} to {found.last:.3f}."]
+    """Speaks when the format term fell by more than 0.05 or is below 0.9 at the end, or the tag term fell by 0.1.
+
+    The tag's fall must be twice its standard error too: it is a mean over the rows with a picture only.
+    """
+    told = []
+    form, tag = drift(metrics, "medix/format/mean"), drift(metrics, "medix/modality/mean")
+    if form and (form.change < -FORMAT_FALL or form.last < FORMAT_LOW):
+        told.append(f"Format went from {form.first:.3f} to {form.last:.3f}.")
+    if tag and -tag.change >= max(TAG_FALL, SURE * tag.error):
+        told.append(f"The modality tag fell from {tag.first:.3f} to {tag.last:.3f}: its weight is small.")
+    return told
 
 
 def length_drift(metrics: Metrics) -> list[str]:

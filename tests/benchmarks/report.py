@@ -28,7 +28,7 @@ from medix_verl.types import MODALITIES, ImageRef, Sample
 STEPS, A_STEP, GROUP = 200, 40, 5
 CHECKS, A_CHECK = 10, 200
 ROWS = 400
-WORDS = "the left right lung heart opacity is seen with a small and no large effusion in this upper lower lobe".split()
+WORDS = ("left", "right", "lung", "heart", "opacity", "seen", "small", "large", "effusion", "upper", "lower", "lobe")
 
 
 def picture(rng: np.random.Generator) -> bytes:
@@ -80,7 +80,7 @@ def make_run(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = make_rows(rng)
     data = folder.with_name("data.parquet")
-    write_samples(data, rows)
+    write_samples(rows, data)
     shutil.rmtree(folder, ignore_errors=True)
     for step in range(1, STEPS + 1):
         write_dump(rng, folder / "rollouts" / f"{step}.jsonl", rows, step, A_STEP, False)
