@@ -242,8 +242,7 @@ class Reservoir:
             kept[place] = answer
 
     def taken(self) -> tuple[Answer, ...]:
-        """What was kept: the newest steps first, and of each outcome a fair part of `size`."""
-        count = sum(1 for kept in self.kept.values() if kept)
-        each = -(-self.size // count) if count else 0
-        chosen = [(OUTCOMES.index(outcome), answer) for outcome, kept in self.kept.items() for answer in kept[:each]]
+        """At most `size` answers, every outcome as evenly as can be, of each the newest steps first."""
+        turns = sorted((place, OUTCOMES.index(name)) for name, kept in self.kept.items() for place in range(len(kept)))
+        chosen = [(kind, self.kept[OUTCOMES[kind]][place]) for place, kind in turns[: self.size]]
         return tuple(answer for _, answer in sorted(chosen, key=lambda item: (item[0], -item[1].step)))

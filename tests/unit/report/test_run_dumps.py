@@ -84,6 +84,7 @@ def test_of_many_answers_a_seeded_and_even_choice_is_kept(tmp_path: Path) -> Non
     assert Counter(answer.outcome for answer in found.kept) == {"right": 20, "wrong": 20}
     assert len({answer.step for answer in found.kept}) > 5 and read_dumps(tmp_path, keep=40).kept == found.kept
     assert read_dumps(tmp_path, keep=0).kept == ()
+    assert Counter(answer.outcome for answer in read_dumps(tmp_path, keep=120).kept) == {"right": 50, "wrong": 70}
 
 
 def test_the_first_and_the_last_validation_are_kept_whole(tmp_path: Path) -> None:
