@@ -130,12 +130,21 @@ def main() -> None:
     print(f"{len(run.metrics.training)} steps, {answers:,} answers, {dumped:.0f} MB of records")
     print(f"built in {built:.1f} s (wanted: 20), {size:.1f} MB (wanted: 30)")
     if args.browser:
-        start = time.perf_counter()
-        words = [args.browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-        page = f"file://{(args.out / 'report.html').resolve()}"
-        done = subprocess.run([*words, page], capture_output=True, timeout=120, check=True)
-        assert b"</html>" in done.stdout
-        print(f"open in {time.perf_counter() - start:.1f} s, the browser's own start included (wanted: 3)")
+        print(f"open in {opened(args.browser, args.out / 'report.html'):.2f} s (wanted: 3)")
+
+
+def opened(browser: str, page: Path) -> float:
+    """Seconds from the page's address to its load event, in a frame of a page that has a clock."""
+    clock = page.with_name("clock.html")
+    clock.write_text(
+        "<script>const start = performance.now(); function told() { document.title = performance.now() - start; }"
+        f"</script><title></title><iframe src='{page.name}' width=1280 height=5000 onload='told()'></iframe>"
+    )
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    done = subprocess.run(
+        [*words, f"file://{clock.resolve()}"], capture_output=True, timeout=120, check=True, text=True
+    )
+    return float(done.stdout.split("<title>")[1].split("<")[0]) / 1000
 
 
 if __name__ == "__main__":
