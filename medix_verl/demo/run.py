@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def _quoted(path: Path) -> str:
 
 
 def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
-    """Run the demo and leave `report.md`, `report.json`, `metrics.jsonl` and `train.log` in `spec.out`.
+    """Run the demo and leave `report.md`, `report.json`, `metrics.jsonl`, `train.log` and answers in `spec.out`.
 
     Args:
         spec: what to run.
@@ -87,6 +88,8 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
     metrics, log = spec.out / "metrics.jsonl", spec.out / "train.log"
     for stale in (metrics, log, spec.out / "report.md", spec.out / "report.json"):
         stale.unlink(missing_ok=True)
+    for folder in ("rollouts", "validation"):
+        shutil.rmtree(spec.out / folder, ignore_errors=True)
     say(f"training; the log is {log}")
     # Start-up takes a minute, so the bar is there from the beginning; it shows itself on a terminal only.
     with tqdm(total=spec.steps, desc="training", unit="step", disable=None) as bar:

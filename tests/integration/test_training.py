@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
+from medix_verl.report.run_content import read_run
+from medix_verl.report.run_dumps import TERMS
+from medix_verl.report.run_files import find_run
 
 pytestmark = pytest.mark.timeout(500)
 KEYS = [f"medix/{part}/mean" for part in ("score", "acc", "judge", "semantic", "format", "modality")]
@@ -43,6 +46,19 @@ def test_two_steps_with_the_rule_judge(first: Any) -> None:
         assert 0 < step.data["medix/reward/busy_s"] < step.data["timing_s/step"]
         assert step.data["medix/score/mean"] == pytest.approx(step.data["critic/score/mean"], abs=1e-5)
         assert math.isfinite(step.data["actor/grad_norm"])
+
+
+def test_the_report_has_answers_with_their_terms_and_pictures(first: Any, demo_folder: Path) -> None:
+    run = read_run(find_run(first.folder), sorted((demo_folder / "data").glob("*.parquet")), 200)
+    assert run.metrics.training == [1, 2] and (run.training.answers, run.validation.answers) == (32, 16)
+    assert run.gaps == () and len(dict(run.validations)["By modality"]) > 1
+    for _name, shown in run.shown:
+        assert all(item.answer.row_id and item.fitting == 1 and set(item.answer.terms) == set(TERMS) for item in shown)
+        assert any(item.pictures for item in shown)
+    step_1 = [item.answer.terms["acc"] for name, shown in run.shown if name == "Training" for item in shown
+              if item.answer.step == 1]  # fmt: skip
+    logged = next(step for step in first.steps if step.number == 1).data["medix/acc/mean"]
+    assert len(step_1) == 16 and sum(acc or 0.0 for acc in step_1) / 16 == pytest.approx(logged)
 
 
 def test_rollout_and_actor_agree(first: Any) -> None:
