@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's steps: prepare data and models, train through verl's own entry point, report.
+"""The demo's steps: prepare data and models, train through verl's own entry point, measure before and after, report.
 
 Training is `python -m verl.trainer.main_ppo +recipe=medix_cpu`, as a user would type it, in a process of its own with
 a time limit. Whatever happens, no process of the run is left behind.
@@ -17,12 +17,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from medix_verl.data.parquet import read_samples
 from medix_verl.demo.build import build_demo
+from medix_verl.demo.measure import answer_lines, average, score_lines
 from medix_verl.demo.processes import RunEnd, run_marked
 from medix_verl.demo.summary import read_steps, render_report, step_line, summarise
 from medix_verl.errors import RunStoppedError
 
 __all__ = ["JUDGE_SERVED_BY_VERL", "DemoSpec", "run_demo", "training_command"]
+
+VALIDATIONS = 4
+"""Greedy validations by verl after the one before the first step."""
 
 JUDGE_SERVED_BY_VERL = (
     "reward.medix.judge.kind=verl",
@@ -39,10 +44,13 @@ class DemoSpec:
     """What `medix-verl demo` can be told."""
 
     out: Path
-    steps: int = 24
+    steps: int = 80
     judge: str = "rule"
     """`rule`, or `verl`: the tiny judge served by verl with vLLM in its own resource pool."""
     seed: int = 0
+    """Of the data, the weights, the warm-up and the order of the rows."""
+    lr: float | None = None
+    """Learning rate in place of the recipe's; 0 is a control, in which nothing can be learnt."""
     limit_s: float = 1500.0
     overrides: tuple[str, ...] = ()
     """Further Hydra overrides for verl."""
@@ -55,9 +63,11 @@ def training_command(spec: DemoSpec) -> list[str]:
         f"medix.demo={_quoted(spec.out)}",
         f"data.seed={spec.seed + 1}",
         f"trainer.total_training_steps={spec.steps}",
-        f"trainer.test_freq={spec.steps}",
+        f"trainer.test_freq={max(1, spec.steps // VALIDATIONS)}",
         f"trainer.save_freq={spec.steps}",
     ]
+    if spec.lr is not None:
+        overrides.append(f"actor_rollout_ref.actor.optim.lr={spec.lr!r}")
     if spec.judge == "verl":
         overrides += [*JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={_quoted(spec.out / 'judge')}"]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, *spec.overrides]
@@ -102,7 +112,29 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
         )
     if end.returncode != 0:
         raise RunStoppedError(_failure(end, log, spec.limit_s))
-    return _report(spec, end, metrics)
+    return _report(spec, end, metrics, measure(spec, say))
+
+
+def measure(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
+    """Averages of the policy's validation answers before and after, keys `before/...` and `after/...`.
+
+    Empty where the training left no checkpoint, because an override said so.
+    """
+    stages = {
+        "before": spec.out / "policy",
+        "after": spec.out / "checkpoints" / f"global_step_{spec.steps}" / "actor" / "huggingface",
+    }
+    if not all((folder / "config.json").is_file() for folder in stages.values()):
+        say(f"there is no checkpoint at {stages['after']}: nothing is measured but what verl validated")
+        return {}
+    samples = list(read_samples(spec.out / "data" / "val.parquet"))
+    figures: dict[str, float] = {}
+    for stage, folder in stages.items():
+        say(f"{len(samples)} validation questions, greedy and sampled, {stage} training")
+        lines = answer_lines(folder, spec.out / "policy", samples)
+        averages = average(score_lines(lines, spec.out / f"answers_{stage}.jsonl"))
+        figures |= {f"{stage}/{name}": value for name, value in averages.items()}
+    return figures
 
 
 class _StepTeller:
@@ -124,8 +156,8 @@ class _StepTeller:
         self._told = len(steps)
 
 
-def _report(spec: DemoSpec, end: RunEnd, metrics: Path) -> dict[str, float]:
-    figures = summarise(read_steps(metrics))
+def _report(spec: DemoSpec, end: RunEnd, metrics: Path, measured: dict[str, float]) -> dict[str, float]:
+    figures = summarise(read_steps(metrics)) | measured
     figures |= {"training_s": end.seconds, "peak_gib": end.peak_bytes / 2**30}
     facts = {
         "training, start-up included": f"{end.seconds:.0f} s",

@@ -52,16 +52,18 @@ def test_the_defaults(
 
 def test_every_option(demo: FakeDemo, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    words = ["--out", str(out), "--steps", "3", "--judge", "verl", "--seed", "7", "--time-limit", "60"]
+    words = ["--out", str(out), "--steps", "3", "--judge", "verl", "--seed", "7", "--lr", "0", "--time-limit", "60"]
     assert main(["demo", *words, "trainer.nnodes=1", "+x.y=2"]) == 0
-    assert demo.specs == [DemoSpec(out, 3, "verl", 7, 60.0, ("trainer.nnodes=1", "+x.y=2"))]
+    assert demo.specs == [DemoSpec(out, 3, "verl", 7, 0.0, 60.0, ("trainer.nnodes=1", "+x.y=2"))]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 24"),
+        (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 80"),
         (["--steps", "-3"], "--steps is -3, at least 1 is accepted"),
+        (["--lr", "-1"], "--lr is -1, 0 to below 1 is accepted: leave it out, or type --lr 0 for a control"),
+        (["--lr", "nan"], "--lr is nan"),
         (["--time-limit", "0"], "--time-limit is 0, more than 0 seconds are accepted: type --time-limit 1500"),
         (["--time-limit", "nan"], "--time-limit is nan"),
     ],

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from medix_verl.data.parquet import write_samples
 from medix_verl.demo import run as room
 from medix_verl.demo.processes import RunEnd
+from medix_verl.demo.rows import demo_samples
 from medix_verl.demo.run import DemoSpec, run_demo, training_command
 from medix_verl.errors import DataError, RunStoppedError
+from medix_verl.types import Sample
 
 
 class FakeTraining:
@@ -67,6 +70,16 @@ def test_the_command_is_the_one_that_a_user_types() -> None:
     assert not any("judge" in word for word in command)
 
 
+def test_the_learning_rate_is_the_recipes_unless_it_is_given() -> None:
+    assert not any("optim.lr" in word for word in training_command(DemoSpec(Path("out"))))
+    assert "actor_rollout_ref.actor.optim.lr=0.0" in training_command(DemoSpec(Path("out"), lr=0.0))
+
+
+def test_verl_validates_now_and_then() -> None:
+    assert "trainer.test_freq=15" in training_command(DemoSpec(Path("out"), steps=60))
+    assert "trainer.test_freq=1" in training_command(DemoSpec(Path("out"), steps=2))
+
+
 def test_the_judge_served_by_verl_has_a_place_of_its_own() -> None:
     command = training_command(DemoSpec(Path("out"), judge="verl"))
     assert "reward.medix.judge.kind=verl" in command
@@ -92,6 +105,35 @@ def test_a_finished_run_leaves_its_report(tmp_path: Path, training: FakeTraining
     assert json.loads((tmp_path / "report.json").read_text()) == figures
     report = (tmp_path / "report.md").read_text()
     assert "memory at its peak, all processes: 2.0 GiB" in report and "+recipe=medix_cpu" in report
+
+
+def test_the_policy_is_measured_before_and_after(
+    tmp_path: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface"
+    for folder in (tmp_path / "policy", after):
+        folder.mkdir(parents=True)
+        (folder / "config.json").touch()
+    samples = list(demo_samples("val", 3))
+    write_samples(samples, tmp_path / "data" / "val.parquet")
+
+    def answers(folder: Path, processor: Path, asked: list[Sample]) -> list[dict[str, object]]:
+        assert processor == tmp_path / "policy" and asked == samples
+        acc = float(folder == after)
+        row = {"kind": "shows", "acc": acc, "score": acc, "format": 1.0, "modality": 1.0}
+        return [{**row, "decoding": decoding} for decoding in ("greedy", "sampled")]
+
+    monkeypatch.setattr(room, "answer_lines", answers)
+    monkeypatch.setattr(room, "score_lines", lambda lines, source: lines)
+    figures = run_demo(DemoSpec(tmp_path, steps=3), lambda _line: None)
+    assert (figures["before/greedy/acc"], figures["after/greedy/acc"]) == (0.0, 1.0)
+    assert "| acc, sampled | 0.000 | 1.000 |" in (tmp_path / "report.md").read_text()
+
+
+def test_without_a_checkpoint_only_verls_own_validation_counts(tmp_path: Path, training: FakeTraining) -> None:
+    said: list[str] = []
+    assert "before/greedy/acc" not in run_demo(DemoSpec(tmp_path, steps=3), said.append)
+    assert any("there is no checkpoint at" in line and "global_step_3" in line for line in said)
 
 
 def test_each_step_is_told_once(tmp_path: Path, training: FakeTraining) -> None:
