@@ -38,6 +38,7 @@ setup(
             "py.typed",
             "**/prompts/*.jinja",
             "**/prompts/*.txt",
+            "cli/*.json",
             "data/*.json",
             "data/templates/*.jinja",
             "evaluation/*.json",
@@ -47,7 +48,7 @@ setup(
             "report/templates/*",
             "runs/templates/*.jinja",
         ],
-        "medix_verl.recipes": ["*.md"],
+        "medix_verl.recipes": ["*.md", "*/*.yaml"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
     # No pin of torch, vllm or transformers: those are verl's business and the user's.

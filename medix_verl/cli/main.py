@@ -42,6 +42,7 @@ COMMANDS = {
     "export": Command("medix_verl.cli.export", "turn a checkpoint into a model's folder, check it, measure it"),
     "report": Command("medix_verl.cli.report", "write an evaluation's report: one HTML page that stands alone"),
     "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
+    "recipe": Command("medix_verl.cli.recipe", "list, show, compare, begin and check recipes"),
     "calibrate": Command("medix_verl.cli.calibrate", "fit the soft semantic curve of an encoder to labelled pairs"),
 }
 
