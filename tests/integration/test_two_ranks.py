@@ -106,7 +106,7 @@ def test_two_ranks_train_and_both_replicas_follow(trained: Any, checkpoints: Pat
     assert [step.number for step in steps] == [1, 2, 3]
     for step in steps:
         # A replica with the weights of an earlier step would sample by other probabilities than the actor's.
-        assert step.data["training/rollout_probs_diff_mean"] < 0.005
+        assert step.data["training/rollout_probs_diff_mean"] < 5e-4
         assert step.data["actor/grad_norm"] > 0
     actor = checkpoints / "global_step_3" / "actor"
     assert sorted(path.name for path in actor.glob("model_*")) == [f"model_world_size_2_rank_{n}.pt" for n in (0, 1)]
