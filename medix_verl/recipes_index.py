@@ -16,11 +16,14 @@ import os
 import re
 from collections.abc import Sequence
 from importlib import metadata, resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import Head, check_list, read_head
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = [
     "ENTRY_POINTS",
