@@ -63,6 +63,7 @@ def test_verl_finds_the_added_term_as_the_example_says() -> None:
     assert len(named) == 2 and (found.__name__, found.composite.__name__) == ("BriefManager", "BriefReward")
 
 
+@pytest.mark.long
 def test_a_model_is_evaluated(tmp_path: Path) -> None:
     shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
     source, out = shared.medqa(tmp_path / "medqa", 12), tmp_path / "out"

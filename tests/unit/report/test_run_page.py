@@ -4,7 +4,6 @@
 import io
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -220,7 +219,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(words) == 0
     shown = capsys.readouterr()
     assert re.match(r".*r\.html: 12 steps, 68 answers, 0\.\d MB", shown.out) and "warning: 1 answers of" in shown.err
-    assert not {"torch", "verl", "transformers"} & set(sys.modules)
 
 
 @pytest.mark.parametrize(
