@@ -5,7 +5,8 @@
 #   examples/cluster/ray.sh +recipe=medix trainer.nnodes=2 reward.medix.judge.url=http://HOST:8085/v1
 # Every node needs the same environment (verl, medix-verl) and sees the data and SHARED, where the checkpoints go; the
 # same command with the same NAME goes on from the last checkpoint. Keys of this shell's environment go by way of a
-# file, so no list of processes shows them; whoever can open Ray's dashboard can read them there.
+# file, so no list of processes shows them; whoever can open Ray's dashboard can read them there. A cluster that asks
+# for a token (Ray 2.59 and later do by default) gets it from RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
 set -euo pipefail
 : "${RAY_ADDRESS:?set it to the address of the dashboard, as http://HEAD:8265}"
 : "${SHARED:?set it to a folder that every node sees}"

@@ -37,13 +37,16 @@ class RunRecorder:
         """Write the record, and begin to hash."""
         from omegaconf import OmegaConf
 
-        words = [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or []]
+        typed = OmegaConf.select(config, "hydra.overrides.task")
+        # Not resolved: a word with ${oc.env:NAME} in it would become the variable's value.
+        words = OmegaConf.to_container(typed, resolve=False) if OmegaConf.is_config(typed) else []
+        assert isinstance(words, list)
         plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         folder = OmegaConf.select(plain, "trainer.default_local_dir")
         if not folder:
             return
         try:
-            self.begin(compose_record(plain, words), Path(str(folder)).expanduser())
+            self.begin(compose_record(plain, [str(word) for word in words]), Path(str(folder)).expanduser())
         except OSError as cause:
             _logger.warning("no record of this run can be written into %s: %s", folder, cause)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 __all__ = ["SECRET", "find_secrets", "hide_variables", "is_secret_key", "scrub"]
@@ -41,13 +42,23 @@ def is_secret_key(key: str) -> bool:
     return _KEY.search(last) is not None and _NOT_A_KEY.search(last) is None
 
 
+def is_secret_variable(name: str, value: str) -> bool:
+    """Whether an environment variable holds a secret; PWD does not, nor one that names a file with a secret in it."""
+    if name in ("PWD", "OLDPWD") or not is_secret_key(name) or len(value) < MIN_CHARS:
+        return False
+    try:
+        return not Path(value).exists()
+    except (OSError, ValueError):  # too long for a path, or with a null character
+        return True
+
+
 def find_secrets(values: Any, environment: Mapping[str, str], words: Iterable[str] = ()) -> tuple[set[str], list[str]]:
     """Every secret in a configuration, an environment and a command line.
 
     Returns:
         The secrets, and the keys of the configuration that have one.
     """
-    secrets = {value for key, value in environment.items() if is_secret_key(key) and len(value) >= MIN_CHARS}
+    secrets = {value for key, value in environment.items() if is_secret_variable(key, value)}
     keys = []
     for key, value in _leaves(values):
         if is_secret_key(key) and isinstance(value, str) and value and not _INTERPOLATION.match(value):

@@ -65,10 +65,10 @@ def test_the_first_update_of_two_ranks_is_one_ranks(one: Any, demo_folder: Path,
     two = update(tmp_path / "out.pt", demo_folder / "policy", 2)
     assert farthest(one["before"], two["before"]) == 0
     assert two["norm"] == pytest.approx(one["norm"], rel=1e-5)
-    largest = max(float(value.abs().max()) for value in one["gradients"].values())
-    assert farthest(one["gradients"], two["gradients"]) < 1e-5 * max(largest, 1.0)
-    moved = farthest(one["before"], one["after"])
-    assert moved > 1e-5
+    # Measured: 1e-8 of gradients of up to 0.1, in float32.
+    assert farthest(one["gradients"], two["gradients"]) < 1e-6
+    assert all(float(one["gradients"][name].abs().max()) > 0 for name in one["gradients"]), "a part is not trained"
+    assert farthest(one["before"], one["after"]) > 1e-5
     # Adam's first step is the sign of the gradient: where that is all but 0, rounding decides.
     assert sum_of_differences(one["after"], two["after"]) < 1e-3 * sum_of_differences(one["before"], one["after"])
 

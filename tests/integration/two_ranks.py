@@ -26,14 +26,21 @@ from verl.workers.utils.losses import ppo_loss
 PROMPTS = (5, 9, 4, 7, 6, 8, 5, 10)
 RESPONSES = (3, 6, 8, 4, 7, 5, 9, 2)
 """Tokens of each row: unequal, so that ranks get unequal shares and a mean of means would show."""
+PICTURE = (3, 6, 6, 6, 6, 4)
+"""The demo's tokens of a picture of four patches by four; every second row begins with one."""
 
 
 def batch(rows: range) -> TensorDict:
     """Rows of the fixed batch as the trainer hands them to the engine (no padding, ragged)."""
     generator = torch.Generator().manual_seed(7)
     every: dict[str, list[torch.Tensor]] = {}
-    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
-        ids = torch.randint(10, 500, (prompt + response,), generator=generator)
+    pictures: list[dict[str, torch.Tensor]] = []
+    for number, (words, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+        ids = torch.randint(10, 500, (words + response,), generator=generator)
+        pixels = torch.randn(16, 1536, generator=generator)
+        pictures.append({} if number % 2 else {"pixel_values": pixels, "image_grid_thw": torch.tensor([[1, 4, 4]])})
+        ids = ids if number % 2 else torch.cat([torch.tensor(PICTURE), ids])
+        prompt = len(ids) - response
         row = {
             "input_ids": ids,
             "prompts": ids[:prompt],
@@ -47,7 +54,9 @@ def batch(rows: range) -> TensorDict:
         for name, value in row.items():
             every.setdefault(name, []).append(value)
     data = {name: nested([values[row] for row in rows], name) for name, values in every.items()}
-    return TensorDict(data, batch_size=[len(rows)])
+    made = TensorDict(data, batch_size=[len(rows)])
+    tu.assign_non_tensor_stack(made, "multi_modal_inputs", [pictures[row] for row in rows])
+    return made
 
 
 def nested(values: list[torch.Tensor], name: str) -> torch.Tensor:

@@ -32,6 +32,7 @@ for word in "$@"; do if [ -f "$word" ] && [[ "$word" == *.json ]]; then cat "$wo
 case "$(basename "$0") $*" in
   "scontrol "*) printf 'node1\\nnode2\\nnode3\\n';;
   *"hostname --ip-address") echo "10.0.0.1 fe80::1";;
+  "srun "*) echo "${RAY_AUTH_MODE:-none} ${#RAY_AUTH_TOKEN}" >>"$LOG.token";;
 esac
 """
 
@@ -121,6 +122,7 @@ def test_slurm_starts_a_head_the_workers_and_one_driver(tmp_path: Path) -> None:
         "[+recipe=medix] [trainer.nnodes=3] [trainer.n_gpus_per_node=8] "
         f"[trainer.default_local_dir={tmp_path}/runs/medix] [trainer.resume_mode=auto]"
     )
+    assert set((tmp_path / "log.token").read_text().split("\n")) == {"token 64", ""}
     assert "while sum(node['Alive'] for node in ray.nodes()) < 3: time.sleep(1)]" in calls[0] + "\n" + "\n".join(calls)
 
 

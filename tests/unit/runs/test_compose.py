@@ -103,6 +103,17 @@ def test_the_callback_writes_at_the_start_and_hashes_meanwhile(tmp_path: Path) -
     assert "hydra" not in record.config
 
 
+def test_a_variable_on_the_command_line_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIX_TEST_SECRET", "hidden-value-4")
+    full = config(tmp_path)
+    full.hydra = {"overrides": {"task": ["+a.b=${oc.env:MEDIX_TEST_SECRET}"]}}
+    callback = RunRecorder()
+    callback.on_job_start(config=full)
+    callback.on_job_end()
+    assert read_record(tmp_path / "run").overrides == ("+a.b=${oc.env:MEDIX_TEST_SECRET}",)
+    assert "hidden-value" not in (tmp_path / "run" / "medix_run.json").read_text()
+
+
 def test_hashing_never_keeps_a_run_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = threading.Event()
 

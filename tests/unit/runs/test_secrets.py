@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -77,6 +78,12 @@ def test_a_secret_is_removed_wherever_it_stands() -> None:
 def test_no_value_of_a_secret_variable_survives(secret: str, form: str) -> None:
     secrets, _ = find_secrets({}, {"A_TOKEN": secret})
     assert secret not in json.dumps(scrub({"k": [form.format(secret)]}, secrets)).replace(SECRET, "")
+
+
+def test_a_folder_in_the_environment_is_no_secret(tmp_path: Path) -> None:
+    gone = f"{tmp_path}/gone"
+    environment = {"PWD": gone, "OLDPWD": gone, "MY_CREDENTIALS": str(tmp_path), "A_TOKEN": "x" * 5000}
+    assert find_secrets({}, environment)[0] == {"x" * 5000}
 
 
 def test_variables_keep_their_names_only() -> None:
