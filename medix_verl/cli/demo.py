@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from medix_verl.cli.lines import say
-from medix_verl.errors import ConfigError
+from medix_verl.errors import ConfigError, MedixError
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,4 +49,18 @@ def run(args: argparse.Namespace) -> int:
         return 0
     run_demo(spec, say=say)
     print((args.out / "report.md").read_text(encoding="utf-8"))
+    write_page(args.out)
     return 0
+
+
+def write_page(folder: Path) -> None:
+    """Leave the run's page beside its report; a page that fails does not fail a training that succeeded."""
+    from medix_verl.report.run_files import find_run
+    from medix_verl.report.run_page import write_run_page
+
+    try:
+        write_run_page(find_run(folder), folder / "report.html", sorted((folder / "data").glob("*.parquet")))
+    except MedixError as error:
+        say(f"there is no page of this run: {error}")
+    else:
+        say(f"open {folder / 'report.html'} in a browser: curves, validation and answers with their pictures")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`medix-verl report EVAL_DIR --out report.html`: a finished evaluation as one page that stands alone.
+"""`medix-verl report DIR --out report.html`: a training run, or a finished evaluation, as one page that stands alone.
 
-The page has the table with intervals, published figures beside it, what is known of the judge, of grounding and of
-leakage, and samples with their pictures; its warnings come first. Texts and pictures of credentialed tasks are never on
-it. Nothing is fetched, and nothing is asked.
+What the folder holds decides. A run's page has warnings, curves, validations and answers, made of verl's own files, in
+progress or ended; with --data the answers have their pictures. An evaluation's page has the table with intervals,
+published figures beside it, what is known of the judge, of grounding and of leakage, and samples with their pictures.
+Warnings come first. Texts and pictures of credentialed tasks are never on a page. Nothing is fetched or asked.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from medix_verl.errors import ConfigError
 if TYPE_CHECKING:
     from medix_verl.report.content import Beside
 
+RUN_ONLY = ("data", "metrics", "rollouts", "validation")
+EVALUATION_ONLY = ("compare", "other_judge", "training", "labels", "key")
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("folder", metavar="EVAL_DIR", type=Path, help="what `medix-verl evaluate --out` wrote")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="what `evaluate --out` or a training run wrote")
     parser.add_argument("--out", metavar="FILE.html", type=Path, required=True, help="the page")
     parser.add_argument("--compare", metavar="EVAL_DIR", type=Path, help="another model on the same tasks, as A")
     parser.add_argument(
@@ -34,7 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", metavar="FILLED.csv", type=Path, help="a clinician's sheet")
     parser.add_argument("--key", metavar="KEY.json", type=Path, help="its key (default: FILLED.key.json)")
-    parser.add_argument("--samples", metavar="N", type=int, default=60, help="samples of each task (default: 60)")
+    parser.add_argument("--samples", metavar="N", type=int, default=60, help="answers shown of each task (default: 60)")
+    group = parser.add_argument_group("a training run")
+    group.add_argument("--data", metavar="FILE.parquet", type=Path, nargs="+", default=[], help="for its pictures")
+    group.add_argument("--metrics", metavar="FILE", type=Path, help="verl's `file` log, or TensorBoard's folder")
+    group.add_argument("--rollouts", metavar="DIR", type=Path, help="trainer.rollout_data_dir, where it is elsewhere")
+    group.add_argument("--validation", metavar="DIR", type=Path, help="trainer.validation_data_dir, likewise")
     parser.add_argument("--seed", type=int, default=0, help="of their choice, and of resampling (default: 0)")
 
 
@@ -45,13 +54,40 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: A flag has a value that is not accepted.
         DataError: A folder or a file cannot be read.
     """
-    from medix_verl.report.content import warnings
-    from medix_verl.report.page import write_page
-
     if args.samples < 0 or args.out.suffix not in (".html", ".htm"):
         raise ConfigError(f"got --samples {args.samples} --out {args.out}; give 0 or more, and a name ending in .html")
     if args.key is not None and args.labels is None:
         raise ConfigError("--key was given without --labels; type --labels FILLED.csv")
+    evaluation = (args.folder / "eval.json").exists()
+    wrong = [name for name in (RUN_ONLY if evaluation else EVALUATION_ONLY) if getattr(args, name)]
+    if wrong:
+        kind = "an evaluation" if evaluation else "no evaluation"
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise ConfigError(
+            f"{args.folder} is {kind}, which {names} {'do' if len(wrong) > 1 else 'does'} not fit; leave it out"
+        )
+    return report_evaluation(args) if evaluation else report_run(args)
+
+
+def report_run(args: argparse.Namespace) -> int:
+    """Write the page of a training run."""
+    from medix_verl.report.run_files import find_run
+    from medix_verl.report.run_page import write_run_page
+
+    files = find_run(args.folder, args.metrics, args.rollouts, args.validation)
+    made = write_run_page(files, args.out, args.data, args.samples)
+    for text in made.signs:
+        say(f"warning: {text}")
+    answers, size = made.training.answers + made.validation.answers, args.out.stat().st_size / 1e6
+    print(f"{args.out}: {len(made.metrics.training)} steps, {answers:,} answers, {size:.1f} MB")
+    return 0
+
+
+def report_evaluation(args: argparse.Namespace) -> int:
+    """Write the page of an evaluation."""
+    from medix_verl.report.content import warnings
+    from medix_verl.report.page import write_page
+
     content = write_page(args.folder, args.out, read_beside(args), args.samples, args.seed)
     for text in warnings(content):
         say(f"warning: {text}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -76,7 +77,8 @@ def training_command(spec: DemoSpec) -> list[str]:
     if spec.lr is not None:
         overrides.append(f"actor_rollout_ref.actor.optim.lr={spec.lr!r}")
     if spec.run is not None:
-        overrides.append(f"trainer.default_local_dir={_quoted(spec.run / 'checkpoints')}")
+        checkpoints = f"trainer.default_local_dir={_quoted(spec.run / 'checkpoints')}"
+        overrides += [f"medix.records={_quoted(spec.run)}", checkpoints]
     if spec.judge == "verl":
         overrides += [*JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={_quoted(spec.out / 'judge')}"]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, *spec.overrides]
@@ -91,7 +93,7 @@ def _quoted(path: Path) -> str:
 
 
 def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
-    """Run the demo and leave `report.md`, `report.json`, `metrics.jsonl` and `train.log` in `spec.folder`.
+    """Run the demo and leave `report.md`, `report.json`, `metrics.jsonl`, `train.log` and answers in `spec.folder`.
 
     Args:
         spec: what to run.
@@ -108,6 +110,8 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
     metrics, log = spec.folder / "metrics.jsonl", spec.folder / "train.log"
     for stale in (metrics, log, spec.folder / "report.md", spec.folder / "report.json"):
         stale.unlink(missing_ok=True)
+    for folder in ("rollouts", "validation"):
+        shutil.rmtree(spec.folder / folder, ignore_errors=True)
     began = time.time()
     say(f"training; the log is {log}")
     # Start-up takes a minute, so the bar is there from the beginning; it shows itself on a terminal only.

@@ -41,7 +41,7 @@ class SemanticSpec:
     backend: str = "torch"
     """What runs the model: `torch`, or `onnx` and `openvino` with sentence-transformers' extra of that name."""
     dtype: str = "float32"
-    """Weights of the torch backend; `bfloat16` is about three times as fast on a CPU that has it (avx512_bf16)."""
+    """Weights of the torch backend; `bfloat16` is about 1.3 times as fast on a CPU that has it (avx512_bf16)."""
     mode: str = "hard"
     """`hard`: 1 from `threshold` on, else 0, as published; `soft`: `curve` between `low` and `high`."""
     threshold: float = 0.8

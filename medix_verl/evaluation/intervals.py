@@ -128,9 +128,12 @@ def effective_size(sums: ClusterSums, confidence: float, z: float) -> float:
 
 def freedom(moves: Any) -> float:
     """Degrees of freedom of a sum of squares, from how unequal its parts are (Satterthwaite)."""
+    import numpy as np
+
     parts = moves * moves
-    shares = parts / parts.sum()
-    clusters = len(shares)
+    total, clusters = float(parts.sum()), len(parts)
+    # Clusters of one and the same mean: nothing is widened, whatever is said here.
+    shares = parts / total if total > 0 else np.full(clusters, 1 / clusters)
     variance = float(clusters / (clusters - 1) * ((shares - shares.mean()) ** 2).sum())
     return 1e6 if variance <= 2e-6 else max(MIN_FREEDOM, 2.0 / variance)
 

@@ -3,7 +3,7 @@
 
 `vllm serve` is started on 127.0.0.1 with a free port, in a session and with a log of its own. It is watched while it
 loads and while it serves, under one time limit; when it dies, the error carries the end of its log. It is stopped with
-everything it started at the end, after an error, on Ctrl-C and on SIGTERM.
+everything it started at the end, after an error, on Ctrl-C and on SIGTERM; and, on Linux, when this process is killed.
 """
 
 from __future__ import annotations
@@ -91,6 +91,17 @@ def environment() -> dict[str, str]:
     return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **os.environ}
 
 
+def end_with_parent() -> None:
+    """In the new process: be told to stop when the process that started it is killed and can clear up nothing.
+
+    A server that stays would hold the memory in which --resume starts the next one. Linux only (prctl's
+    PR_SET_PDEATHSIG).
+    """
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class ModelServer:
     """A server that is running, or was."""
 
@@ -107,6 +118,7 @@ class ModelServer:
                 stderr=subprocess.STDOUT,
                 env=dict(variables),
                 start_new_session=True,
+                preexec_fn=end_with_parent if sys.platform == "linux" else None,
             )
 
     @property

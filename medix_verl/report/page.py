@@ -23,7 +23,7 @@ from medix_verl.report.samples import OUTCOMES, Shown, clip, show
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["render", "write_page"]
+__all__ = ["TEMPLATES", "percent", "render", "replace_file", "script_and_hash", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -42,7 +42,12 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
         DataError: The folder is no evaluation, or its records contradict one another.
     """
     content = build(read_evaluation(folder), beside, seed)
-    text = render(content, samples, seed)
+    replace_file(out, render(content, samples, seed))
+    return content
+
+
+def replace_file(out: Path, text: str) -> None:
+    """Write a page whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -50,7 +55,12 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
-    return content
+
+
+def script_and_hash() -> tuple[str, str]:
+    """The pages' one script, and its hash for the content policy."""
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    return script, base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def render(content: Content, samples: int = 60, seed: int = 0) -> str:
@@ -58,8 +68,7 @@ def render(content: Content, samples: int = 60, seed: int = 0) -> str:
     evaluation = content.evaluation
     records = evaluation.tasks()
     shown = {line.task: show(evaluation.folder, records[line.task], samples, seed) for line in content.lines}
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    script, digest = script_and_hash()
     return load_template().render(
         content=content,
         evaluation=evaluation,

@@ -34,6 +34,9 @@ _logger = logging.getLogger(__name__)
 class MedixRewardManager(RewardManagerBase):
     """Scores one trajectory at a time; verl calls it concurrently in each of its `reward.num_workers` processes."""
 
+    composite: type[CompositeReward] = CompositeReward
+    """The reward; a subclass may name one of its own (see examples/add_a_reward_term.py)."""
+
     def __init__(
         self,
         config: DictConfig,
@@ -47,7 +50,7 @@ class MedixRewardManager(RewardManagerBase):
         served_model = config.reward.reward_model.get("model_path")
         try:
             spec = RewardSpec.from_mapping(block)
-            self.reward = CompositeReward.from_spec(spec, served_url=reward_router_address, served_model=served_model)
+            self.reward = self.composite.from_spec(spec, served_url=reward_router_address, served_model=served_model)
         except MedixError as error:
             # verl notices a reward process that could not start only when it is first asked, and not why.
             report_fatal(str(error))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import transfer_queue as tq
@@ -24,6 +25,7 @@ from medix_verl.judge import worker as judge_worker
 from medix_verl.rewards.advantage import split_scores
 from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
 from medix_verl.rewards.metrics import part_metrics, service_metrics
+from medix_verl.rewards.parts import keep_parts, part_lines
 from medix_verl.rewards.sampler_spec import SamplerSpec
 from medix_verl.rewards.watch import UnscoredWindow, Watchdog
 
@@ -82,6 +84,7 @@ class _Medix:
             raise
         self.refilled = 0
         self._account(batch, metrics, partition_id, expected)
+        self._keep_parts(batch.keys, global_steps, partition_id)
         self.watchdog.beat(f"computing step {global_steps} ({partition_id})")
         return batch, metrics
 
@@ -141,9 +144,16 @@ class _Medix:
     def _reward_extras(keys: list[str], partition_id: str) -> list[dict[str, float]]:
         if not keys:
             return []
-        fields = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["extra_fields"])
-        entries = (getattr(entry, "data", entry) for entry in fields["extra_fields"])
+        (entries,) = _fields(keys, partition_id, "extra_fields")
         return [entry.get("reward_extra_info") or {} for entry in entries]
+
+    def _keep_parts(self, keys: list[str], step: int, partition_id: str) -> None:
+        if not self.spec.rollout_data_dir or not keys:
+            return
+        entries, infos, sources = _fields(keys, partition_id, "extra_fields", "extra_info", "data_source")
+        extras = [entry.get("reward_extra_info") or {} for entry in entries]
+        folder = Path(self.spec.rollout_data_dir).expanduser()
+        keep_parts(folder, step, partition_id == "val", part_lines(keys, extras, infos, sources))
 
     def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
         """verl's, without the groups in which a verdict is missing.
@@ -180,6 +190,12 @@ class _Medix:
             self.last_seen = seen
             self.watchdog.beat(f"generating ({partition_id}), {seen[1]} prompts running")
         return float(super()._wait_for_next_poll(partition_id, last_debug_time))  # type: ignore[misc]
+
+
+def _fields(keys: list[str], partition_id: str, *names: str) -> list[list[Any]]:
+    """Some fields of some answers, each as plain objects."""
+    found = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=list(names))
+    return [[getattr(entry, "data", entry) for entry in found[name]] for name in names]
 
 
 def _thrown_away(metrics: Mapping[str, Any]) -> int:

@@ -49,6 +49,8 @@ class SamplerSpec:
     weights: WeightsSpec = field(default_factory=WeightsSpec)
     """`reward.medix.weights`."""
     format_weight: float = 0.1
+    rollout_data_dir: str | None = None
+    """`trainer.rollout_data_dir`: where the parts of each score are kept; None keeps none."""
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> SamplerSpec:

@@ -5,7 +5,7 @@
 
 The same distinct pairs go through `model.encode([answer, reference])` one after the other, as the published reward
 function does it (a sample of them, scaled up), and through our encoder as the reward asks it. Prints both and the
-ratio. On a machine that is busy otherwise, `--threads 1` is the fair comparison: torch's threads spin while they wait.
+ratio. Both have --threads threads, all cores unless told: one pair alone cannot make use of them.
 """
 
 from __future__ import annotations
@@ -72,13 +72,10 @@ def main() -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    import torch
-
-    torch.set_num_threads(args.threads)
     pairs = make_pairs(args.answers, args.references)
-    spec = SemanticSpec(model=args.model, dtype=args.dtype)
+    spec = SemanticSpec(model=args.model, dtype=args.dtype, threads=args.threads)
     encoder = SentenceEncoder(spec)
-    slow, slow_cpu, expected = one_by_one(args.model, pairs[: args.pairs_one_by_one])
+    slow, slow_cpu, expected = one_by_one(spec, pairs[: args.pairs_one_by_one])
     slow, slow_cpu = (value * len(pairs) / len(expected) for value in (slow, slow_cpu))
     fast, cpu, found = asyncio.run(together(encoder, pairs))
     error = max(abs(left - right) for left, right in zip(expected, found, strict=False))
@@ -103,11 +100,15 @@ def phrase(rng: random.Random) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 7)))
 
 
-def one_by_one(model_name: str, pairs: list[tuple[str, str]]) -> tuple[float, float, list[float]]:
-    """Wall seconds, CPU seconds and the cosines."""
-    from medix_verl.embedding.model import load_model
+def one_by_one(spec: SemanticSpec, pairs: list[tuple[str, str]]) -> tuple[float, float, list[float]]:
+    """Wall seconds, CPU seconds and the cosines, with the model as the library loads it and no layer changed."""
+    import torch
+    from sentence_transformers import SentenceTransformer
 
-    model = load_model(SemanticSpec(model=model_name))
+    from medix_verl.embedding.model import locate
+
+    torch.set_num_threads(spec.threads)
+    model = SentenceTransformer(locate(spec.model), device="cpu")
     model.encode(["warm", "up"], show_progress_bar=False)
     cosines = []
     begun, cpu = time.perf_counter(), time.process_time()

@@ -1,52 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every task, on small copies in their published layouts, answered by the demo's own policy that vLLM serves."""
+"""Every task, on small copies in their published layouts, answered by the demo's own policy that vLLM serves,
+and judged by the demo's own judge, served as well, and by the rule judge; and what a killed server leaves."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import runpy
-import shutil
-import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
+
+from medix_verl.evaluation.server import ServerSpec, serving
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
     pytest.mark.long,
     pytest.mark.timeout(900),
 ]
 HERE = Path(__file__).parent
 shared = SimpleNamespace(**runpy.run_path(str(HERE / "evaluations.py")))
+layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "unit" / "evaluation" / "task_layouts.py")))
 SERVE = "--max-model-len 2048 --dtype float32 --enforce-eager"
+COUNT = 60
 
 
-@pytest.mark.skipif(shutil.which("vllm", path=str(Path(sys.executable).parent)) is None, reason="vLLM is not installed")
-def test_all_tasks_against_the_demos_policy(demo_folder: Path, tmp_path: Path) -> None:
-    layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "unit" / "evaluation" / "task_layouts.py")))
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets")
     for task in layouts.WRITERS:
-        layouts.write(task, tmp_path / "sets" / task)
+        layouts.write(task, folder / task)
+    return folder
+
+
+def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_path: Path) -> None:
     out = tmp_path / "eval"
-    words = ["--tasks", "all", "--sources", tmp_path / "sets", "--out", out, "--max-tokens", 96, "--connections", 8]
-    with shared.serving() as judge:
-        asked = [
-            "--judge",
-            "openai",
-            "--judge-url",
-            judge.url,
-            "--judge-model",
-            "mock-judge",
-            "--prompt",
-            "medix_short",
-        ]
+    words = ["--tasks", "all", "--sources", sets, "--out", out, "--max-tokens", 96, "--connections", 8]
+    spec = ServerSpec(str(demo_folder / "judge"), 300.0, tuple(SERVE.split()))
+    with serving(spec, tmp_path / "judge.log", lambda line: None) as url:
+        asked = ["--judge", "openai", "--judge-url", url, "--judge-model", spec.model, "--prompt", "medix_short"]
+        # The demo's judge writes YES and NO; the published protocol asks for JSON.
+        asked += ["--protocol", "robust", "--rounds", 1]
         done = shared.evaluate(demo_folder / "policy", *words, *asked, f"--serve-args={SERVE}", limit_s=600)
-        assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     manifest = json.loads((out / "eval.json").read_text())
     assert manifest["finished"] and len(manifest["done"]) == len(layouts.WRITERS)
     found = shared.records(out)
     for task, count in layouts.EXPECTED.items():
         assert len(found[f"{task}.jsonl"]) == count
-        assert all(line["response"] and line["status"] == "scored" for line in found[f"{task}.jsonl"]), task
-    assert (out / "table.md").read_text().count("%") > len(layouts.WRITERS)
+        assert all(line["response"] for line in found[f"{task}.jsonl"]), task
+    # What is graded from 0 to 5 is beyond that judge; it may stay unscored, and says so.
+    status = {task: {line["status"] for line in found[f"{task}.jsonl"]} for task in layouts.EXPECTED}
+    assert status["slake_vqa"] == status["medqa"] == {"scored"}
+    ruled = shared.evaluate("rejudge", out, "--judge", "rule", "--out", tmp_path / "ruled")
+    assert ruled.returncode == 0, ruled.stderr
+    again = shared.records(tmp_path / "ruled")
+    assert {line["judge"] for line in again["slake_vqa.jsonl"]} == {"rule"}
+    assert [line["response"] for line in again["medqa.jsonl"]] == [line["response"] for line in found["medqa.jsonl"]]
+
+
+def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: Path) -> None:
+    shared.medqa(tmp_path / "medqa", COUNT)
+    words = [demo_folder / "policy", "--tasks", "medqa", "--sources", f"medqa={tmp_path / 'medqa'}", "--max-tokens", 96]
+    words += ["--prompt", "medix_short", "--connections", 2, f"--serve-args={SERVE}", "--out"]
+    whole = shared.evaluate(*words, tmp_path / "whole", limit_s=400)
+    assert whole.returncode == 0, whole.stderr
+    run = shared.begin(*words, tmp_path / "killed")
+    journal = tmp_path / "killed" / "cache" / "answers.jsonl"
+    until = time.monotonic() + 300
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") >= COUNT // 4):
+        assert run.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    for process in psutil.Process(run.pid).children(recursive=True):
+        if "serve" in " ".join(process.cmdline()):
+            process.kill()
+    _, told = run.communicate(timeout=120)
+    assert run.returncode == 1 and "Traceback" not in told, told
+    assert shared.evaluate(*words, tmp_path / "killed", "--resume", limit_s=400).returncode == 0
+    assert shared.summary(tmp_path / "killed") == shared.summary(tmp_path / "whole")

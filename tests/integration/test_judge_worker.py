@@ -244,17 +244,24 @@ def pid_of(worker: Any) -> int:
     raise AssertionError("the worker did not come back")
 
 
+FAULTS = (
+    ("--fail-share", "0.05"),
+    ("--fail-share", "0.3", "--retry-after", "0.2"),
+    ("--hang-share", "0.05"),
+    ("--garbage-share", "0.1"),
+    ("--truncate-share", "0.3"),
+    ("--drop-share", "0.2"),
+)
+FEW = (FAULTS[1], FAULTS[2])
+"""Those that `make test` tries through Ray; `make long` tries all, and the unit tests do so without Ray."""
+
+
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--fail-share", "0.05"),
-        ("--fail-share", "0.3", "--retry-after", "0.2"),
-        ("--hang-share", "0.05"),
-        ("--garbage-share", "0.1"),
-        ("--truncate-share", "0.3"),
-        ("--drop-share", "0.2"),
+        pytest.param(flags, marks=() if flags in FEW else pytest.mark.long, id=flags[0][2:] + flags[1])
+        for flags in FAULTS
     ],
-    ids=lambda flags: flags[0][2:] + flags[1],
 )
 def test_faults_leave_nothing_mislabelled(serve: Any, flags: tuple[str, ...]) -> None:
     server, numbers = serve("--latency-ms", "20", *flags), range(300)

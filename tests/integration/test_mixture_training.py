@@ -85,6 +85,7 @@ def test_the_sets_are_what_they_should_be(mixture: Path) -> None:
     assert counts == {"o1": {0: ROWS}, "rad": {1: ROWS}, "medix": {3: ROWS}}
 
 
+@pytest.mark.long
 def test_two_steps_on_the_mixture(train: Callable[..., Any], mixture: Path) -> None:
     run = train(
         f"data.train_files={mixture}",

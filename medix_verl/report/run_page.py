@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders the page of a training run: one HTML file that stands alone, of the same family as an evaluation's.
+
+Curves are drawn here, as SVG inside the page; pictures and the one script are inside it too, and its content policy
+lets nothing else run and nothing be fetched. Every text of a record is escaped; settings have what looks like a key
+taken out. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medix_verl.report.charts import figure
+from medix_verl.report.page import TEMPLATES, percent, replace_file, script_and_hash
+from medix_verl.report.run_content import Run, ShownAnswer, read_run
+from medix_verl.report.run_dumps import OUTCOMES, TERMS
+from medix_verl.report.run_files import RunFiles
+from medix_verl.report.samples import clip
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["render_run", "settings_of", "write_run_page"]
+
+SETTINGS_CHARS = 60_000
+KEY = re.compile(
+    r"(?im)((?:api_?key|token|secret|password|passwd)['\"]?\s*[:=]\s*)(?!null\b|none\b|\d+\b|true\b|false\b)\S+"
+)
+IN_URL = re.compile(r"://[^/\s@'\"]+@")
+CHIPS = {"right": "right", "wrong": "wrong"}
+
+
+def write_run_page(files: RunFiles, out: Path, data: Sequence[Path] = (), samples: int = 60) -> Run:
+    """Write the page of a run; see `medix_verl.report.run_content.read_run`.
+
+    Args:
+        files: Where its records are.
+        out: The HTML file, replaced only when the page is whole.
+        data: Parquet files for pictures and modalities.
+        samples: Answers shown of training and of validation.
+    """
+    run = read_run(files, data, samples)
+    replace_file(out, render_run(run))
+    return run
+
+
+def render_run(run: Run) -> str:
+    """The page as HTML."""
+    script, digest = script_and_hash()
+    style = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "run.css"))
+    return load_template().render(
+        run=run,
+        title=run.files.folder.resolve().name,
+        facts=facts_of(run),
+        figures=[figure(panel) for panel in run.panels if any(line.points for line in panel.series)],
+        empty=[panel.title for panel in run.panels if not any(line.points for line in panel.series)],
+        counts={name: count_outcomes(shown) for name, shown in run.shown},
+        totals={"Training": run.training.answers, "Validation": run.validation.answers},
+        terms=list(TERMS),
+        chips=CHIPS,
+        settings=[(path.relative_to(run.files.folder).as_posix(), settings_of(path)) for path in run.files.settings],
+        style=style,
+        script=script,
+        script_hash=digest,
+    )
+
+
+@cache
+def load_template() -> Template:
+    """The compiled template, with the filters that it uses."""
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(clip=clip, percent=percent)
+    return environment.from_string((TEMPLATES / "run.html.jinja").read_text(encoding="utf-8"))
+
+
+def count_outcomes(shown: Sequence[ShownAnswer]) -> dict[str, int]:
+    """How many of the shown answers have each outcome, those that are there."""
+    found = {outcome: sum(item.answer.outcome == outcome for item in shown) for outcome in OUTCOMES}
+    return {outcome: count for outcome, count in found.items() if count}
+
+
+def facts_of(run: Run) -> list[tuple[str, str]]:
+    """The head of the page."""
+    steps = run.metrics.training
+    seconds = sum(run.metrics.values("timing_s/step"))
+    facts = [("Steps", f"{len(steps)}, the last is {steps[-1]}" if steps else "no trained step recorded")]
+    if seconds:
+        facts.append(("Time of the steps", f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"))
+    for name, dumps in (("training", run.training), ("validation", run.validation)):
+        if dumps.answers:
+            facts.append((f"Answers of {name}", f"{dumps.answers:,} in {len(dumps.steps)} files"))
+    if run.files.metrics:
+        facts.append(("Metrics", run.files.metrics.name))
+    return facts
+
+
+def settings_of(path: Path) -> str:
+    """A file of settings as text, of bounded length, without what looks like a key."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(SETTINGS_CHARS + 1)
+    cut = f"{text[:SETTINGS_CHARS]}\n… cut" if len(text) > SETTINGS_CHARS else text
+    return IN_URL.sub("://(left out)@", KEY.sub(r"\1(left out)", cut))

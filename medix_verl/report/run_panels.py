@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The curves of a training run's page: which metrics of verl's and of ours, in which panel, on which axis.
+
+A share of nothing is no share: a cache that nobody asked has no point in its curve.
+"""
+
+from __future__ import annotations
+
+from medix_verl.report.charts import Panel, Series
+from medix_verl.report.run_dumps import Dumps
+from medix_verl.report.run_files import Metrics
+from medix_verl.report.run_signs import REWARD, first_of
+
+__all__ = ["panels_of"]
+
+CURVES = {
+    "Terms of the reward": {name: f"medix/{name}/mean" for name in ("judge", "semantic", "format", "modality")},
+    "Response length, tokens": {"mean": "response_length/mean", "longest": "response_length/max"},
+    "Answers cut at the longest length": {"share": "response_length/clip_ratio"},
+    "Entropy": {"entropy": "actor/entropy"},
+    "KL": {
+        "update": "actor/ppo_kl",
+        "rollout to training": "rollout_corr/kl",
+        "loss term": "actor/kl_loss",
+        "penalty": "actor/reward_kl_penalty",
+    },
+    "Share of answers that a term holds for": {
+        name: f"medix/{name}/valid" for name in ("score", "judge", "semantic", "modality")
+    },
+    "Judge: seconds for an answer": {"median": "medix/judge/p50_s", "95 %": "medix/judge/p95_s"},
+    "Gradient norm": {"norm": "actor/grad_norm"},
+    "Learning rate": {"rate": "actor/lr"},
+    "Seconds a step": {"step": "timing_s/step", "answering": "timing_s/gen", "update": "timing_s/update_actor"},
+}
+SHARES = {"Terms of the reward", "Answers cut at the longest length", "Share of answers that a term holds for"}
+COUNTED = ("/filter_groups/evicted_samples", "/filter_groups/discarded_surplus_samples", "/off_policy/evicted_samples")
+
+
+def panels_of(metrics: Metrics, training: Dumps) -> list[Panel]:
+    """Every picture of the page, in order."""
+    reward = first_of(metrics, REWARD)
+    lines = [line(metrics, "reward", reward)] if reward else []
+    lines.append(line(metrics, "acc", "medix/acc/mean"))
+    checks = [key for key in metrics.keys("val-core/") if "/acc/mean@" in key]
+    panels = [
+        Panel("Reward and acc", tuple(lines), 0.0, 1.0),
+        Panel("Validation acc", tuple(validation_line(metrics, key) for key in checks), 0.0, 1.0),
+    ]
+    for title, curves in CURVES.items():
+        drawn = tuple(line(metrics, name, key) for name, key in curves.items())
+        low, high = (0.0, 1.0 if title in SHARES else None)
+        panels.append(Panel(title, drawn, low if title != "KL" else None, high))
+    return [*panels[:8], *service_panels(metrics), group_panel(metrics, training), *panels[8:]]
+
+
+def line(metrics: Metrics, name: str, key: str) -> Series:
+    """A metric as a curve."""
+    return Series(name, tuple((float(step), value) for step, value in metrics.series(key)))
+
+
+def validation_line(metrics: Metrics, key: str) -> Series:
+    """A validation's metric, named after its data source."""
+    _, source, _, kind = key.split("/", 3)
+    return Series(f"{source} {kind}", line(metrics, "", key).points, marks=True)
+
+
+def service_panels(metrics: Metrics) -> list[Panel]:
+    """What the judge and the encoder were spared, latency, and failures."""
+    kinds = metrics.keys("medix/judge/failures_")
+    failures = [Series("without a score", line(metrics, "", "medix/unscored").points)]
+    failures += [line(metrics, f"judge: {key.split('failures_')[1]}", key) for key in kinds]
+    shares = [
+        ("judge: known already", "medix/judge/cache_hits", "medix/judge/asked"),
+        ("judge: equal to the reference", "medix/judge/equality", "medix/judge/asked"),
+        ("judge: stopped by a guard", "medix/judge/guard_hits", "medix/judge/asked"),
+    ]
+    lines = [Series(name, ratio(metrics, part, whole)) for name, part, whole in shares]
+    # The encoder's hits are texts, and it compares two a pair.
+    hits = ratio(metrics, "medix/encoder/cache_hits", "medix/encoder/asked", 2.0)
+    return [
+        Panel("Answers without a score, failed requests", tuple(failures), 0.0),
+        Panel("Share that needed no model", (*lines, Series("encoder: known already", hits)), 0.0, 1.0),
+    ]
+
+
+def ratio(metrics: Metrics, part: str, whole: str, times: float = 1.0) -> tuple[tuple[float, float], ...]:
+    """One count over another's multiple, in the steps in which the other is not 0."""
+    found = []
+    for step, data in sorted(metrics.steps.items()):
+        base = times * data.get(whole, 0.0)
+        if base > 0 and part in data:
+            found.append((float(step), min(1.0, data[part] / base)))
+    return tuple(found)
+
+
+def group_panel(metrics: Metrics, training: Dumps) -> Panel:
+    """Groups that dynamic sampling took out, and those of the dumps that taught nothing."""
+    names = {"filtered": COUNTED[0], "surplus": COUNTED[1], "stale": COUNTED[2]}
+    lines = [line(metrics, name, key) for name, end in names.items() for key in metrics.keys("training", end)]
+    dumped = [(float(step.step), float(step.collapsed)) for step in training.steps if step.groups]
+    return Panel("Groups filtered, or with one score throughout", (*lines, Series("one score", tuple(dumped))), 0.0)
