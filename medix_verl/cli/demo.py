@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", choices=("rule", "verl"), default="rule", help="verl: a tiny judge served by vLLM")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights, warm-up and order")
     parser.add_argument("--lr", type=float, help="learning rate; 0: a control, in which nothing can be learnt")
-    parser.add_argument("--time-limit", type=float, default=1500.0, metavar="S", help="seconds for the training")
+    parser.add_argument("--time-limit", type=float, default=1500.0, metavar="S", help="seconds for one training")
+    parser.add_argument("--ablate", action="store_true", help="train once for each make-up of the reward, and compare")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further overrides for verl")
 
 
@@ -40,6 +41,12 @@ def run(args: argparse.Namespace) -> int:
         )
     spec = DemoSpec(args.out, args.steps, args.judge, args.seed, args.lr, args.time_limit, tuple(args.overrides))
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.ablate:
+        from medix_verl.demo.ablate import run_ablation
+
+        run_ablation(spec, say=say)
+        print((args.out / "ablation" / "ablation.md").read_text(encoding="utf-8"))
+        return 0
     run_demo(spec, say=say)
     print((args.out / "report.md").read_text(encoding="utf-8"))
     write_page(args.out)

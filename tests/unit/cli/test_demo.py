@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medix_verl.cli.main import main
+from medix_verl.demo import ablate as ablation
 from medix_verl.demo import run as training
 from medix_verl.demo.run import DemoSpec
 from medix_verl.errors import RunStoppedError
@@ -74,6 +75,22 @@ def test_numbers_that_make_no_sense(
     assert main(["demo", "--out", str(tmp_path / "out"), *words]) == 1
     assert message in capsys.readouterr().err
     assert demo.specs == [] and not (tmp_path / "out").exists()
+
+
+def test_the_ablation_prints_its_own_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: FakeDemo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[DemoSpec] = []
+
+    def ablate(spec: DemoSpec, say: Callable[[str], None]) -> None:
+        asked.append(spec)
+        (spec.out / "ablation").mkdir()
+        (spec.out / "ablation" / "ablation.md").write_text("# the table")
+
+    monkeypatch.setattr(ablation, "run_ablation", ablate)
+    assert main(["demo", "--out", str(tmp_path), "--steps", "3", "--ablate"]) == 0
+    assert asked == [DemoSpec(tmp_path, 3)] and demo.specs == []
+    assert capsys.readouterr().out == "# the table\n"
 
 
 def test_another_judge_is_a_wrong_command_line(demo: FakeDemo, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class FakeTraining:
         self.steps = 3
         self.log = "starting\n"
         self.returncode: int | None = 0
+        self.leaves: Path | None = None
         self.built: list[tuple[Path, int]] = []
         self.environment: dict[str, str] = {}
         self.command: list[str] = []
@@ -54,6 +56,9 @@ class FakeTraining:
                 stream.write(json.dumps({"step": number, "data": data}) + "\n")
             on_tick()
             on_tick()
+        if self.leaves is not None:
+            self.leaves.parent.mkdir(parents=True)
+            self.leaves.touch()
         return RunEnd(self.returncode, 30.0, 2 * 2**30)
 
 
@@ -78,6 +83,14 @@ def test_the_learning_rate_is_the_recipes_unless_it_is_given() -> None:
 def test_verl_validates_now_and_then() -> None:
     assert "trainer.test_freq=15" in training_command(DemoSpec(Path("out"), steps=60))
     assert "trainer.test_freq=1" in training_command(DemoSpec(Path("out"), steps=2))
+
+
+def test_a_training_may_have_a_folder_of_its_own(tmp_path: Path, training: FakeTraining) -> None:
+    spec = DemoSpec(tmp_path / "demo", run=tmp_path / "it's one")
+    run_demo(spec, lambda _line: None)
+    values = [override.value() for override in OverridesParser.create().parse_overrides(training.command[3:])]
+    assert str(tmp_path / "demo") in values and str(tmp_path / "it's one" / "checkpoints") in values
+    assert (tmp_path / "it's one" / "report.md").exists() and not (tmp_path / "demo" / "report.md").exists()
 
 
 def test_the_judge_served_by_verl_has_a_place_of_its_own() -> None:
@@ -111,9 +124,7 @@ def test_the_policy_is_measured_before_and_after(
     tmp_path: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface"
-    for folder in (tmp_path / "policy", after):
-        folder.mkdir(parents=True)
-        (folder / "config.json").touch()
+    training.leaves = after / "config.json"
     samples = list(demo_samples("val", 3))
     write_samples(samples, tmp_path / "data" / "val.parquet")
 
@@ -131,9 +142,14 @@ def test_the_policy_is_measured_before_and_after(
 
 
 def test_without_a_checkpoint_only_verls_own_validation_counts(tmp_path: Path, training: FakeTraining) -> None:
+    """One that an earlier training left is not this one's."""
+    stale = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface" / "config.json"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    os.utime(stale, (1.0, 1.0))
     said: list[str] = []
     assert "before/greedy/acc" not in run_demo(DemoSpec(tmp_path, steps=3), said.append)
-    assert any("there is no checkpoint at" in line and "global_step_3" in line for line in said)
+    assert any("left no checkpoint at" in line and "global_step_3" in line for line in said)
 
 
 def test_each_step_is_told_once(tmp_path: Path, training: FakeTraining) -> None:
