@@ -3,7 +3,8 @@
 
 Recipes come with medix-verl, from the folders of the variable MEDIX_RECIPES (FOLDER/recipe/NAME.yaml), and from any
 installed package with an entry point in the group medix_verl.recipes. NAME may be a list: medix,medix_lora. `check`
-exits with 1 where verl would refuse the recipe or where it would fail later; nothing is trained.
+exits with 1 where verl would refuse the recipe or where it would fail later; nothing is trained. `show` also takes a
+run's folder, and prints the command that repeats the run.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
     listing = commands.add_parser("list", help="every recipe and overlay, with model, algorithm, GPUs and what was run")
     listing.add_argument("--markdown", action="store_true", help="as the tables of recipes/README.md")
-    show = commands.add_parser("show", help="what a recipe is, its command, and every key that it changes")
-    show.add_argument("name", metavar="NAME")
+    show = commands.add_parser("show", help="what a recipe is and changes; or a run was, and how to repeat it")
+    show.add_argument("name", metavar="NAME|RUN_DIR")
     show.add_argument("--full", action="store_true", help="the whole configuration, resolved, as YAML")
     diff = commands.add_parser("diff", help="the keys in which two recipes differ")
     diff.add_argument("one", metavar="A")
@@ -55,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
         heads = recipe_heads().values()
         print(tables(heads) if args.markdown else _lines(heads))
     elif args.command == "show":
-        _show(_names(args.name), args.full)
+        if _is_run(args.name):
+            _show_run(Path(args.name), args.full)
+        else:
+            _show(_names(args.name), args.full)
     elif args.command == "diff":
         _diff(_names(args.one), _names(args.two))
     elif args.command == "new":
@@ -164,6 +168,34 @@ def _compose_file(path: Path) -> DictConfig:
             os.environ.pop(VARIABLE)
             if before is not None:
                 os.environ[VARIABLE] = before
+
+
+def _is_run(word: str) -> bool:
+    """A path, and no name of a recipe that happens to be a folder here as well."""
+    return word not in recipe_heads() and (os.sep in word or Path(word).exists())
+
+
+def _show_run(folder: Path, full: bool) -> None:
+    from medix_verl.runs.record import read_record
+
+    record = read_record(folder)
+    if full:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(OmegaConf.create(dict(record.config))), end="")
+        return
+    print(f"{record.command}\n")
+    if record.withheld:
+        print(f"secrets, to be typed again: {', '.join(record.withheld)}")
+    print(f"started: {record.started}; seed: {record.seed}; recipes: {', '.join(record.recipes) or 'none'}")
+    for name in ("model", "judge", "encoder"):
+        print(f"{name}: {getattr(record, name).describe()}")
+    for file in record.data:
+        rows = "rows not known" if file.rows is None else f"{file.rows} rows"
+        print(f"{file.role}: {file.path}, {rows}, {f'sha256 {file.sha256}' if file.sha256 else file.note}")
+    print("versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items() if version))
+    for checkout, commit in record.commits.items():
+        print(f"commit of {checkout}: {commit}")
 
 
 def _show(names: list[str], full: bool) -> None:

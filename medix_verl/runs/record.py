@@ -140,7 +140,8 @@ def read_record(run: Path) -> RunRecord:
     """Read the record of a run.
 
     Args:
-        run: The run's folder (trainer.default_local_dir), a step's folder in it, or the file itself.
+        run: The run's folder (trainer.default_local_dir, or the one above `checkpoints`), a step's folder in it, or the
+            file itself.
 
     Raises:
         DataError: There is none, or it is damaged or of a newer version.
@@ -149,13 +150,13 @@ def read_record(run: Path) -> RunRecord:
     places = (
         (run, run / FILE_NAME, run.parent / FILE_NAME)
         if run.suffix == ".json"
-        else (run / FILE_NAME, run.parent / FILE_NAME)
+        else (run / FILE_NAME, run.parent / FILE_NAME, run / "checkpoints" / FILE_NAME)
     )
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise DataError(
             f"there is no {FILE_NAME} in {run}; give the folder that the run had as trainer.default_local_dir "
-            "(runs before medix_verl 0.2, and without one of its recipes, left no record)"
+            "(a run without one of our recipes leaves no record)"
         )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

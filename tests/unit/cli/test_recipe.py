@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from medix_verl.cli.recipe import begin, check, tables
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import Head
 from medix_verl.recipes_index import recipe_heads, recipe_names
+from medix_verl.runs.record import write_record
 
 HEADS = [
     Head("one", "One.", "", False, ("a model", "GRPO", "8", "nothing"), (), ()),
@@ -85,3 +87,16 @@ def test_files_that_cannot_be_checked(tmp_path: Path) -> None:
 def test_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "show", "[]"]) == 1
     assert "names no recipe; type medix-verl recipe list" in capsys.readouterr().err
+
+
+def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    write_record(record, tmp_path / "demo" / "checkpoints")
+    assert main(["recipe", "show", str(tmp_path / "demo")]) == 0
+    shown = capsys.readouterr().out
+    words = "'+recipe=[medix,medix_lora]' 'data.train_files=my file.parquet'"
+    assert shown.startswith(f"python -m verl.trainer.main_ppo {words}\n")
+    assert "train: my file.parquet, 12 rows, sha256 00ff\nval: s3://b/v.parquet, rows not known, far away\n" in shown
+    assert "judge: openai, judge, at http://h/v1" in shown and "vllm" not in shown
+    assert main(["recipe", "show", str(tmp_path)]) == 1
+    assert "there is no medix_run.json in" in capsys.readouterr().err
