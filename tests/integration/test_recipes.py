@@ -42,7 +42,10 @@ def composed(names: str) -> DictConfig:
 
 def with_typed(names: str, words: list[str]) -> DictConfig:
     """The composed recipe with further keys, without composing it again."""
-    return DictConfig(OmegaConf.merge(composed(names), OmegaConf.from_dotlist([word.lstrip("+") for word in words])))
+    open_to_new_keys = composed(names).copy()
+    OmegaConf.set_struct(open_to_new_keys, False)
+    typed = OmegaConf.from_dotlist([word.lstrip("+") for word in words])
+    return DictConfig(OmegaConf.merge(open_to_new_keys, typed))
 
 
 def allowed(names: list[str]) -> bool:
