@@ -31,7 +31,7 @@ class Case:
 
 
 CASES = {
-    "grpo": Case("medix_cpu"),
+    "grpo": Case("[medix_8b_grpo,medix_on_cpu]", has=("actor/kl_loss",), lacks=(), log=("'clip_ratio_high': 0.3,",)),
     "dapo": Case("[medix,medix_on_cpu]", has=("training/filter_groups/evicted_samples",)),
     "gspo": Case("[medix_8b_gspo,medix_on_cpu]", log=("'loss_mode': 'gspo'", "'clip_ratio_high': 0.0004")),
     "gdpo": Case("[medix_gdpo,medix_on_cpu]", log=("'adv_estimator': 'medix_gdpo'",)),
