@@ -109,23 +109,18 @@ def read_folder(folder: Path) -> ModelSize:
         ConfigError: A file is missing, is none of these, or lacks a number.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({type(error).__name__}); type a folder with a model") from error
+    config = _config(path)
     text = config.get("text_config") or config
     tower = config.get("vision_config") or {}
     shapes = dict(_shapes(folder))
     if not shapes:
         raise ConfigError(f"{folder} has no *.safetensors file to count; type a folder with a model's weights")
-    total = sum(math.prod(shape) for shape in shapes.values())
     vision = sum(math.prod(shape) for name, shape in shapes.items() if "visual" in name or "vision" in name)
     experts = int(text.get("num_experts") or 0)
-    kinds = text.get("layer_types") or []
     heads = _number(text, "num_attention_heads", path)
     hidden = _number(text, "hidden_size", path)
     return ModelSize(
-        parameters=total,
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
         hidden=hidden,
         layers=_number(text, "num_hidden_layers", path),
         kv_heads=int(text.get("num_key_value_heads") or heads),
@@ -133,7 +128,7 @@ def read_folder(folder: Path) -> ModelSize:
         intermediate=_number(text, "moe_intermediate_size" if experts else "intermediate_size", path),
         vocab=_number(text, "vocab_size", path),
         tied=not any("lm_head" in name for name in shapes),
-        kv_layers=sum(kind != "linear_attention" for kind in kinds),
+        kv_layers=sum(kind != "linear_attention" for kind in text.get("layer_types") or []),
         experts=experts,
         experts_per_token=int(text.get("num_experts_per_tok") or 0) if experts else 0,
         vision=vision,
@@ -141,6 +136,13 @@ def read_folder(folder: Path) -> ModelSize:
         vision_layers=int(tower.get("depth") or tower.get("num_hidden_layers") or 0),
         vision_intermediate=int(tower.get("intermediate_size") or 0),
     )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}); type a folder with a model") from error
 
 
 def _number(config: Mapping[str, Any], key: str, path: Path) -> int:

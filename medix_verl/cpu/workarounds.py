@@ -18,6 +18,7 @@ __all__ = ["install"]
 
 _GLOO_TWICE = 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"'
 _RAGGED = "._ragged_idx = 2"
+_PINNED = "CPUOffloadPolicy(pin_memory=True)"
 
 
 def install() -> None:
@@ -25,6 +26,7 @@ def install() -> None:
     answer_for_vllm()
     after_import("verl.utils.distributed", use_gloo_once)
     after_import("verl.utils.tensordict_utils", rebuild_position_ids)
+    after_import("verl.workers.engine.fsdp.transformer_impl", offload_unpinned)
 
 
 def answer_for_vllm() -> None:
@@ -105,3 +107,16 @@ def _rows_ragged_in_dimension_1(data: Any) -> list[Any] | None:
     could_be_dimension_2 = count == 1 and values.shape[-1] == int(offsets[-1])
     is_dimension_1 = values.shape[0] == 4 * count and int(offsets[1]) == 4 and not could_be_dimension_2
     return list(values.reshape(count, 4, -1)) if is_dimension_1 else None
+
+
+def offload_unpinned(module: Any) -> None:
+    """verl/workers/engine/fsdp/transformer_impl.py pins a reference model's memory, which needs an accelerator."""
+    original = getattr(module, "CPUOffloadPolicy", None)
+    if original is None or _is_ours(original) or _PINNED not in inspect.getsource(module):
+        return
+
+    @functools.wraps(original, updated=())
+    def unpinned(pin_memory: bool = True) -> Any:
+        return original(pin_memory=False)
+
+    module.CPUOffloadPolicy = _marked(unpinned)

@@ -179,6 +179,8 @@ def test_work_arounds_are_still_needed() -> None:
     positions = inspect.unwrap(tensordicts.maybe_fix_3d_position_ids)
     assert "._ragged_idx = 2" in source(positions), "cpu/workarounds.py: rebuild_position_ids"
     assert 'os.getenv("VERL_ENGINE_DEVICE")' in source(engine), "cpu/activate.py: CPU_ENVIRONMENT"
+    transformer = Path(engine.__file__).parent / "fsdp" / "transformer_impl.py"
+    assert "CPUOffloadPolicy(pin_memory=True)" in transformer.read_text(), "offload_unpinned"
     vllm_version = Path(engine.__file__).parents[2] / "third_party" / "vllm" / "__init__.py"
     assert 'package_name = "vllm"' in vllm_version.read_text(), "cpu/workarounds.py: answer_for_vllm"
 

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from medix_verl.cpu.workarounds import answer_for_vllm, install, rebuild_position_ids, use_gloo_once
+from medix_verl.cpu.workarounds import answer_for_vllm, install, offload_unpinned, rebuild_position_ids, use_gloo_once
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -47,6 +49,22 @@ def test_a_changed_upstream_is_left_alone() -> None:
     rebuild_position_ids(tensordicts)
     assert distributed.initialize_global_process_group_ray is changed
     assert tensordicts.maybe_fix_3d_position_ids is changed
+
+
+@pytest.mark.parametrize(("line", "pinned"), [("CPUOffloadPolicy(pin_memory=True)", False), ("something else", True)])
+def test_a_reference_model_is_not_pinned(tmp_path: Path, line: str, pinned: bool) -> None:
+    """Only while the line is there; once, however often it is asked for."""
+    path = tmp_path / "upstream.py"
+    path.write_text(f"def CPUOffloadPolicy(*, pin_memory):\n    return pin_memory\n# {line}\n")
+    spec = importlib.util.spec_from_file_location("upstream", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    offload_unpinned(module)
+    once = module.CPUOffloadPolicy
+    offload_unpinned(module)
+    assert module.CPUOffloadPolicy is once
+    assert module.CPUOffloadPolicy(pin_memory=True) is pinned
 
 
 def test_nothing_is_mended_twice(monkeypatch: pytest.MonkeyPatch) -> None:
