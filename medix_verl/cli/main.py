@@ -39,8 +39,10 @@ COMMANDS = {
     "mix": Command("medix_verl.cli.mix", "say what a mixture of parquet files gives to an epoch"),
     "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
     "evaluate": Command("medix_verl.cli.evaluate", "evaluate a model on medical tasks, compare two, judge one again"),
+    "export": Command("medix_verl.cli.export", "turn a checkpoint into a model's folder, check it, measure it"),
     "report": Command("medix_verl.cli.report", "write the report of a training run or an evaluation: one HTML page"),
     "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
+    "recipe": Command("medix_verl.cli.recipe", "list, show, compare, begin and check recipes"),
     "calibrate": Command("medix_verl.cli.calibrate", "fit the soft semantic curve of an encoder to labelled pairs"),
 }
 

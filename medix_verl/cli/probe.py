@@ -69,9 +69,10 @@ def _platform() -> dict[str, Any]:
 
 def _recipes() -> dict[str, Any]:
     try:
-        from medix_verl.recipes_index import recipe_names
+        from medix_verl.recipes_index import recipe_heads
 
-        return {name: _compose(name) for name in recipe_names()}
+        heads = recipe_heads().values()
+        return {head.name: _compose(f"[medix,{head.name}]" if head.is_overlay else head.name) for head in heads}
     except Exception as error:  # noqa: BLE001 - a missing recipes folder is a finding, not a crash
         return {"": {"error": first_cause(error)}}
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNTS", "build_demo", "is_built"]
 
-COUNTS = {"train": 480, "val": 120}
+COUNTS = {"train": 960, "val": 240}
+WARMUP_ROWS = 1920
+"""Rows of the training split that the warm-up sees: more crops of its regions, so that the tags hold on others."""
+
 MANIFEST = "manifest.json"
 PARTS = ("data", "policy", "judge")
 SOURCES = (
@@ -79,7 +82,8 @@ def build_unlocked(folder: Path, seed: int, progress: Progress | None) -> dict[s
     (folder / MANIFEST).unlink(missing_ok=True)
     for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
-    samples = build_data(folder / "data", seed, progress)
+    build_data(folder / "data", seed, progress)
+    samples = demo_samples("train", WARMUP_ROWS, seed)
     with one_seeded_thread(seed):
         measured = build_models(folder, samples, seed, progress)
     manifest = {**recipe(seed), "rows": COUNTS, "measured": measured, "files": hashes(folder)}
@@ -128,19 +132,18 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def build_data(folder: Path, seed: int, progress: Progress | None) -> list[Sample]:
-    """Write both splits; returns the training rows."""
-    rows = {split: list(demo_samples(split, count, seed)) for split, count in COUNTS.items()}
-    for split, samples in rows.items():
-        write_samples(samples, folder / f"{split}.parquet")
-        say(progress, f"{len(samples)} {split} rows written")
-    return rows["train"]
+def build_data(folder: Path, seed: int, progress: Progress | None) -> None:
+    """Write both splits."""
+    for split, count in COUNTS.items():
+        write_samples(demo_samples(split, count, seed), folder / f"{split}.parquet")
+        say(progress, f"{count} {split} rows written")
 
 
-def build_models(folder: Path, samples: list[Sample], seed: int, progress: Progress | None) -> dict[str, float]:
+def build_models(folder: Path, rows: Iterable[Sample], seed: int, progress: Progress | None) -> dict[str, float]:
     """Make, teach and save the policy and the judge."""
     import torch
 
+    samples = list(rows)
     tokenizer = train_tokenizer(corpus(samples))
     torch.manual_seed(seed)
     policy, processor = make_policy(tokenizer), make_processor(tokenizer)

@@ -21,6 +21,24 @@ PARTS = {
     "format": "medix/format/mean",
     "modality": "medix/modality/mean",
 }
+VALIDATED = {
+    "acc": "val-core/medix_demo/acc/mean@1",
+    "reward": "val-aux/medix_demo/score/mean@1",
+    "format": "val-aux/medix_demo/format/mean@1",
+}
+MEASURED = {
+    "greedy/acc": "acc, greedy",
+    "sampled/acc": "acc, sampled",
+    "greedy/picture_acc": "acc, greedy, questions about a picture",
+    "sampled/picture_acc": "acc, sampled, questions about a picture",
+    "greedy/score": "composite, greedy",
+    "sampled/score": "composite, sampled",
+    "greedy/format": "format, greedy",
+    "sampled/format": "format, sampled",
+    "greedy/modality": "modality tag, greedy",
+}
+"""Rows of the report's table of medix_verl.demo.measure's averages."""
+KIND = "before/greedy/acc/"
 _STEP_S = "timing_s/step"
 _BUSY_S = "medix/reward/busy_s"
 
@@ -87,10 +105,15 @@ def summarise(steps: Sequence[Step], width: int = 5) -> dict[str, float]:
 
 
 def _validation(steps: Sequence[Step]) -> dict[str, float]:
-    """verl's validation averages of the demo's data, at the first and the last validation."""
-    key = "val-core/medix_demo/acc/mean@1"
-    values = [step.data[key] for step in steps if key in step.data]
-    return {"val_acc/first": values[0], "val_acc/last": values[-1]} if values else {}
+    """verl's own greedy validation averages: at the first and the last one, and `acc` at each."""
+    figures: dict[str, float] = {}
+    for name, key in VALIDATED.items():
+        values = {step.number: step.data[key] for step in steps if key in step.data}
+        if values:
+            figures[f"val_{name}/first"], figures[f"val_{name}/last"] = values[min(values)], values[max(values)]
+        if name == "acc":
+            figures |= {f"val_acc/step/{number}": value for number, value in values.items()}
+    return figures
 
 
 def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width: int = 5) -> str:
@@ -101,12 +124,11 @@ def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width:
         facts: further lines, name to value.
         width: number of steps averaged at each end, as given to `summarise`.
     """
-    rows = [f"| | first {width} steps | last {width} steps |", "|---|---|---|"]
+    rows = [*measured_rows(figures), f"| training | first {width} steps | last {width} steps |", "|---|---|---|"]
     for name in PARTS:
         if f"{name}/first" in figures:
             rows.append(f"| {name} | {figures[f'{name}/first']:.3f} | {figures[f'{name}/last']:.3f} |")
-    if "val_acc/first" in figures:
-        rows.append(f"| validation acc, greedy | {figures['val_acc/first']:.3f} | {figures['val_acc/last']:.3f} |")
+    rows += curve_rows(figures)
     lines = [
         f"- steps: {figures['steps']:.0f}",
         f"- step time after the second step: {figures['step_s']:.2f} s",
@@ -115,3 +137,31 @@ def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width:
         *(f"- {name}: {value}" for name, value in facts.items()),
     ]
     return "\n".join(["# medix_verl demo", "", *rows, "", *lines, ""])
+
+
+def measured_rows(figures: Mapping[str, float]) -> list[str]:
+    """The table of the validation answers before and after training; nothing where they were not measured."""
+    if "before/greedy/acc" not in figures:
+        return []
+    kinds = [name.removeprefix(KIND) for name in figures if name.startswith(KIND)]
+    names = {**MEASURED, **{f"greedy/acc/{kind}": f"acc, greedy, {kind}" for kind in kinds}}
+    rows = ["| validation questions | before | after |", "|---|---|---|"]
+    rows += [
+        f"| {title} | {figures[f'before/{key}']:.3f} | {figures[f'after/{key}']:.3f} |" for key, title in names.items()
+    ]
+    return [*rows, ""]
+
+
+def curve_rows(figures: Mapping[str, float]) -> list[str]:
+    """verl's own validation: `acc` at each of its steps, composite and format at the ends."""
+    steps = [name.removeprefix("val_acc/step/") for name in figures if name.startswith("val_acc/step/")]
+    if not steps:
+        return []
+    values = " | ".join(f"{figures[f'val_acc/step/{step}']:.3f}" for step in steps)
+    rows = ["", f"| verl's validation, step | {' | '.join(steps)} |", "|---" * (len(steps) + 1) + "|"]
+    rows.append(f"| acc, greedy | {values} |")
+    for name in ("reward", "format"):
+        if f"val_{name}/first" in figures:
+            ends = f"{figures[f'val_{name}/first']:.3f} to {figures[f'val_{name}/last']:.3f}"
+            rows += ["", f"{name} of verl's validation: {ends}"]
+    return rows

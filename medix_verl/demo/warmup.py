@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The warm-up: a short supervised phase that teaches a random policy the response grammar, and not the answers.
+"""The warm-up: a short supervised phase that teaches a random policy the response grammar, and little of the answers.
 
-Each target has the right modality tag, a stock phrase of thinking and an answer drawn anew, every time the row comes
-up, from the answers of the row's kind: the policy learns the form and what kind of word fits a question, and is
-near chance at choosing it. What it then gains in reinforcement learning, it has gained from the reward. The number of
-steps is fixed, not the time, so that the same seed gives the same weights on the same machine.
+Each target has the right modality tag, a stock phrase of thinking and an answer. Most answers are drawn anew, every
+time the row comes up, from all the answers of the row's kind, and a small share is the right one: the policy learns
+the form, what kind of word fits a question, and a weak lean towards the right one. From no lean at all, a run of a
+few minutes learns nothing. What it then gains, it has gained from the reward. The number of steps is fixed, not the
+time, so that the same seed gives the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ TEXT_THOUGHT = "I recall the fact."
 class WarmupSpec:
     """How long and how strong the warm-up is."""
 
-    steps: int = 300
+    steps: int = 350
     batch: int = 16
     """Rows a step."""
     learning_rate: float = 2e-3
     rise: int = 10
     """Steps in which the learning rate rises; it falls along a half cosine to nothing afterwards."""
+    right_share: float = 0.15
+    """Share of the targets that hold the right answer for certain; the others hold one drawn from all of the kind."""
     seed: int = 0
 
 
@@ -93,7 +96,7 @@ def warm_up(
     model.train()
     for _ in tqdm(range(spec.steps), desc="warm-up", unit="step", delay=2.0, disable=None):
         rows = rng.choice(len(samples), size=spec.batch, replace=False)
-        targets = [random_target(rng, samples[row], pools) for row in rows]
+        targets = [warmup_target(rng, samples[row], pools, spec.right_share) for row in rows]
         loss = model(**collate([prompts[row] for row in rows], targets, processor.tokenizer)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -113,7 +116,12 @@ def pace(step: int, spec: WarmupSpec) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - spec.rise) / max(1, spec.steps - spec.rise))
 
 
-def random_target(rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]]) -> str:
+def warmup_target(
+    rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]], right_share: float
+) -> str:
+    """A well-formed response: with the right answer in `right_share` of the cases, else with any of its kind."""
+    if rng.random() < right_share:
+        return target_text(sample, sample.answer)
     pool = pools[str(sample.meta["kind"])]
     return target_text(sample, pool[int(rng.integers(len(pool)))])
 

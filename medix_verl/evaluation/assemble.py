@@ -118,7 +118,7 @@ def remembering(spec: ProtocolSpec, judges: Sequence[JudgeSpec], journal: Journa
             continue
         pool: Any = voter.judge
         said = {name: value for name, value in asdict(pool.spec).items() if name in VERDICT_FIELDS}
-        identity = {**said, "model": pool.model, "text": load_prompt(pool.spec.prompt)}
+        identity = {**said, "model": pool.model, "text": load_prompt(pool.spec.prompt, pool.spec.show_question)}
         voters.append(replace(voter, judge=RememberedJudge(pool, identity, journal, watch)))
     return Protocol(spec, voters)
 

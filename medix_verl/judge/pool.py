@@ -78,7 +78,7 @@ class JudgePool:
         self.backoff_s = backoff_s
         self.counters = Counters()
         self.fixed = fixed_part(spec, name)
-        self.writer = Writer(spec, load_prompt(spec.prompt), self.fixed)
+        self.writer = Writer(spec, load_prompt(spec.prompt, spec.show_question), self.fixed)
         self.rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, Room] = WeakKeyDictionary()
         self._key = read_key(spec.api_key_env)
         self.cache = open_cache(spec)

@@ -33,11 +33,15 @@ def prompt_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
-def load_prompt(name: str) -> str:
+def load_prompt(name: str, show_question: bool = True) -> str:
     """Read a prompt by its name, or from the path of a .txt file.
 
+    Args:
+        name: The name or the path.
+        show_question: Whether the recipe wants the judge to see the question; the prompt must agree.
+
     Raises:
-        ConfigError: There is no such prompt, or it lacks a placeholder.
+        ConfigError: There is no such prompt, it lacks a placeholder, or it has a question that is not to be shown.
     """
     path = Path(name) if name.endswith(".txt") else FOLDER / f"{name}.txt"
     if not name.endswith(".txt") and name not in prompt_names():
@@ -48,13 +52,24 @@ def load_prompt(name: str) -> str:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"judge.prompt {name!r} cannot be read as a UTF-8 file ({type(error).__name__})") from error
-    missing = [field for field in FIELDS if "{" + field + "}" not in text]
-    if missing:
-        raise ConfigError(
-            f"judge.prompt {name!r} lacks {{{missing[0]}}}; it needs {{question}} {{reference}} "
-            "{candidate} and {fence}"
-        )
+    check_fields(name, text, show_question)
     return text
+
+
+def check_fields(name: str, text: str, show_question: bool) -> None:
+    """Refuse a prompt without its placeholders, or with a question where none is to be shown.
+
+    Raises:
+        ConfigError: One of the two.
+    """
+    needed = FIELDS if show_question else FIELDS[1:]
+    missing = [field for field in needed if "{" + field + "}" not in text]
+    if missing:
+        hint = "; or set judge.show_question=false" if missing[0] == "question" else ""
+        listed = " ".join("{" + field + "}" for field in needed)
+        raise ConfigError(f"judge.prompt {name!r} lacks {{{missing[0]}}}; it needs {listed}{hint}")
+    if not show_question and "{question}" in text:
+        raise ConfigError(f"judge.prompt {name!r} has {{question}} and judge.show_question is false; set it to true")
 
 
 def fill(template: str, candidate: str, reference: Reference, max_chars: int) -> str:

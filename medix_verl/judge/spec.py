@@ -34,6 +34,8 @@ class JudgeSpec:
     """Name of the environment variable that holds the API key; None sends no key."""
     prompt: str = "reference"
     """Name of a prompt in medix_verl/judge/prompts, or the path of a .txt file."""
+    show_question: bool = True
+    """False accepts a prompt without {question}: the judge sees neither the question nor its options."""
     structured: str = "choice"
     """How the reply is held to YES or NO: vLLM's `choice`, OpenAI's `json_schema`, or `none`."""
     timeout_s: float = 60.0
@@ -78,7 +80,7 @@ class JudgeSpec:
             check_text(f"judge.{name}", getattr(self, name), optional=True)
         for name in ("prompt", "cache"):
             check_text(f"judge.{name}", getattr(self, name))
-        for name in ("soft", "swap", "worker"):
+        for name in ("soft", "swap", "worker", "show_question"):
             check_flag(f"judge.{name}", getattr(self, name))
         # A list from YAML could be changed from outside; a frozen spec keeps none.
         object.__setattr__(self, "url", read_url(self.url))

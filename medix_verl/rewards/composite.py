@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 
 from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.curve import worth
-from medix_verl.errors import EncoderError, JudgeError
+from medix_verl.errors import ConfigError, EncoderError, JudgeError
 from medix_verl.judge.base import Judge
 from medix_verl.judge.equality import equal, meaning
 from medix_verl.response import parse_response
+from medix_verl.rewards.published import parse_published
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.rewards.terms import combine, format_term, modality_term
 from medix_verl.types import Reference, Response, RewardBreakdown, Similarity, Verdict
@@ -89,7 +90,7 @@ class CompositeReward:
             ConfigError: A service has to be built and its settings are wrong.
             EncoderError: The embedding model has to be loaded and is not on this machine.
         """
-        parsed = response if isinstance(response, Response) else parse_response(response)
+        parsed = self.parse(response)
         opinion = await self.opinion(parsed.answer, reference)
         form, modality = format_term(parsed), modality_term(parsed, reference)
         scored = not opinion.reason or self.has_enough(opinion)
@@ -108,6 +109,18 @@ class CompositeReward:
             answer=parsed.answer,
             reason=opinion.reason,
         )
+
+    def parse(self, response: str | Response) -> Response:
+        """Find answer, format and modality by the rule of the recipe.
+
+        Raises:
+            ConfigError: The published rule was given a response that another rule has parsed.
+        """
+        if self.spec.rule == "medix":
+            return response if isinstance(response, Response) else parse_response(response)
+        if isinstance(response, Response):
+            raise ConfigError("rule 'published' reads the whole text and got a parsed Response; pass the model's text")
+        return parse_published(response)
 
     async def score_many(self, pairs: Iterable[tuple[str | Response, Reference]]) -> list[RewardBreakdown]:
         """Score many responses concurrently; the result is in the order of the pairs."""

@@ -12,8 +12,9 @@ from medix_verl.errors import ConfigError
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.specs import check_choice, check_integer, check_number, read_mapping
 
-__all__ = ["POLICIES", "FailureSpec", "RewardSpec", "WeightsSpec"]
+__all__ = ["POLICIES", "RULES", "FailureSpec", "RewardSpec", "WeightsSpec"]
 
+RULES = ("medix", "published")
 POLICIES = ("drop", "renormalise", "abort")
 
 
@@ -72,8 +73,11 @@ class RewardSpec:
     judge: JudgeSpec = field(default_factory=JudgeSpec)
     semantic: SemanticSpec = field(default_factory=SemanticSpec)
     failure: FailureSpec = field(default_factory=FailureSpec)
+    rule: str = "medix"
+    """How answer, format and modality are found: `medix` (medix_verl.response), or `published` (rewards.published)."""
 
     def __post_init__(self) -> None:
+        check_choice("rule", self.rule, RULES)
         check_number("format_weight", self.format_weight, high=1.0)
         for name, kind in SECTIONS.items():
             if not isinstance(getattr(self, name), kind):

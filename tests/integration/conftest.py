@@ -53,19 +53,20 @@ def demo_folder() -> Path:
     return folder
 
 
-def command(demo: Path, records: Path, overrides: tuple[str, ...]) -> list[str]:
-    main = [sys.executable, "-m", "verl.trainer.main_ppo", "+recipe=medix_cpu", f"medix.demo={demo}"]
+def command(demo: Path, records: Path, overrides: tuple[str, ...], recipe: str = "medix_cpu") -> list[str]:
+    main = [sys.executable, "-m", "verl.trainer.main_ppo", f"+recipe={recipe}", f"medix.demo={demo}"]
     return [*main, f"medix.records={records}", *SMALL, *overrides]
 
 
 @pytest.fixture(scope="session")
 def train(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Train through verl's own entry point with the recipe medix_cpu at a small size; returns how it ended."""
+    """Train through verl's own entry point at a small size, by default with medix_cpu; returns how it ended."""
 
-    def run(*overrides: str, limit_s: float = 400.0) -> Run:
+    def run(*overrides: str, limit_s: float = 400.0, recipe: str = "medix_cpu") -> Run:
         folder = tmp_path_factory.mktemp("run")
         log, metrics = folder / "train.log", folder / "metrics.jsonl"
-        end = run_marked(command(demo_folder, folder, overrides), log, {"VERL_FILE_LOGGER_PATH": str(metrics)}, limit_s)
+        words = command(demo_folder, folder, overrides, recipe)
+        end = run_marked(words, log, {"VERL_FILE_LOGGER_PATH": str(metrics)}, limit_s)
         return Run(end, log.read_text(errors="replace"), read_steps(metrics) if metrics.exists() else [], folder)
 
     return run

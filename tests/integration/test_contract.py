@@ -1,32 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What we rely on in verl, held fast: when a release moves it, the failing test names the file of ours to change."""
+"""What we rely on in verl, held fast: when a release moves it, the failing test names the file of ours to change.
+
+SEAMS is the table: a seam, and the files that stand on it. Of the releases that setup.py claims (>= 0.9.1, < 0.10),
+0.9.1 is on PyPI, the oldest and the newest at once; a new one is tried with `pip install verl==...` and this file.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from omegaconf import DictConfig, OmegaConf
-
-from medix_verl.recipes_index import recipe_names
 
 pytestmark = pytest.mark.timeout(300)
-OURS = ("medix", "data.medix", "reward.medix", "trainer.v1.sampler.sampler_kwargs", "ray_kwargs.ray_init")
-OPEN_DICTS = (
-    "actor_rollout_ref.actor.fsdp_config.mixed_precision",
-    "actor_rollout_ref.model.override_config",
-    "data.mm_processor_kwargs",
-)
-DATACLASSES = {
-    "algorithm": "AlgoConfig",
-    "actor_rollout_ref.rollout": "RolloutConfig",
-    "reward.reward_model.rollout": "RolloutConfig",
-    "actor_rollout_ref.actor.fsdp_config": "FSDPEngineConfig",
+ROOT = Path(__file__).parents[2]
+SEAMS: dict[str, tuple[str, ...]] = {
+    "release": ("setup.py", "medix_verl/cli/checks.py"),
+    "entry points": ("medix_verl/plugin.py", "medix_verl/after_import.py", "setup.py"),
+    "search path": ("medix_verl/plugin.py", "medix_verl/recipes_index.py", "medix_verl/cli/probe.py"),
+    "reward manager": ("medix_verl/rewards/manager.py", "recipes/recipe/medix.yaml"),
+    "raising rewards": ("medix_verl/rewards/manager.py", "medix_verl/errors.py"),
+    "sampler": ("medix_verl/rewards/sampler.py", "medix_verl/rewards/sampler_spec.py"),
+    "estimator": ("medix_verl/rewards/advantage.py", "recipes/recipe/medix_gdpo.yaml"),
+    "dataset": ("medix_verl/data/dataset.py",),
+    "platform": ("medix_verl/cpu/platform.py",),
+    "work-arounds": ("medix_verl/cpu/workarounds.py", "medix_verl/cpu/activate.py"),
+    "dataclasses": ("medix_verl/cli/composed.py",),
+    "engines": ("recipes/model_engine/medix_fsdp2.yaml", "recipes/recipe/medix_megatron.yaml"),
+    "trainer modes": ("recipes/recipe/medix_async.yaml", "recipes/recipe/medix_async_separate.yaml"),
+    "judge served by verl": ("recipes/recipe/medix_judge_verl.yaml",),
+    "losses": ("recipes/recipe/medix_8b_gspo.yaml", "recipes/recipe/medix_8b_grpo.yaml"),
 }
+Test = Callable[[], None]
+
+
+def seam(name: str) -> Callable[[Test], Test]:
+    """Say which files of ours stand on what the test has found moved."""
+
+    def decorate(test: Test) -> Test:
+        @functools.wraps(test)
+        def run() -> None:
+            try:
+                test()
+            except (AssertionError, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+                found = f"{type(error).__name__}: {error}"
+                pytest.fail(f"verl moved the seam '{name}'; change {', '.join(SEAMS[name])}\n{found}")
+
+        return run
+
+    return decorate
+
+
+def test_the_table_names_files_that_are_there() -> None:
+    missing = [file for files in SEAMS.values() for file in files if not (ROOT / file).exists()]
+    assert missing == []
+
+
+def test_every_file_that_imports_verl_stands_on_a_seam() -> None:
+    importing = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "medix_verl").rglob("*.py")
+        if any(line.strip().startswith(("import verl", "from verl")) for line in path.read_text().splitlines())
+    }
+    assert importing - {file for files in SEAMS.values() for file in files} == set()
+
+
+def test_a_moved_seam_names_the_files() -> None:
+    @seam("sampler")
+    def moved() -> None:
+        assert "this" in "that"
+
+    with pytest.raises(pytest.fail.Exception, match=r"moved the seam 'sampler'; change medix_verl/rewards/sampler.py"):
+        moved()
 
 
 def parameters(function: Any) -> list[str]:
@@ -37,83 +86,88 @@ def source(thing: Any) -> str:
     return inspect.getsource(thing)
 
 
+@seam("release")
 def test_the_release_is_one_that_we_claim() -> None:
     import verl
 
     assert verl.__version__.startswith("0.9."), "setup.py claims verl >= 0.9.1, < 0.10"
 
 
+@seam("entry points")
 def test_plugins_are_entry_points() -> None:
     import verl
 
     assert 'group="verl.plugins"' in source(verl), "setup.py: entry_points"
-    assert '.debug("Failed to load plugin' in source(verl), "plugin.py: verl may now report plugin errors itself"
+    assert '.debug("Failed to load plugin' in source(verl), "verl may now report plugin errors itself"
     names = {entry.value for entry in metadata.entry_points(group="verl.plugins")}
     assert "medix_verl.plugin" in names
 
 
+@seam("reward manager")
 def test_reward_manager_seam() -> None:
     from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
     from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
     from verl.trainer.ppo import reward
 
-    why = "rewards/manager.py"
-    assert parameters(RewardManagerBase.__init__) == ["self", "config", "tokenizer", "compute_score"], why
-    assert inspect.iscoroutinefunction(RewardManagerBase.run_single), why
-    assert parameters(RewardManagerBase.run_single) == ["self", "data"], why
-    assert 'source == "importlib"' in source(reward.resolve_reward_manager_cls), why
+    assert parameters(RewardManagerBase.__init__) == ["self", "config", "tokenizer", "compute_score"]
+    assert inspect.iscoroutinefunction(RewardManagerBase.run_single)
+    assert parameters(RewardManagerBase.run_single) == ["self", "data"]
+    assert 'source == "importlib"' in source(reward.resolve_reward_manager_cls)
     for keyword in ("reward_router_address=", "reward_model_tokenizer="):
-        assert keyword in source(RewardLoopWorker._init_reward_fn), why
+        assert keyword in source(RewardLoopWorker._init_reward_fn)
     assert "custom_reward_function.path is not None" in source(RewardLoopWorker.compute_score), (
-        "rewards/manager.py: compute_score exists only for this branch"
+        "compute_score exists only for this branch"
     )
 
 
+@seam("raising rewards")
 def test_a_raising_reward_drops_one_trajectory() -> None:
     from verl.trainer.ppo.v1 import agent_loop_tq
 
-    assert "_settle_session_tasks" in source(agent_loop_tq), "rewards/manager.py: UnscoredError would end the run"
+    assert "_settle_session_tasks" in source(agent_loop_tq), "UnscoredError would end the run"
 
 
+@seam("sampler")
 def test_sampler_seam() -> None:
     from verl.trainer.ppo.v1 import replay_buffer, trainer_base
 
-    why = "rewards/sampler.py"
     accepted = set(parameters(replay_buffer.ReplayBuffer.__init__))
     assert accepted >= {
         "trainer_mode", "trainer_config", "max_off_policy_threshold", "max_off_policy_strategy", "sampler_kwargs",
         "poll_interval", "refill_fn", "filter_groups_metric", "train_batch_size", "gen_batch_size",
         "max_inflight_gen_batches", "sync_refill_failed_groups",
-    }, why  # fmt: skip
+    }  # fmt: skip
     for kind in (replay_buffer.ReplayBuffer, replay_buffer.ReplayBufferAsync):
-        assert parameters(kind.sample) == ["self", "global_steps", "partition_id", "batch_size"], why
+        assert parameters(kind.sample) == ["self", "global_steps", "partition_id", "batch_size"]
     poll = replay_buffer.ReplayBuffer._wait_for_next_poll
-    assert parameters(poll) == ["self", "partition_id", "last_debug_time"], why
+    assert parameters(poll) == ["self", "partition_id", "last_debug_time"]
     build = source(trainer_base.PPOTrainer._build_replay_buffer)
-    assert "if not has_custom_sampler:" in build, f"{why}: verl may now hand group filters to custom samplers itself"
-    assert "metrics.update(off_policy_metrics)" in source(trainer_base.PPOTrainer._step_once), why
+    assert "if not has_custom_sampler:" in build, "verl may now hand group filters to custom samplers itself"
+    assert "metrics.update(off_policy_metrics)" in source(trainer_base.PPOTrainer._step_once)
 
 
+@seam("dataset")
 def test_dataset_seam() -> None:
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
-    why = "data/dataset.py"
     assert parameters(RLHFDataset.__init__)[1:] == ["data_files", "tokenizer", "config", "processor", "max_samples"]
     for name in ("_download", "_read_files_and_tokenize", "maybe_filter_out_long_prompts", "_process_multi_modal_info"):
-        assert hasattr(RLHFDataset, name), why
+        assert hasattr(RLHFDataset, name)
     init = source(RLHFDataset.__init__)
-    assert init.index("self._download()") < init.index("self._read_files_and_tokenize()"), why
+    assert init.index("self._download()") < init.index("self._read_files_and_tokenize()")
 
 
+@seam("platform")
 def test_platform_seam() -> None:
     from verl.plugin.platform.platform_manager import PlatformRegistry
 
     from medix_verl.cpu.platform import PlatformCPU
 
-    assert PlatformCPU.__abstractmethods__ == frozenset(), "cpu/platform.py: a method is missing"
+    assert PlatformCPU.__abstractmethods__ == frozenset(), "a method is missing"
     assert {"register", "get"} <= set(dir(PlatformRegistry)), "cpu/platform.py"
 
 
+@seam("work-arounds")
 def test_work_arounds_are_still_needed() -> None:
     """Each looks for the very line that it mends; a line that is gone needs no work-around any more."""
     import verl.utils.distributed as distributed
@@ -129,6 +183,7 @@ def test_work_arounds_are_still_needed() -> None:
     assert 'package_name = "vllm"' in vllm_version.read_text(), "cpu/workarounds.py: answer_for_vllm"
 
 
+@seam("work-arounds")
 def test_work_arounds_are_applied_here() -> None:
     import verl.utils.distributed as distributed
     import verl.utils.tensordict_utils as tensordicts
@@ -140,39 +195,77 @@ def test_work_arounds_are_applied_here() -> None:
         assert hasattr(function, "__wrapped__") is wanted
 
 
-@pytest.fixture(scope="module")
-def stock() -> DictConfig:
+@seam("search path")
+def test_recipes_are_found_by_their_names() -> None:
+    import verl  # noqa: F401 - registers us
+    from hydra import compose, initialize_config_module
+
     with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose("ppo_trainer")
+        config = compose("ppo_trainer", ["+recipe=medix"])
+    assert "recipe" not in config and config.reward.medix.judge.kind == "openai"
 
 
-def leaves(node: Any, prefix: str = "") -> list[str]:
-    if isinstance(node, dict) and node and prefix not in OPEN_DICTS:
-        return [leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}.{key}" if prefix else key)]
-    return [prefix]
+@seam("estimator")
+def test_estimator_seam() -> None:
+    from verl.trainer.ppo import core_algos
+    from verl.trainer.ppo.v1 import trainer_base
+
+    assert {"register_adv_est", "get_adv_estimator_fn"} <= set(dir(core_algos))
+    assert "rm_scores" in source(trainer_base.PPOTrainer._compute_advantage)
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_key_of_a_recipe_is_one_of_verls(name: str, stock: DictConfig) -> None:
-    """A key that verl no longer has would be carried along and do nothing."""
-    path = Path(__file__).parents[2] / "recipes" / "recipe" / f"{name}.yaml"
-    raw = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(raw, dict)
-    raw.pop("defaults", None)
-    theirs = [leaf for leaf in leaves(raw) if not any(f"{leaf}.".startswith(f"{own}.") for own in OURS)]
-    assert [leaf for leaf in theirs if not is_known(leaf, stock)] == [], f"recipes/recipe/{name}.yaml"
+@seam("dataclasses")
+def test_what_verl_makes_of_a_configuration() -> None:
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import omega_conf_to_dataclass, validate_config
+    from verl.workers import engine_workers
+
+    from medix_verl.cli.composed import LIKE_THE_ACTOR
+
+    assert parameters(validate_config) == ["config", "use_reference_policy", "use_critic"]
+    assert parameters(need_critic) == parameters(need_reference_policy) == ["config"]
+    assert parameters(omega_conf_to_dataclass)[0] == "config"
+    text = source(engine_workers.ActorRolloutRefWorker)
+    assert [key for key in LIKE_THE_ACTOR if f'pop("{key}"' not in text and f'"{key}"' not in text] == []
+    assert "mini_batch_size % self.engine.get_data_parallel_size() == 0" in source(engine_workers.TrainingWorker)
 
 
-def is_known(key: str, stock: DictConfig) -> bool:
-    """True for a key of verl's YAML files, or of the dataclass that its section becomes."""
-    from verl.trainer.config import AlgoConfig
-    from verl.workers import config
+@seam("engines")
+def test_engines_are_chosen_by_name() -> None:
+    import verl.trainer.config
 
-    parent, _, last = key.rpartition(".")
-    block = OmegaConf.select(stock, parent)
-    if block is not None and last in list(block.keys()):
-        return True
-    if parent not in DATACLASSES:
-        return False
-    kind = getattr(config, DATACLASSES[parent], AlgoConfig)
-    return last in kind.__dataclass_fields__
+    folder = Path(verl.trainer.config.__file__).parent
+    defaults = (folder / "ppo_trainer.yaml").read_text()
+    for group in ("actor@actor_rollout_ref.actor", "ref@actor_rollout_ref.ref", "critic@critic"):
+        assert f"- {group}: ${{model_engine}}_" in defaults
+    for name in ("actor/dp_actor", "ref/dp_ref", "critic/dp_critic", "model_engine/megatron", "actor/megatron_actor"):
+        assert (folder / f"{name}.yaml").is_file(), name
+
+
+@seam("trainer modes")
+def test_asynchronous_trainers() -> None:
+    from verl.trainer.ppo.v1 import trainer_base, trainer_colocate_async, trainer_separate_async
+
+    assert {"colocate_async", "separate_async"} <= {
+        name for module in (trainer_colocate_async, trainer_separate_async) for name in source(module).split('"')
+    }
+    assert "train_batch_size == parameter_sync_step * ppo_mini_batch_size" in source(trainer_separate_async)
+    assert "has_custom_sampler" in source(trainer_base.PPOTrainer._build_replay_buffer)
+
+
+@seam("judge served by verl")
+def test_a_pool_for_the_judge() -> None:
+    from verl.experimental.reward_loop import reward_model
+    from verl.trainer.ppo.v1 import trainer_base
+
+    assert "free_cache_engine" in source(reward_model), "the judge may wake up by itself now"
+    assert "reward_model.enable_resource_pool" in source(trainer_base.PPOTrainer)
+
+
+@seam("losses")
+def test_losses_of_the_recipes() -> None:
+    from verl.trainer.ppo.core_algos import get_policy_loss_fn, kl_penalty_forward
+
+    for name in ("vanilla", "gspo"):
+        get_policy_loss_fn(name)
+    assert "low_var_kl" in source(kl_penalty_forward)

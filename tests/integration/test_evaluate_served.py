@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
     pytest.mark.long,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
 ]
 HERE = Path(__file__).parent
 shared = SimpleNamespace(**runpy.run_path(str(HERE / "evaluations.py")))
@@ -45,7 +45,7 @@ def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_p
         asked = ["--judge", "openai", "--judge-url", url, "--judge-model", spec.model, "--prompt", "medix_short"]
         # The demo's judge writes YES and NO; the published protocol asks for JSON.
         asked += ["--protocol", "robust", "--rounds", 1]
-        done = shared.evaluate(demo_folder / "policy", *words, *asked, f"--serve-args={SERVE}", limit_s=600)
+        done = shared.evaluate(demo_folder / "policy", *words, *asked, f"--serve-args={SERVE}", limit_s=1000)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((out / "eval.json").read_text())
     assert manifest["finished"] and len(manifest["done"]) == len(layouts.WRITERS)

@@ -227,6 +227,26 @@ def test_a_recipe_of_ones_own(tmp_path: Path, hydra: None) -> None:
     assert "nnodes: 7" in done.stdout and MANAGER in done.stdout
 
 
+def test_recipes_of_a_folder_and_of_an_installed_package(tmp_path: Path) -> None:
+    ours, site = tmp_path / "ours" / "recipe", tmp_path / "site"
+    package, info = site / "lab_recipes", site / "lab-1.dist-info"
+    for folder in (ours, package / "recipe", info):
+        folder.mkdir(parents=True)
+    (ours / "ours.yaml").write_text("# @package _global_\ndefaults: [medix, _self_]\ntrainer: {nnodes: 7}\n")
+    (package / "__init__.py").write_text("")
+    (package / "recipe" / "theirs.yaml").write_text("# @package _global_\ntrainer: {total_epochs: 9}\n")
+    (info / "METADATA").write_text("Name: lab\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[medix_verl.recipes]\nlab = lab_recipes\n")
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    main = [sys.executable, "-m", "verl.trainer.main_ppo", "+recipe=[ours,theirs]", "--cfg", "job"]
+    done = subprocess.run(
+        main, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "MEDIX_RECIPES": str(ours.parent), "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "nnodes: 7" in done.stdout and "total_epochs: 9" in done.stdout and MANAGER in done.stdout
+
+
 def test_broken_recipes_stop_verl(monkeypatch: pytest.MonkeyPatch) -> None:
     from medix_verl import recipes_index
 

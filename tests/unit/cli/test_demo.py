@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medix_verl.cli.main import main
+from medix_verl.demo import ablate as ablation
 from medix_verl.demo import run as training
 from medix_verl.demo.run import DemoSpec
 from medix_verl.errors import RunStoppedError
@@ -52,16 +53,18 @@ def test_the_defaults(
 
 def test_every_option(demo: FakeDemo, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    words = ["--out", str(out), "--steps", "3", "--judge", "verl", "--seed", "7", "--time-limit", "60"]
+    words = ["--out", str(out), "--steps", "3", "--judge", "verl", "--seed", "7", "--lr", "0", "--time-limit", "60"]
     assert main(["demo", *words, "trainer.nnodes=1", "+x.y=2"]) == 0
-    assert demo.specs == [DemoSpec(out, 3, "verl", 7, 60.0, ("trainer.nnodes=1", "+x.y=2"))]
+    assert demo.specs == [DemoSpec(out, 3, "verl", 7, 0.0, 60.0, ("trainer.nnodes=1", "+x.y=2"))]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 24"),
+        (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 80"),
         (["--steps", "-3"], "--steps is -3, at least 1 is accepted"),
+        (["--lr", "-1"], "--lr is -1, 0 to below 1 is accepted: leave it out, or type --lr 0 for a control"),
+        (["--lr", "nan"], "--lr is nan"),
         (["--time-limit", "0"], "--time-limit is 0, more than 0 seconds are accepted: type --time-limit 1500"),
         (["--time-limit", "nan"], "--time-limit is nan"),
     ],
@@ -72,6 +75,22 @@ def test_numbers_that_make_no_sense(
     assert main(["demo", "--out", str(tmp_path / "out"), *words]) == 1
     assert message in capsys.readouterr().err
     assert demo.specs == [] and not (tmp_path / "out").exists()
+
+
+def test_the_ablation_prints_its_own_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: FakeDemo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[DemoSpec] = []
+
+    def ablate(spec: DemoSpec, say: Callable[[str], None]) -> None:
+        asked.append(spec)
+        (spec.out / "ablation").mkdir()
+        (spec.out / "ablation" / "ablation.md").write_text("# the table")
+
+    monkeypatch.setattr(ablation, "run_ablation", ablate)
+    assert main(["demo", "--out", str(tmp_path), "--steps", "3", "--ablate"]) == 0
+    assert asked == [DemoSpec(tmp_path, 3)] and demo.specs == []
+    assert capsys.readouterr().out == "# the table\n"
 
 
 def test_another_judge_is_a_wrong_command_line(demo: FakeDemo, capsys: pytest.CaptureFixture[str]) -> None:

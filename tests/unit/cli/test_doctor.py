@@ -20,6 +20,7 @@ from medix_verl.cli.checks import (
     check_python,
     check_version,
 )
+from medix_verl.cli.main import main
 from medix_verl.cli.probe import MARKER, first_cause
 from medix_verl.cli.verl_checks import (
     ask_models,
@@ -38,6 +39,8 @@ CPU = {"device": "cpu", "vendor": "cpu", "available": True, "count": 1, "error":
 RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}}
 OPENAI = {"kind": "openai", "url": "http://judge:8085/v1", "model": "Qwen/Qwen3-4B"}
 ENCODER = {"enable": True, "kind": "sentence_transformers"}
+
+NO_PLAN: dict[str, Any] = {"gpu_memory": None, "gpus": None, "nodes": None}
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -289,7 +292,7 @@ def test_exit_status_and_json(
 ) -> None:
     checks = [Check("a", "ok", "fine"), Check("b", status, "so so", "type this")]
     monkeypatch.setattr(doctor, "_all_checks", lambda recipe: iter(checks))
-    assert doctor.run(argparse.Namespace(fix=False, json=True, recipe=None)) == expected
+    assert doctor.run(argparse.Namespace(**NO_PLAN, fix=False, json=True, recipe=None)) == expected
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is (expected == 0)
     assert shown["checks"][1] == {"name": "b", "status": status, "found": "so so", "todo": "type this"}
@@ -299,5 +302,19 @@ def test_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     monkeypatch.setattr(
         doctor, "_all_checks", lambda recipe: iter([Check("verl", "FAIL", "0.8; accepted: 0.9", "pip")])
     )
-    assert doctor.run(argparse.Namespace(fix=False, json=False, recipe=None)) == 1
+    assert doctor.run(argparse.Namespace(**NO_PLAN, fix=False, json=False, recipe=None)) == 1
     assert capsys.readouterr().out == "FAIL  verl                   0.8; accepted: 0.9  -> pip\n"
+
+
+@pytest.mark.parametrize("words", [["--gpus", "8"], ["--nodes", "2"]])
+def test_a_plan_needs_the_memory_of_a_gpu(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *words]) == 1
+    assert "add --gpu-memory 80" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--gpu-memory", "0"], ["--gpu-memory", "80", "--gpus", "0"], ["--gpu-memory", "nan"]]
+)
+def test_a_plan_on_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *words]) == 1
+    assert "it must be at least 1" in capsys.readouterr().err

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from medix_verl.data.parquet import write_samples
 from medix_verl.demo import run as room
 from medix_verl.demo.processes import RunEnd
+from medix_verl.demo.rows import demo_samples
 from medix_verl.demo.run import DemoSpec, run_demo, training_command
 from medix_verl.errors import DataError, RunStoppedError
+from medix_verl.types import Sample
 
 
 class FakeTraining:
@@ -23,6 +27,7 @@ class FakeTraining:
         self.steps = 3
         self.log = "starting\n"
         self.returncode: int | None = 0
+        self.leaves: Path | None = None
         self.built: list[tuple[Path, int]] = []
         self.environment: dict[str, str] = {}
         self.command: list[str] = []
@@ -51,6 +56,9 @@ class FakeTraining:
                 stream.write(json.dumps({"step": number, "data": data}) + "\n")
             on_tick()
             on_tick()
+        if self.leaves is not None:
+            self.leaves.parent.mkdir(parents=True)
+            self.leaves.touch()
         return RunEnd(self.returncode, 30.0, 2 * 2**30)
 
 
@@ -65,6 +73,24 @@ def test_the_command_is_the_one_that_a_user_types() -> None:
     assert {"medix.demo=outputs/demo", "data.seed=3", "trainer.total_training_steps=7"} <= set(command)
     assert command[-1] == "trainer.nnodes=1"
     assert not any("judge" in word for word in command)
+
+
+def test_the_learning_rate_is_the_recipes_unless_it_is_given() -> None:
+    assert not any("optim.lr" in word for word in training_command(DemoSpec(Path("out"))))
+    assert "actor_rollout_ref.actor.optim.lr=0.0" in training_command(DemoSpec(Path("out"), lr=0.0))
+
+
+def test_verl_validates_now_and_then() -> None:
+    assert "trainer.test_freq=15" in training_command(DemoSpec(Path("out"), steps=60))
+    assert "trainer.test_freq=1" in training_command(DemoSpec(Path("out"), steps=2))
+
+
+def test_a_training_may_have_a_folder_of_its_own(tmp_path: Path, training: FakeTraining) -> None:
+    spec = DemoSpec(tmp_path / "demo", run=tmp_path / "it's one")
+    run_demo(spec, lambda _line: None)
+    values = [override.value() for override in OverridesParser.create().parse_overrides(training.command[3:])]
+    assert str(tmp_path / "demo") in values and str(tmp_path / "it's one" / "checkpoints") in values
+    assert (tmp_path / "it's one" / "report.md").exists() and not (tmp_path / "demo" / "report.md").exists()
 
 
 def test_the_judge_served_by_verl_has_a_place_of_its_own() -> None:
@@ -92,6 +118,38 @@ def test_a_finished_run_leaves_its_report(tmp_path: Path, training: FakeTraining
     assert json.loads((tmp_path / "report.json").read_text()) == figures
     report = (tmp_path / "report.md").read_text()
     assert "memory at its peak, all processes: 2.0 GiB" in report and "+recipe=medix_cpu" in report
+
+
+def test_the_policy_is_measured_before_and_after(
+    tmp_path: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface"
+    training.leaves = after / "config.json"
+    samples = list(demo_samples("val", 3))
+    write_samples(samples, tmp_path / "data" / "val.parquet")
+
+    def answers(folder: Path, processor: Path, asked: list[Sample]) -> list[dict[str, object]]:
+        assert processor == tmp_path / "policy" and asked == samples
+        acc = float(folder == after)
+        row = {"kind": "shows", "acc": acc, "score": acc, "format": 1.0, "modality": 1.0}
+        return [{**row, "decoding": decoding} for decoding in ("greedy", "sampled")]
+
+    monkeypatch.setattr(room, "answer_lines", answers)
+    monkeypatch.setattr(room, "score_lines", lambda lines, source: lines)
+    figures = run_demo(DemoSpec(tmp_path, steps=3), lambda _line: None)
+    assert (figures["before/greedy/acc"], figures["after/greedy/acc"]) == (0.0, 1.0)
+    assert "| acc, sampled | 0.000 | 1.000 |" in (tmp_path / "report.md").read_text()
+
+
+def test_without_a_checkpoint_only_verls_own_validation_counts(tmp_path: Path, training: FakeTraining) -> None:
+    """One that an earlier training left is not this one's."""
+    stale = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface" / "config.json"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    os.utime(stale, (1.0, 1.0))
+    said: list[str] = []
+    assert "before/greedy/acc" not in run_demo(DemoSpec(tmp_path, steps=3), said.append)
+    assert any("left no checkpoint at" in line and "global_step_3" in line for line in said)
 
 
 def test_each_step_is_told_once(tmp_path: Path, training: FakeTraining) -> None:

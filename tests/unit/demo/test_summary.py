@@ -94,9 +94,9 @@ def test_the_report_has_every_figure() -> None:
     steps = [validation(0, 0.1), *(training(n, n / 10) for n in range(1, 9)), validation(8, 0.6)]
     text = render_report(summarise(steps), {"judge": "rule"})
     assert text.startswith("# medix_verl demo\n")
-    assert "| | first 5 steps | last 5 steps |" in text
+    assert "| training | first 5 steps | last 5 steps |" in text
     assert "| reward | 0.300 | 0.600 |" in text
-    assert "| validation acc, greedy | 0.100 | 0.600 |" in text
+    assert "| verl's validation, step | 0 | 8 |\n|---|---|---|\n| acc, greedy | 0.100 | 0.600 |" in text
     assert "- steps: 8\n" in text and "- unscored answers: 0\n" in text and "- judge: rule\n" in text
     assert "modality" not in text
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from medix_verl.demo.rows import demo_samples
-from medix_verl.demo.warmup import WarmupSpec, answer_pools, pace, target_text
+from medix_verl.demo.warmup import WarmupSpec, answer_pools, pace, target_text, warmup_target
 from medix_verl.response import parse_response
 
 ROWS = list(demo_samples("train", 60, seed=0))
@@ -38,3 +39,18 @@ def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
     assert pace(0, spec) == pytest.approx(0.1) and pace(9, spec) == 1.0
     falling = [pace(step, spec) for step in range(10, 100)]
     assert falling == sorted(falling, reverse=True) and falling[-1] < 0.01
+
+
+def test_a_share_of_the_targets_is_right_and_the_rest_is_drawn() -> None:
+    pools = answer_pools(ROWS)
+    asked = [row for row in ROWS if row.meta["kind"] == "modality"]
+    rng = np.random.default_rng(0)
+
+    def right(share: float) -> float:
+        drawn = [(row, warmup_target(rng, row, pools, share)) for _ in range(100) for row in asked]
+        return sum(text == target_text(row, row.answer) for row, text in drawn) / len(drawn)
+
+    chance = 1 / len(pools["modality"])
+    assert right(1.0) == 1.0
+    assert right(0.0) == pytest.approx(chance, abs=0.03)
+    assert right(0.5) == pytest.approx(0.5 + 0.5 * chance, abs=0.03)

@@ -88,12 +88,14 @@ def test_prompts_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("{question}|{reference}|{fence}|{candidate}", encoding="utf-8")
     assert fill(load_prompt(str(path)), "c", REFERENCE, 10).startswith("What is seen?|pneumonia|=====")
-    assert prompt_names() == ["reference"]
+    assert prompt_names() == ["published", "reference"]
 
 
 @pytest.mark.parametrize("name", ["refrence", "../prompts/reference", ""])
 def test_an_unknown_prompt(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"judge.prompt is .*; accepted: reference, or the path of a .txt file"):
+    with pytest.raises(
+        ConfigError, match=r"judge.prompt is .*; accepted: published, reference, or the path of a .txt file"
+    ):
         load_prompt(name)
 
 
@@ -104,3 +106,21 @@ def test_bad_prompt_files(tmp_path: Path) -> None:
     path.write_text("{question} {reference} {candidate}", encoding="utf-8")
     with pytest.raises(ConfigError, match="lacks {fence}; it needs {question}"):
         load_prompt(str(path))
+
+
+def test_the_published_prompt_shows_no_question() -> None:
+    text = fill(load_prompt("published", show_question=False), "a tumour", REFERENCE, 100)
+    assert REFERENCE.question is not None and REFERENCE.question not in text
+    assert "pneumonia" in text and "> a tumour" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "show", "message"),
+    [
+        ("published", True, r"lacks {question}.*judge.show_question=false"),
+        ("reference", False, r"has {question} and judge.show_question is false; set it to true"),
+    ],
+)
+def test_a_prompt_and_the_question_must_agree(name: str, show: bool, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_prompt(name, show_question=show)

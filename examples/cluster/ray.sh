@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Start a MediX-R1 run on a Ray cluster that is up already, and follow its log (needs `pip install "ray[default]"`).
+#   export RAY_ADDRESS=http://HEAD:8265 SHARED=/shared
+#   examples/cluster/ray.sh +recipe=medix trainer.nnodes=2 reward.medix.judge.url=http://HOST:8085/v1
+# Every node needs the same environment (verl, medix-verl) and sees the data and SHARED, where the checkpoints go; the
+# same command with the same NAME goes on from the last checkpoint. Keys of this shell's environment go by way of a
+# file, so no list of processes shows them; whoever can open Ray's dashboard can read them there. A cluster that asks
+# for a token (Ray 2.59 and later do by default) gets it from RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
+set -euo pipefail
+: "${RAY_ADDRESS:?set it to the address of the dashboard, as http://HEAD:8265}"
+: "${SHARED:?set it to a folder that every node sees}"
+[ $# -gt 0 ] || { echo "give a recipe, as +recipe=medix" >&2; exit 2; }
+
+NAME="${NAME:-medix-$(date +%Y%m%d-%H%M%S)}"
+environment="$(mktemp --suffix .json)" # only this user can read it
+trap 'rm -f "$environment"' EXIT
+python3 -c 'import json, os, sys
+names = ("OPENAI_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
+json.dump({"env_vars": {name: os.environ[name] for name in names if name in os.environ}}, sys.stdout)' >"$environment"
+
+ray job submit --address "$RAY_ADDRESS" --runtime-env "$environment" -- \
+  python3 -m verl.trainer.main_ppo "$@" \
+  trainer.default_local_dir="$SHARED/runs/$NAME" trainer.resume_mode=auto

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets a model that this machine serves answer the questions of a parquet file, as lines that `score` reads.
+
+The prompt is the training's, from the same template, and the sampling is greedy. A question that the server does not
+answer ends the work: a file with holes would be a score of other questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medix_verl.data.parquet import read_samples
+from medix_verl.data.prompts import render_prompt
+from medix_verl.errors import DataError, SetupError
+from medix_verl.evaluation.pictures import data_uri, prepare
+from medix_verl.evaluation.server import ServerSpec, serving
+from medix_verl.types import Sample
+
+__all__ = ["AnsweringSpec", "answer_file"]
+
+SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringSpec:
+    """Who answers what."""
+
+    model: Path
+    questions: Path
+    """A parquet file of medix_verl.data.schema."""
+    out: Path
+    """The JSONL file."""
+    prompt: str = "medix"
+    serve_args: tuple[str, ...] = ()
+    load_limit_s: float = 1800.0
+    max_tokens: int = 4096
+    timeout_s: float = 600.0
+    connections: int = 64
+
+
+def answer_file(spec: AnsweringSpec, log: Path) -> int:
+    """Serve the model, ask every question, and write one line for each, in order.
+
+    Returns:
+        How many questions there were.
+
+    Raises:
+        DataError: The file or a picture cannot be used.
+        SetupError: The model could not be served, or did not answer.
+    """
+    samples = list(read_samples(spec.questions))
+    if not samples:
+        raise DataError(f"{spec.questions} has no rows; give a parquet file with questions")
+    served = ServerSpec(str(spec.model), spec.load_limit_s, spec.serve_args)
+    with serving(served, log, lambda cause: None) as url:
+        texts = asyncio.run(ask_all(f"{url}/chat/completions", samples, spec, log))
+    part = spec.out.with_name(f".{spec.out.name}.{os.getpid()}.part")
+    lines = [line_of(sample, text) for sample, text in zip(samples, texts, strict=True)]
+    try:
+        part.write_text("".join(lines), encoding="utf-8")
+        os.replace(part, spec.out)
+    finally:
+        part.unlink(missing_ok=True)
+    return len(samples)
+
+
+async def ask_all(url: str, samples: Sequence[Sample], spec: AnsweringSpec, log: Path) -> list[str]:
+    """The texts, in order; the first failure ends the others."""
+    import aiohttp
+
+    gate = asyncio.Semaphore(spec.connections)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(spec.timeout_s), trust_env=False) as session:
+
+        async def ask(sample: Sample) -> str:
+            async with gate:
+                # A worker thread opens the pictures, so that the answers of others are not kept waiting.
+                body = await asyncio.to_thread(request_of, sample, spec)
+                return await post(session, url, body, sample.id, log)
+
+        tasks = [asyncio.create_task(ask(sample)) for sample in samples]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def request_of(sample: Sample, spec: AnsweringSpec) -> dict[str, Any]:
+    """The chat completion that asks a sample."""
+    item = prepare(sample, None, spec.questions.resolve().parent)
+    content: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": data_uri(picture)}} for picture in item.pictures
+    ]
+    content.append({"type": "text", "text": render_prompt(sample, spec.prompt)})
+    message = {"role": "user", "content": content}
+    return {"model": str(spec.model), "messages": [message], "max_tokens": spec.max_tokens, "temperature": 0}
+
+
+async def post(session: Any, url: str, body: dict[str, Any], row_id: str, log: Path) -> str:
+    """The text that answers one request.
+
+    Raises:
+        SetupError: There is none.
+    """
+    import aiohttp
+
+    try:
+        async with session.post(url, json=body) as reply:
+            raw = await reply.text(errors="replace")
+            if reply.status == 200:
+                return str(json.loads(raw)["choices"][0]["message"]["content"] or "")
+            cause = f"status {reply.status}: {' '.join(raw.split())[:SHOWN]}"
+    except asyncio.TimeoutError:
+        cause = "no answer in time"
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+    raise SetupError(f"row {row_id!r} got no answer from the model's server ({cause}); see {log}")
+
+
+def line_of(sample: Sample, text: str) -> str:
+    """The line that `score` reads."""
+    line = {
+        "id": sample.id,
+        "question": sample.question,
+        "response": text,
+        "ground_truth": sample.answer,
+        "modality": sample.modality,
+        "options": list(sample.options) if sample.options else None,
+        "synonyms": list(sample.meta.get("synonyms") or ()) or None,
+        "tolerance": sample.meta.get("tolerance"),
+    }
+    # ASCII, because an answer may hold lone surrogates.
+    return json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a checkpoint of a training run into a model's folder in Hugging Face's format, check it, measure it.
+
+    medix-verl export CHECKPOINT --out DIR                    CHECKPOINT: a run's folder, its global_step_N, or actor
+    medix-verl export CHECKPOINT --out DIR --card             and a short model card (README.md)
+    medix-verl export CHECKPOINT --out DIR --score FILE       and the training reward of its answers to a parquet file
+    medix-verl export CHECKPOINT --out DIR --evaluate NAME... and `medix-verl evaluate DIR --tasks NAME...`
+
+verl's own merger does the merging (FSDP and Megatron), in a process of its own. The folder gets its name only when
+every tensor of the model's class is there, of the right shape, and a number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from medix_verl.cli.judge_flags import add_judge_flags
+from medix_verl.cli.lines import say
+from medix_verl.errors import ConfigError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a run's folder, global_step_N, or actor")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder; must not be there")
+    parser.add_argument("--limit", type=float, default=3600.0, metavar="S", help="seconds to merge (default: 3600)")
+    parser.add_argument("--card", action="store_true", help="write a model card into DIR")
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="verl's metrics file, for the card")
+    group = parser.add_argument_group("measuring it; what is written goes beside DIR")
+    group.add_argument("--score", type=Path, metavar="FILE", help="parquet file whose questions it answers")
+    group.add_argument("--evaluate", nargs="+", default=[], metavar="NAME", help="tasks of `medix-verl evaluate`")
+    group.add_argument("--evaluate-args", default="", metavar="WORDS", help="further words for evaluate, in quotes")
+    group.add_argument("--serve-args", default="", metavar="WORDS", help="further words for `vllm serve`, in quotes")
+    group.add_argument("--prompt", default="medix", metavar="NAME", help="template of the question (default: medix)")
+    group.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="of an answer (default: 4096)")
+    group.add_argument("--semantic", choices=("on", "off"), default="on", help="of --score (default: on)")
+    add_judge_flags(group)  # type: ignore[arg-type]  # a group takes flags as a parser does
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and then measure.
+
+    Raises:
+        ConfigError: The flags do not fit together.
+    """
+    from medix_verl.runs.export import ExportSpec, export_checkpoint
+
+    check(args)
+    done = export_checkpoint(ExportSpec(args.checkpoint, args.out, args.limit), say)
+    found = done.findings
+    pictures = "with" if found["pictures"] else "without"
+    print(
+        f"{done.out}: {found['class']}, {found['parameters']:,} parameters in {found['tensors']} tensors "
+        f"({', '.join(found['dtypes'])}), {pictures} a picture processor"
+    )
+    if args.card:
+        from medix_verl.runs.model_card import write_model_card
+
+        print(write_model_card(done, args.metrics))
+    if args.score:
+        score(done.out, args)
+    if args.evaluate:
+        evaluate(done.out, args)
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse, before anything is done, what would fail after it.
+
+    Raises:
+        ConfigError: The flags do not fit together.
+    """
+    if args.limit <= 0:
+        raise ConfigError(f"--limit is {args.limit:g}; give seconds above 0")
+    if args.metrics is not None and not args.card:
+        raise ConfigError("--metrics is for the model card; type --card too")
+    if args.metrics is not None and not args.metrics.is_file():
+        raise ConfigError(f"--metrics {args.metrics} is not there; give the file that verl's `file` logger wrote")
+    if args.score is not None and not args.score.is_file():
+        raise ConfigError(f"--score {args.score} is not there; give a parquet file (medix-verl prepare makes one)")
+    if args.evaluate:
+        from medix_verl.cli.evaluate import check_extra
+        from medix_verl.evaluation.tasks import select
+
+        select(args.evaluate)
+        check_extra()
+
+
+def score(model: Path, args: argparse.Namespace) -> None:
+    """Let the model answer a file's questions, and score the answers."""
+    from medix_verl.cli import score as command
+    from medix_verl.cli.answering import AnsweringSpec, answer_file
+
+    answers, scores = (model.with_name(f"{model.name}.{name}.jsonl") for name in ("answers", "scores"))
+    spec = AnsweringSpec(
+        model, args.score, answers, args.prompt, tuple(shlex.split(args.serve_args)), max_tokens=args.max_tokens
+    )
+    log = model.with_name(f"{model.name}.server.log")
+    say(f"serving {model}; the log is {log}")
+    count = answer_file(spec, log)
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    words = ["score", str(answers), "--out", str(scores), "--semantic", args.semantic, "--judge", args.judge]
+    for flag in ("judge_url", "judge_model", "judge_api_key_env"):
+        if value := getattr(args, flag):
+            words += [f"--{flag.replace('_', '-')}", value]
+    command.run(parser.parse_args(words))
+    print(f"{scores}: {count} answers, mean score {mean_score(scores)}")
+
+
+def mean_score(path: Path) -> str:
+    """The mean of the scores that there are, and how many there are not."""
+    import json
+
+    values = [json.loads(line)["score"] for line in path.read_text(encoding="utf-8").splitlines()]
+    scored = [value for value in values if value is not None]
+    mean = f"{sum(scored) / len(scored):.4f}" if scored else "none"
+    return mean if len(scored) == len(values) else f"{mean} ({len(values) - len(scored)} unscored, and not in it)"
+
+
+def evaluate(model: Path, args: argparse.Namespace) -> None:
+    """Hand on to `medix-verl evaluate`."""
+    from medix_verl.cli import evaluate as command
+
+    parser = argparse.ArgumentParser(prog="medix-verl evaluate")
+    command.add_arguments(parser)
+    words = [str(model), "--tasks", *args.evaluate, "--out", str(model.with_name(f"{model.name}.evaluation"))]
+    words += ["--judge", args.judge, "--prompt", args.prompt, "--max-tokens", str(args.max_tokens)]
+    words += [f"--serve-args={args.serve_args}"] if args.serve_args else []
+    for flag in ("judge_url", "judge_model", "judge_api_key_env"):
+        if value := getattr(args, flag):
+            words += [f"--{flag.replace('_', '-')}", value]
+    command.run(parser.parse_args([*words, *shlex.split(args.evaluate_args)]))

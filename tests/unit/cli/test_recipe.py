@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`medix-verl recipe`: what needs no verl - listing, beginning, and the files that are refused."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from medix_verl.cli.main import main
+from medix_verl.cli.recipe import begin, check, tables
+from medix_verl.errors import ConfigError
+from medix_verl.recipe_heads import Head
+from medix_verl.recipes_index import recipe_heads, recipe_names
+from medix_verl.runs.record import write_record
+
+HEADS = [
+    Head("one", "One.", "", False, ("a model", "GRPO", "8", "nothing"), (), ()),
+    Head("two", "", "", True, ("size", "nothing"), (), ()),
+    Head("mine", "", "", False, (), (), ()),
+]
+
+
+def test_tables() -> None:
+    assert tables(HEADS).splitlines() == [
+        "| recipe | model | algorithm | GPUs | what was run |",
+        "| --- | --- | --- | --- | --- |",
+        "| `one` | a model | GRPO | 8 | nothing |",
+        "",
+        "| overlay | what it changes | what was run |",
+        "| --- | --- | --- |",
+        "| `two` | size | nothing |",
+    ]
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(
+        recipe_names(), key=lambda name: (recipe_heads()[name].is_overlay, name)
+    )
+    assert main(["recipe", "list", "--markdown"]) == 0
+    assert "| `medix_lora` | adapters |" in capsys.readouterr().out
+
+
+def test_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("MEDIX_RECIPES", raising=False)
+    assert main(["recipe", "new", "ours", "--from", "medix_2b", "--folder", str(tmp_path)]) == 0
+    assert f"export MEDIX_RECIPES={tmp_path}" in capsys.readouterr().out
+    monkeypatch.setenv("MEDIX_RECIPES", str(tmp_path))
+    found = recipe_heads()["ours"]
+    assert (found.parents, found.is_overlay, len(found.columns)) == (("medix_2b",), False, 4)
+    path = begin("second", "ours", None)
+    assert path == tmp_path / "recipe" / "second.yaml"
+    assert "export" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "parent", "message"),
+    [
+        ("medix", "medix", "'medix' is taken"),
+        ("a b", "medix", "must be letters, digits"),
+        ("ours", "medix_lora", "--from medix_lora: accepted are medix, "),
+        ("ours", "nothing", "--from nothing: accepted are"),
+        ("there", "medix", "is there already"),
+    ],
+)
+def test_what_cannot_be_begun(tmp_path: Path, name: str, parent: str, message: str) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "there.yaml").write_text("")
+    with pytest.raises(ConfigError, match=message):
+        begin(name, parent, tmp_path)
+
+
+def test_files_that_cannot_be_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no file .*; type medix-verl recipe new"):
+        check(str(tmp_path / "no.yaml"))
+    (tmp_path / "a.yml").write_text("# @package _global_\n")
+    with pytest.raises(ConfigError, match="does not end in .yaml"):
+        check(str(tmp_path / "a.yml"))
+    (tmp_path / "b.yaml").write_text("trainer: {}\n")
+    with pytest.raises(ConfigError, match="must begin with the line '# @package _global_'"):
+        check(str(tmp_path / "b.yaml"))
+
+
+def test_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "show", "[]"]) == 1
+    assert "names no recipe; type medix-verl recipe list" in capsys.readouterr().err
+
+
+def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    write_record(record, tmp_path / "demo" / "checkpoints")
+    assert main(["recipe", "show", str(tmp_path / "demo")]) == 0
+    shown = capsys.readouterr().out
+    words = "'+recipe=[medix,medix_lora]' 'data.train_files=my file.parquet'"
+    assert shown.startswith(f"python -m verl.trainer.main_ppo {words}\n")
+    assert "train: my file.parquet, 12 rows, sha256 00ff\nval: s3://b/v.parquet, rows not known, far away\n" in shown
+    assert "judge: openai, judge, at http://h/v1" in shown and "vllm" not in shown
+    assert main(["recipe", "show", str(tmp_path)]) == 1
+    assert "there is no medix_run.json in" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads of recipes: what they say, and the lists that would not be what they say."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medix_verl.errors import ConfigError
+from medix_verl.recipe_heads import Head, check_list, lineage, read_head
+from medix_verl.recipes_index import recipe_heads
+
+RECIPE = """# @package _global_
+#
+# Eight billion,
+# on one node.
+#
+#   python -m verl.trainer.main_ppo +recipe=ours \\
+#     reward.medix.judge.url=URL
+#
+# table: a model | GRPO | 8 | nothing
+# not with: one, two
+
+defaults:
+  - base # why
+  - override /model_engine: megatron
+  - _self_
+
+trainer: {nnodes: 1}
+  - not_a_parent
+"""
+
+
+def head(name: str, *parents: str, overlay: bool = False, not_with: tuple[str, ...] = ()) -> Head:
+    return Head(name, "", "", overlay, (), not_with, parents)
+
+
+HEADS = {
+    found.name: found
+    for found in [
+        head("base"),
+        head("child", "base"),
+        head("other", "base"),
+        head("tiny", overlay=True, not_with=("big",)),
+        head("cpu", "base", "tiny"),
+        head("big", overlay=True),
+        head("fast", overlay=True),
+        head("mine"),
+    ]
+}
+
+
+def test_everything_of_a_head() -> None:
+    found = read_head("ours", RECIPE)
+    assert found.text.startswith("Eight billion, on one node.")
+    assert found.command.startswith("python -m verl.trainer.main_ppo +recipe=ours")
+    assert found.columns == ("a model", "GRPO", "8", "nothing")
+    assert (found.is_overlay, found.not_with, found.parents) == (False, ("one", "two"), ("base",))
+
+
+def test_an_overlay_and_a_file_without_a_head() -> None:
+    found = read_head("o", "# @package _global_\n#\n# Overlay: less.\n# overlay: size | nothing\n\na: 1\n")
+    assert (found.is_overlay, found.columns, found.text) == (True, ("size", "nothing"), "less.")
+    plain = read_head("p", "# @package _global_\ndefaults: [base, _self_]\na: 1\n")
+    assert (plain.is_overlay, plain.columns, plain.parents, plain.text) == (False, (), ("base",), "")
+
+
+@given(st.text(alphabet="# :|-\n \\defaultsp[],ovry", max_size=200))
+def test_no_file_is_unreadable(text: str) -> None:
+    read_head("any", text)
+
+
+@pytest.mark.parametrize("name", sorted(recipe_heads()))
+def test_our_own_heads_are_complete(name: str) -> None:
+    heads = recipe_heads()
+    found = heads[name]
+    assert found.text.endswith(".") and not found.text.startswith("Overlay")
+    assert len(found.columns) == (2 if found.is_overlay else 4)
+    assert f"{name}" in found.command and "verl.trainer.main_ppo +recipe=" in found.command
+    assert set(found.not_with) <= set(heads) and set(found.parents) <= set(heads)
+
+
+def test_lineage() -> None:
+    assert lineage("cpu", HEADS) == ["cpu", "base", "tiny"]
+    assert lineage("unknown", HEADS) == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["base"], ["base", "child"], ["child", "fast", "tiny"], ["base", "cpu"], ["base", "mine"], ["cpu", "fast"]],
+)
+def test_lists_that_pass(names: list[str]) -> None:
+    check_list(names, HEADS)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["fast"], r"fast, an overlay, .*type \+recipe=\[medix,fast\]"),
+        (["fast", "base"], r"type \+recipe=\[base,fast\]"),
+        (["base", "fast", "mine"], r"type \+recipe=\[base,mine,fast\]"),
+        (["base", "tiny", "big"], r"tiny and big exclude each other \(tiny says: not with big\)"),
+        (["base", "big", "tiny"], r"tiny and big exclude each other|big and tiny exclude each other"),
+        (["cpu", "big"], r"cpu and big exclude each other \(tiny says: not with big\)"),
+        (["child", "other"], r"other begins anew from base and would undo child; type \+recipe=other"),
+        (["child", "cpu"], r"cpu begins anew from base and would undo child; type \+recipe=\[child,tiny\]"),
+        (["child", "base"], r"base begins anew from base and would undo child"),
+    ],
+)
+def test_lists_that_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_list(names, HEADS)
