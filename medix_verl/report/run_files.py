@@ -110,6 +110,8 @@ def find_run(
     given = {"metrics": metrics, "rollouts": rollouts, "validation": validation}
     if not found["metrics"]:
         found["metrics"] = events
+    others = other_runs(folder, found["metrics"]) if metrics is None else ()
+    found = {kind: {path for path in paths if not set(path.parents) & set(others)} for kind, paths in found.items()}
     chosen = {kind: only(kind, paths, given.get(kind)) for kind, paths in found.items()}
     if not (chosen["metrics"] or chosen["rollouts"] or chosen["validation"]):
         raise DataError(
@@ -125,6 +127,12 @@ def walk(folder: Path) -> Iterator[Path]:
         depth = len(Path(root).relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if depth < DEPTH and not name.startswith(SKIPPED))
         yield from (Path(root) / name for name in sorted(names))
+
+
+def other_runs(folder: Path, metrics: Iterable[Path]) -> list[Path]:
+    """Folders of further runs inside this one's, such as an ablation's: those whose metrics are not the nearest."""
+    depths = {path: len(path.relative_to(folder).parts) for path in metrics}
+    return [path.parent for path, depth in depths.items() if depth > min(depths.values())]
 
 
 def only(kind: str, paths: Iterable[Path], given: Path | None) -> Path | None:

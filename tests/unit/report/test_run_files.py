@@ -52,6 +52,15 @@ def test_two_runs_in_one_folder_are_no_run(tmp_path: Path) -> None:
     assert find_run(tmp_path, metrics=one).metrics == one
 
 
+def test_a_run_inside_a_run_is_another_one(tmp_path: Path) -> None:
+    mine = write(tmp_path / "metrics.jsonl", step(1))
+    for name in ("a", "b"):
+        write(tmp_path / "ablation" / name / "metrics.jsonl", step(1))
+        write(tmp_path / "ablation" / name / "rollouts" / "1.jsonl", ANSWER)
+    assert (find_run(tmp_path).metrics, find_run(tmp_path).rollouts) == (mine, None)
+    assert find_run(tmp_path / "ablation" / "a").rollouts == tmp_path / "ablation" / "a" / "rollouts"
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is no evaluation and no training run; accepted"):
         find_run(tmp_path)
