@@ -58,6 +58,7 @@ def test_a_killed_rollout_engine_ends_the_run(start: Callable[..., Any]) -> None
     assert run.left_behind() == []
 
 
+@pytest.mark.long
 def test_a_hung_worker_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG, "trainer.v1.sampler.sampler_kwargs.stall_timeout_s=30")
     run.wait_for("step:1 ")
