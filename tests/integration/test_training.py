@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
@@ -88,8 +89,8 @@ def test_the_run_has_left_its_record(first: Any, checkpoints: Path) -> None:
     assert record.recipes == ("medix_cpu",)
     assert f"trainer.default_local_dir={checkpoints}" in record.overrides
     assert record.config["trainer"]["total_training_steps"] == 2
-    assert [(file.role, file.rows) for file in record.data] == [("train", 480), ("val", 120)]
-    assert all(file.sha256 for file in record.data)
+    assert [file.role for file in record.data] == ["train", "val"]
+    assert all(file.sha256 and file.rows == pq.read_metadata(file.path).num_rows for file in record.data)
     assert (record.model.kind, record.judge.kind, record.encoder.name) == (
         "folder",
         "rule",
