@@ -65,7 +65,7 @@ def test_records_manifest_and_table(undisturbed: Path) -> None:
     assert len(list((undisturbed / "logs").glob("*.eval"))) == 1
 
 
-@pytest.mark.parametrize("slow", ["model", "judge"])
+@pytest.mark.parametrize("slow", ["model", pytest.param("judge", marks=pytest.mark.long)])
 def test_killed_and_resumed(source: Path, undisturbed: Path, tmp_path: Path, slow: str) -> None:
     out = tmp_path / "eval"
     delay = ("--latency-ms", "150", "--slots", str(AT_ONCE))
@@ -87,6 +87,7 @@ def test_killed_and_resumed(source: Path, undisturbed: Path, tmp_path: Path, slo
     assert len(list((out / "logs").glob("*.eval"))) == 1
 
 
+@pytest.mark.long
 def test_a_judge_that_dies_ends_the_run_and_keeps_what_was_done(
     source: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_model_that_dies_ends_the_run(source: Path, undisturbed: Path, tmp_pat
     assert records(out) == records(undisturbed)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_with_130_and_can_be_resumed(source: Path, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     with serving("--latency-ms", "150", "--slots", "4") as model, serving() as judge:

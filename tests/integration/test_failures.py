@@ -14,6 +14,7 @@ pytestmark = pytest.mark.timeout(500)
 LONG = "trainer.total_training_steps=500"
 
 
+@pytest.mark.long
 def test_an_unreachable_judge_stops_the_run_with_its_cause(train: Callable[..., Any]) -> None:
     """Nothing is scored 0: the answers stay unscored until their share ends the run."""
     run = train(

@@ -105,6 +105,7 @@ def test_the_largest_model_takes_two_nodes_for_these(overlay: str) -> None:
         assert found == (set() if fits else {"update"}), names
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", TOGETHER, ids=",".join)
 def test_many_overlays_at_once(names: list[str]) -> None:
     """Together these have every pair of overlays that may stand in one list."""
