@@ -69,6 +69,7 @@ def test_a_hung_worker_ends_the_run(start: Callable[..., Any]) -> None:
     assert run.left_behind() == []
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_nothing_behind(start: Callable[..., Any]) -> None:
     run = start(LONG)
     run.wait_for("step:1 ")
