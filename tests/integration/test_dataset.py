@@ -21,6 +21,7 @@ from medix_verl.data.in_flight import open_message
 from medix_verl.data.parquet import write_samples
 from medix_verl.data.prompts import render_prompt
 from medix_verl.data.schema import SAMPLE_SCHEMA
+from medix_verl.demo.build import COUNTS
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef, Sample
 
@@ -271,5 +272,5 @@ def test_a_file_that_is_no_parquet(build: Callable[..., Any], tmp_path: Path) ->
 
 def test_the_demos_own_files(build: Callable[..., Any], demo_folder: Path) -> None:
     dataset = build(demo_folder / "data" / "val.parquet")
-    assert len(dataset) == 120
+    assert len(dataset) == COUNTS["val"]
     assert {len(pictures(dataset[number])) for number in range(40)} == {0, 1, 2}
