@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from medix_verl.errors import DataError, SetupError
 from medix_verl.evaluation.pictures import data_uri, prepare
 from medix_verl.evaluation.server import ServerSpec, serving
 from medix_verl.types import Sample
+from medix_verl.whole_file import whole_file
 
 __all__ = ["AnsweringSpec", "answer_file"]
 
@@ -60,13 +60,9 @@ def answer_file(spec: AnsweringSpec, log: Path) -> int:
     served = ServerSpec(str(spec.model), spec.load_limit_s, spec.serve_args)
     with serving(served, log, lambda cause: None) as url:
         texts = asyncio.run(ask_all(f"{url}/chat/completions", samples, spec, log))
-    part = spec.out.with_name(f".{spec.out.name}.{os.getpid()}.part")
     lines = [line_of(sample, text) for sample, text in zip(samples, texts, strict=True)]
-    try:
+    with whole_file(spec.out) as part:
         part.write_text("".join(lines), encoding="utf-8")
-        os.replace(part, spec.out)
-    finally:
-        part.unlink(missing_ok=True)
     return len(samples)
 
 

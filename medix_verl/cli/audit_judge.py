@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,6 +37,7 @@ from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
 from medix_verl.judge.build import build_judge
 from medix_verl.judge.spec import JudgeSpec
+from medix_verl.whole_file import whole_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -166,9 +166,5 @@ def as_json(report: AuditReport) -> dict[str, Any]:
 
 def write_json(out: Path, content: dict[str, Any]) -> None:
     """Write beside `out` and give it its name at the end; pure ASCII, because an attack may hold any character."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="ascii")
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(out) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="ascii")

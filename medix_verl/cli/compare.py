@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medix_verl.evaluation.paired import Comparison, TaskComparison
+from medix_verl.whole_file import whole_file
 
 __all__ = ["compare_folders", "lines_of"]
 
@@ -70,6 +70,5 @@ def write(out: Path, found: Comparison) -> None:
     content = asdict(found)
     for item in content["tasks"].values():
         item["pairs"]["both"] = [pair[0]["id"] for pair in item["pairs"]["both"]]
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(out)
+    with whole_file(out) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

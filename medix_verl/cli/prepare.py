@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import say
 from medix_verl.errors import ConfigError
+from medix_verl.stop_signals import leave_on_signals
 
 if TYPE_CHECKING:
     from medix_verl.data.job import Job
@@ -141,20 +140,12 @@ def read_options(words: list[str]) -> dict[str, str]:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Turn SIGTERM into an orderly end, and say how to go on after it and after Ctrl-C."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    main = threading.current_thread() is threading.main_thread()
-    before: Any = signal.signal(signal.SIGTERM, stop) if main else None
     try:
-        yield
+        with leave_on_signals(signal.SIGTERM):
+            yield
     except (KeyboardInterrupt, SystemExit):
         say("stopped; what is finished is kept: type the same command again to go on")
         raise
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
 
 
 def show(job: Job, report: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_row
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import RewardBreakdown
+from medix_verl.whole_file import whole_file
 
 __all__ = ["add_parser", "run"]
 
@@ -122,16 +123,11 @@ def write_whole(out: Path, source: Path, reward: CompositeReward, total: int) ->
     Returns:
         How many answers are unscored, and the first cause.
     """
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        with partial.open("x", encoding="utf-8", newline="\n") as target:
-            outcome = asyncio.run(score_all(source, target, reward, total))
-        os.replace(partial, out)
+        with whole_file(out) as part, part.open("w", encoding="utf-8", newline="\n") as target:
+            return asyncio.run(score_all(source, target, reward, total))
     except EncoderError as error:
         raise EncoderError(f"{error}; or score without it: --semantic off") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return outcome
 
 
 async def score_all(source: Path, target: IO[str], reward: CompositeReward, total: int) -> tuple[int, str]:

@@ -8,8 +8,6 @@ report is the one that `medix-verl prepare` and `medix-verl check` write; what i
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from medix_verl.data.card_counts import (
     interval_names,
 )
 from medix_verl.data.checks import FLAGS
+from medix_verl.whole_file import whole_file
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -63,16 +62,8 @@ def write_card(out: Path, parquet: Path, report: Mapping[str, Any]) -> None:
     counts = count_rows(parquet, shown=not report.get("credentialed"))
     text = render_card(counts, report, parquet.name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, out)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with whole_file(out) as part:
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def render_card(counts: RowCounts, report: Mapping[str, Any], name: str) -> str:

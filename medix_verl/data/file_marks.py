@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +25,7 @@ from medix_verl.data.fingerprints import FINGERPRINT_SCHEMA, Fingerprint, from_r
 from medix_verl.data.parquet import read_samples
 from medix_verl.data.schema import check_file
 from medix_verl.errors import DataError
+from medix_verl.whole_file import whole_file
 
 __all__ = ["file_marks"]
 
@@ -96,24 +95,14 @@ def leaves(file: pq.ParquetFile) -> list[str]:
 
 def make(path: Path, kept: Path, workers: int) -> None:
     """Write the fingerprints under their final name only when all are there, and delete those of older content."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".marks.tmp")
-    os.close(handle)
-    try:
-        with pq.ParquetWriter(part, FINGERPRINT_SCHEMA) as writer:
-            records: list[dict[str, Any]] = []
-            for row_id, marks in marks_of(path, workers):
-                records.append(to_record(row_id, marks))
-                if len(records) == BATCH:
-                    writer.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
-                    records = []
-            writer.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
-        # mkstemp makes the file private, and the next to ask may be a colleague.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, kept)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with whole_file(kept) as part, pq.ParquetWriter(part, FINGERPRINT_SCHEMA) as writer:
+        records: list[dict[str, Any]] = []
+        for row_id, marks in marks_of(path, workers):
+            records.append(to_record(row_id, marks))
+            if len(records) == BATCH:
+                writer.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
+                records = []
+        writer.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
     for old in path.parent.glob(f".{glob_safe(path.name)}.*.marks.parquet"):
         if old != kept:
             old.unlink(missing_ok=True)

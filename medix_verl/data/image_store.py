@@ -9,13 +9,12 @@ whether they are a picture is the business of the checks (see `images`).
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef
+from medix_verl.whole_file import whole_file
 
 __all__ = ["ImageStore"]
 
@@ -64,14 +63,5 @@ def name_of(data: bytes) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes the file private; readers may be other users' processes.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with whole_file(path) as part:
+        part.write_bytes(data)

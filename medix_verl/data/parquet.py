@@ -7,8 +7,6 @@ Rows are checked on the way in and on the way out (see `schema`).
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row, to_row
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
+from medix_verl.whole_file import whole_file
 
 __all__ = ["read_samples", "row_groups", "write_samples"]
 
@@ -38,18 +37,8 @@ def write_samples(samples: Iterable[Sample], path: str | Path) -> int:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        count = write_groups(iter(samples), Path(name), target)
-        # mkstemp makes the file private; the finished one gets what a plain open() would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return count
+    with whole_file(target) as part:
+        return write_groups(iter(samples), part, target)
 
 
 def write_groups(samples: Iterator[Sample], part: Path, target: Path) -> int:

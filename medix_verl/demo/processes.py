@@ -11,14 +11,15 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from medix_verl.stop_signals import leave_on_signals
 
 __all__ = ["MARK", "RunEnd", "run_marked", "survivors"]
 
@@ -59,7 +60,7 @@ def run_marked(
     """
     mark = uuid.uuid4().hex
     began, peak = time.monotonic(), 0
-    with log.open("ab") as stream, _exit_on_signals(), contextlib.ExitStack() as at_end:
+    with log.open("ab") as stream, leave_on_signals(signal.SIGTERM, signal.SIGHUP), contextlib.ExitStack() as at_end:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -79,24 +80,6 @@ def run_marked(
         returncode, seconds = process.poll(), time.monotonic() - began
     process.wait()
     return RunEnd(returncode, seconds, peak)
-
-
-@contextlib.contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Let a termination or a closed terminal leave through `finally`, as Ctrl-C does, instead of ending at once."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
-        yield
-        return
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def survivors(mark: str, session: int) -> list[psutil.Process]:

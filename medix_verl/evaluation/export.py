@@ -12,7 +12,6 @@ did not finish. An answer without a score is in the first file only, as the layo
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation, is_open, read_evaluation, spec_of
+from medix_verl.whole_file import whole_file
 
 __all__ = ["Exported", "export", "export_evaluation", "folder_name"]
 
@@ -166,9 +166,5 @@ def jsonl(lines: Any) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write beside the file and give it its name at the end."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")

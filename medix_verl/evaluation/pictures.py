@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from medix_verl.data.images import load_image
 from medix_verl.errors import DataError
 from medix_verl.evaluation.records import CONDITIONS
 from medix_verl.types import ImageRef, Sample
+from medix_verl.whole_file import whole_file
 
 __all__ = ["Item", "Picture", "data_uri", "keep_picture", "prepare", "show_as"]
 
@@ -90,9 +90,8 @@ def keep_picture(ref: ImageRef, row_id: str, folder: Path | None, base: Path) ->
     path = folder / f"{name}.{media.removeprefix('image/')}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(raw)
-        partial.replace(path)
+        with whole_file(path) as part:
+            part.write_bytes(raw)
     return Picture(name, image.size, media, path=path.absolute())
 
 

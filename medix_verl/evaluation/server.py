@@ -25,8 +25,9 @@ from importlib import metadata
 from pathlib import Path
 
 from medix_verl.errors import SetupError
+from medix_verl.stop_signals import leave_on_signals
 
-__all__ = ["ModelServer", "ServerSpec", "leave_on_signals", "serve_command", "serving"]
+__all__ = ["ModelServer", "ServerSpec", "serve_command", "serving"]
 
 LOAD_LIMIT_S = 1800.0
 GRACE_S = 10.0
@@ -231,7 +232,7 @@ def serving(
     """
     port = free_port()
     words = serve_command(spec, port) if command is None else [word.replace("{port}", str(port)) for word in command]
-    with leave_on_signals():
+    with leave_on_signals(signal.SIGTERM, signal.SIGHUP):
         server = ModelServer(words, port, log, environment())
         try:
             server.wait_until_ready(spec.load_limit_s)
@@ -242,21 +243,3 @@ def serving(
                 watching.set()
         finally:
             server.stop()
-
-
-@contextlib.contextmanager
-def leave_on_signals() -> Iterator[None]:
-    """Let a termination or a closed terminal leave through `finally`, as Ctrl-C does."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
-        yield
-        return
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.results import read_evaluation
 from medix_verl.report.content import Beside, Content, build, warnings
 from medix_verl.report.samples import OUTCOMES, Shown, clip, show
+from medix_verl.whole_file import whole_file
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -49,12 +49,8 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
 def replace_file(out: Path, text: str) -> None:
     """Write a page whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(out) as part:
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def script_and_hash() -> tuple[str, str]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import DataError
+from medix_verl.whole_file import whole_file
 
 __all__ = [
     "FILE_NAME",
@@ -110,19 +110,11 @@ def repeat_command(record: RunRecord) -> str:
 def write_record(record: RunRecord, folder: Path) -> Path:
     """Write the record into a run's folder, at once or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(record), file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, folder / FILE_NAME)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with whole_file(folder / FILE_NAME) as part, part.open("w", encoding="utf-8") as file:
+        json.dump(asdict(record), file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
     return folder / FILE_NAME
 
 

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"after_import", "errors", "specs", "types"}
+BASE = {"after_import", "errors", "specs", "stop_signals", "types", "whole_file"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
 MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
@@ -23,6 +23,8 @@ ARROWS = {
     "types": {"errors"},
     "after_import": set(),
     "specs": {"errors"},
+    "stop_signals": set(),
+    "whole_file": set(),
     "recipe_heads": {"errors"},
     "recipes_index": {"errors", "recipe_heads"},
     "response": BASE,

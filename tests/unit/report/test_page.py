@@ -3,7 +3,7 @@
 
 import json
 import re
-from html.parser import HTMLParser
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from medix_verl.evaluation.tasks import select
 from medix_verl.report.content import Beside, build, warnings
 from medix_verl.report.page import render, write_page
 from medix_verl.report.samples import choose, outcome_of, show
+
+Tags = runpy.run_path(str(Path(__file__).with_name("tags.py")))["Tags"]
 
 MANIFEST = {
     "model": "MODEL-X",
@@ -65,18 +67,6 @@ def made(folder: Path, seed: int = 0, **manifest: object) -> Path:
     (folder / "images").mkdir(exist_ok=True)
     Image.new("RGB", (900, 600), (10, 90, 160)).save(folder / "images" / f"{PICTURE}.png")
     return folder
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
 
 
 def test_the_page_stands_alone(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 import io
 import json
 import re
-from html.parser import HTMLParser
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from medix_verl.report.run_dumps import Answer
 from medix_verl.report.run_files import find_run
 from medix_verl.report.run_page import render_run, settings_of, write_run_page
 from medix_verl.types import ImageRef, Sample
+
+Tags = runpy.run_path(str(Path(__file__).with_name("tags.py")))["Tags"]
 
 STEPS = 12
 
@@ -78,18 +80,6 @@ def made(folder: Path, source: str = "rad") -> Path:
 
 def page_of(folder: Path, *data: Path) -> str:
     return render_run(read_run(find_run(folder), data))
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
 
 
 def test_the_page_stands_alone_and_warns_first(tmp_path: Path) -> None:

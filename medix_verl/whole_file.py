@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A file that is there whole or not at all: written beside its place under another name, and renamed at the end.
+
+A reader, and a run that is killed and typed again, never meets half a file. It does not make the folder, and two
+writers at once leave the content of one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["whole_file"]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write; it takes the place of `path` when the block ends, and is deleted when the block raises.
+
+    Raises:
+        OSError: The folder is not there or cannot be written to.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        yield Path(name)
+        # mkstemp makes the file private; the finished one gets what a plain open() would have given.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
