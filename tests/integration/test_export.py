@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from medix_verl.demo.build import COUNTS
 from medix_verl.errors import DataError, SetupError
 from medix_verl.runs.export import ExportSpec, export_checkpoint
 from medix_verl.runs.merge_adapter import merge_adapter
@@ -188,8 +189,8 @@ def test_a_trained_checkpoint_is_served_scored_and_evaluated(
     )
     assert told.returncode == 0, told.stderr
     scores = [json.loads(line) for line in (tmp_path / "model.scores.jsonl").read_text().splitlines()]
-    assert len(scores) == 120
-    assert sum(line["format"] for line in scores) > 100
+    assert len(scores) == COUNTS["val"]
+    assert sum(line["format"] for line in scores) > 0.8 * COUNTS["val"]
     assert json.loads((tmp_path / "model.evaluation" / "eval.json").read_text())["finished"]
     card = (tmp_path / "model" / "README.md").read_text()
     assert "For research only" in card and "medix_cpu" in card and "step 1," in card
