@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one task with inspect_ai and reads the records out of its log; what the logs look like is known here only.
+"""Runs one task with inspect_ai and reads the records out of its logs; what the logs look like is known here only.
 
-The library's buffer of running samples is off: what must outlive a kill is in our journals, and they cost less. Logs
-of a task that a killed run has left unfinished are removed once a whole one is there. Nothing is bundled or published.
+The library keeps some 24 KB of every question until its log is finished, so a long task is run in slices, each with a
+log of its own, and memory does not grow with the number of questions. Its buffer of running samples is off: what must
+outlive a kill is in our journals, and they cost less. Logs of a task that a killed run has left unfinished are removed
+once whole ones are there. Nothing is bundled or published.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,10 @@ from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.task_run import TaskRun, answer_type_of, cluster_of
 from medix_verl.types import Sample
 
-__all__ = ["Served", "logged_samples", "read_log", "run_task"]
+__all__ = ["SLICE", "Served", "logged_samples", "read_logs", "run_task"]
+
+SLICE = 1000
+"""Questions of one log."""
 
 LOG_BUFFER = 100
 """Finished samples between two writings of the log."""
@@ -36,21 +42,39 @@ class Served:
     api_key: str | None = None
 
 
-def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
+def run_task(run: TaskRun, served: Served, log_dir: Path) -> list[Path]:
     """Ask and judge every question of a task.
 
     Args:
         run: The task.
         served: The model.
-        log_dir: Where inspect_ai's log goes.
+        log_dir: Where inspect_ai's logs go.
 
     Returns:
-        The log.
+        The logs, in the order of the questions; the last slices have none where a server went down.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
         RunStoppedError: The library gave up; what was done is in the journals.
     """
+    logs: list[Path] = []
+    for part in slices(run):
+        if run.stopped:
+            break
+        logs.append(run_slice(part, served, log_dir))
+    remove_stale(log_dir, run, logs)
+    return logs
+
+
+def slices(run: TaskRun) -> Iterator[TaskRun]:
+    """The task in parts that share its journals and watches."""
+    left = iter(run.items.items())
+    while part := dict(islice(left, SLICE)):
+        yield replace(run, items=part)
+
+
+def run_slice(run: TaskRun, served: Served, log_dir: Path) -> Path:
+    """Run a part of a task; returns its log."""
     from inspect_ai import eval as inspect_eval
 
     from medix_verl.evaluation.inspect_tasks import build_task
@@ -63,7 +87,6 @@ def run_task(run: TaskRun, served: Served, log_dir: Path) -> Path:
     if log.status != "success":
         cause = " ".join((log.error.message if log.error else "no cause was given").split())[:300]
         raise RunStoppedError(f"{run.spec.name}: inspect_ai ended with status {log.status}: {cause}")
-    remove_stale(log_dir, run, Path(log.location))
     return Path(log.location)
 
 
@@ -99,22 +122,23 @@ def options_of(run: TaskRun) -> dict[str, Any]:
     }
 
 
-def remove_stale(log_dir: Path, run: TaskRun, keep: Path) -> None:
+def remove_stale(log_dir: Path, run: TaskRun, keep: Sequence[Path]) -> None:
     """Remove the other logs of this task and condition: a killed run's, and those of an earlier attempt."""
     from inspect_ai.log import list_eval_logs, read_eval_log
 
+    kept = {path.name for path in keep}
     for info in list_eval_logs(str(log_dir)):
         path = Path(info.name.removeprefix("file://"))
-        if path.name == keep.name or info.task.replace("-", "_") != run.spec.name:
+        if path.name in kept or info.task.replace("-", "_") != run.spec.name:
             continue
         header = read_eval_log(info, header_only=True)
         if (header.eval.metadata or {}).get("condition") == run.condition:
             path.unlink()
 
 
-def read_log(run: TaskRun, path: Path) -> list[Record]:
+def read_logs(run: TaskRun, paths: Sequence[Path]) -> list[Record]:
     """The records of a task: one for each of its questions, also for those that were never asked."""
-    found = dict(scores_of(path))
+    found = {name: logged for path in paths for name, logged in scores_of(path)}
     return [record_of(run, name, found.get(name)) for name in run.items]
 
 

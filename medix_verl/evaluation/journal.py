@@ -24,23 +24,28 @@ def key_of(*parts: Any) -> str:
 
 
 class Journal:
-    """An open journal; one process at a time writes to it, from one thread."""
+    """An open journal; one process at a time writes to it, from one thread.
+
+    It holds where each line begins and not what it says, so that its memory does not grow with the answers' length.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file, and read what is there.
+        """Open or create the file, and find out what is there.
 
         Raises:
             DataError: A line other than the last one is damaged.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.values: dict[str, Any] = {}
+        self.places: dict[str, int] = {}
+        """Key -> offset of its line."""
         self.written = 0
         self.found = 0
-        whole = self.load() if path.exists() else 0
+        self._end = self.load() if path.exists() else 0
         self._file = path.open("ab")
         # What a killed process left of its last line must not become the head of ours.
-        self._file.truncate(whole)
+        self._file.truncate(self._end)
+        self._reader = path.open("rb")
 
     def load(self) -> int:
         """Read the file; returns how many of its bytes are whole lines."""
@@ -51,29 +56,36 @@ class Journal:
                     break
                 try:
                     line = json.loads(raw)
-                    self.values.setdefault(line["key"], line["value"])
+                    key, _ = line["key"], line["value"]
                 except (ValueError, KeyError, TypeError) as error:
                     raise DataError(
                         f"{self.path} line {number} is damaged ({type(error).__name__}); "
                         "remove the line, and only its call is made again"
                     ) from error
+                self.places.setdefault(key, whole)
                 whole += len(raw)
         return whole
 
     def get(self, key: str) -> Any:
         """The value under a key, or None."""
-        value = self.values.get(key)
+        place = self.places.get(key)
+        if place is None:
+            return None
+        self._reader.seek(place)
+        value = json.loads(self._reader.readline())["value"]
         self.found += value is not None
         return value
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value; it is in the operating system's hands when this returns, and outlives a killed process."""
-        line = json.dumps({"key": key, "value": value}, ensure_ascii=True, allow_nan=False) + "\n"
-        self._file.write(line.encode("ascii"))
+        line = (json.dumps({"key": key, "value": value}, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
+        self._file.write(line)
         self._file.flush()
-        self.values[key] = value
+        self.places.setdefault(key, self._end)
+        self._end += len(line)
         self.written += 1
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()
+        self._reader.close()

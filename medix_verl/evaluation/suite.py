@@ -226,7 +226,7 @@ class Suite:
 
     def run_one(self, task: TaskSpec, served: Any, answers: Journal, verdicts: Journal) -> None:
         """Run one task and write its records; a task that cannot be loaded is noted, and the next one is run."""
-        from medix_verl.evaluation.inspect_run import read_log, run_task
+        from medix_verl.evaluation.inspect_run import read_logs, run_task
 
         choices, name = self.spec.choices, entry_name(task.name, self.spec.choices.condition)
         self.manifest["failed"].pop(name, None)
@@ -243,8 +243,8 @@ class Suite:
         answering = Answering(self.spec.model.name, choices.template, seed=choices.seed, limits=limits)
         run = TaskRun(task, items, protocol, answering, choices.condition, answers, self.model_watch, self.judge_watch)
         self.say(f"{name}: {len(items)} questions")
-        log = run_task(run, served, self.spec.out / "logs")
-        self.finish(run, name, read_log(run, log), refused)
+        logs = run_task(run, served, self.spec.out / "logs")
+        self.finish(run, name, read_logs(run, logs), refused)
 
     def finish(self, run: TaskRun, name: str, records: list[Record], refused: Counter[str]) -> None:
         """Write the records and the counts.

@@ -161,6 +161,32 @@ def test_rejudging_asks_the_model_nothing(undisturbed: Path, tmp_path: Path) -> 
     assert [line["response"] for line in lines] == [line["response"] for line in whole]
 
 
+SLICED = """
+import sys
+from medix_verl.evaluation import inspect_run
+from medix_verl.cli.main import main
+inspect_run.SLICE = 20
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_long_task_is_run_in_slices(source: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Memory stays flat by it: each slice has its own log, and the figures are those of one piece."""
+    out = tmp_path / "eval"
+    with serving() as model, serving() as judge:
+        words = map(str, ["evaluate", model.url, *flags(source, out, judge)])
+        ran = subprocess.run(
+            [sys.executable, "-c", SLICED, *words], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert len(list((out / "logs").glob("*.eval"))) == 3
+        assert records(out) == records(undisturbed) and summary(out) == summary(undisturbed)
+        done = evaluate("rejudge", out, "--out", tmp_path / "again", "--judge", "rule")
+        assert done.returncode == 0, done.stderr
+        assert model.stats()["requests"] == COUNT
+    assert len(records(tmp_path / "again")["medqa.jsonl"]) == COUNT
+
+
 def test_the_tasks_are_inspect_ais_own(source: Path, tmp_path: Path) -> None:
     # As installed: with the checkout on PYTHONPATH, inspect_ai meets its egg-info and takes the package for no package.
     installed = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
