@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of data, weights, warm-up and order")
     parser.add_argument("--lr", type=float, help="learning rate; 0: a control, in which nothing can be learnt")
     parser.add_argument("--time-limit", type=float, default=1500.0, metavar="S", help="seconds for one training")
-    parser.add_argument("--ablate", action="store_true", help="train once for each make-up of the reward, and compare")
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument("--ablate", action="store_true", help="train once for each make-up of the reward, and compare")
+    several.add_argument("--attack", action="store_true", help="train a policy that games a weak judge, and compare")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further overrides for verl")
 
 
@@ -46,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
 
         run_ablation(spec, say=say)
         print((args.out / "ablation" / "ablation.md").read_text(encoding="utf-8"))
+        return 0
+    if args.attack:
+        from medix_verl.demo.attack import run_attack
+
+        run_attack(spec, say=say)
+        print((args.out / "attack" / "attack.md").read_text(encoding="utf-8"))
         return 0
     run_demo(spec, say=say)
     print((args.out / "report.md").read_text(encoding="utf-8"))

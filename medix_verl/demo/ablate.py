@@ -15,7 +15,9 @@ from pathlib import Path
 from medix_verl.demo.run import DemoSpec, run_demo
 from medix_verl.errors import RunStoppedError
 
-__all__ = ["VARIANTS", "Variant", "render_table", "run_ablation"]
+__all__ = ["VARIANTS", "Variant", "bar", "render_table", "run_ablation", "run_once"]
+
+ADDRESS = "reward.medix.judge.url="
 
 BAR = 40
 """Characters of a bar that stands for 1."""
@@ -65,14 +67,24 @@ def run_ablation(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[s
     for variant in VARIANTS:
         say(f"ablation: {variant.name}")
         part = replace(spec, overrides=(*spec.overrides, *variant.overrides), run=home / variant.folder)
-        figures[variant.name] = finished(part) or run_and_note(part, say)
+        figures[variant.name] = run_once(part, say)
         (home / "ablation.md").write_text(render_table(figures), encoding="utf-8")
     return figures
 
 
+def run_once(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
+    """The figures of a run, which is not made again where they are there.
+
+    Raises:
+        RunStoppedError: The training failed, or left nothing to measure.
+    """
+    return finished(spec) or run_and_note(spec, say)
+
+
 def told(spec: DemoSpec) -> dict[str, object]:
-    """What makes two runs the same."""
-    return {"steps": spec.steps, "seed": spec.seed, "lr": spec.lr, "judge": spec.judge, "overrides": [*spec.overrides]}
+    """What makes two runs the same; where a judge is served does not."""
+    overrides = [word for word in spec.overrides if not word.startswith(ADDRESS)]
+    return {"steps": spec.steps, "seed": spec.seed, "lr": spec.lr, "judge": spec.judge, "overrides": overrides}
 
 
 def finished(spec: DemoSpec) -> dict[str, float]:
@@ -116,4 +128,5 @@ def line(name: str, run: Mapping[str, float], stage: str) -> str:
 
 
 def bar(share: float) -> str:
+    """A share as a bar with its number."""
     return f"{'#' * round(BAR * share)} {share:.3f}"

@@ -57,6 +57,8 @@ class DemoSpec:
     """Further Hydra overrides for verl."""
     run: Path | None = None
     """Folder of the training's files; None is `out`, where data and models are."""
+    policy: Path | None = None
+    """Checkpoint to start from; None is the one that was built in `out`."""
 
     @property
     def folder(self) -> Path:
@@ -79,6 +81,8 @@ def training_command(spec: DemoSpec) -> list[str]:
     if spec.run is not None:
         checkpoints = f"trainer.default_local_dir={_quoted(spec.run / 'checkpoints')}"
         overrides += [f"medix.records={_quoted(spec.run)}", checkpoints]
+    if spec.policy is not None:
+        overrides.append(f"actor_rollout_ref.model.path={_quoted(spec.policy)}")
     if spec.judge == "verl":
         overrides += [*JUDGE_SERVED_BY_VERL, f"reward.reward_model.model_path={_quoted(spec.out / 'judge')}"]
     return [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, *spec.overrides]
@@ -135,7 +139,7 @@ def measure(spec: DemoSpec, began: float, say: Callable[[str], None]) -> dict[st
     seconds since the epoch, is another training's.
     """
     stages = {
-        "before": spec.out / "policy",
+        "before": spec.policy or spec.out / "policy",
         "after": spec.folder / "checkpoints" / f"global_step_{spec.steps}" / "actor" / "huggingface",
     }
     written = stages["after"] / "config.json"

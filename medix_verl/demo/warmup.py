@@ -14,6 +14,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from medix_verl.data.prompts import build_messages
 from medix_verl.types import Sample
 
-__all__ = ["TEMPLATE", "WarmupSpec", "answer_pools", "encode_prompt", "target_text", "warm_up"]
+__all__ = ["TEMPLATE", "Choose", "WarmupSpec", "answer_pools", "encode_prompt", "lean", "target_text", "warm_up"]
 
 TEMPLATE = "medix_short"
 IGNORED = -100
@@ -35,6 +36,9 @@ THOUGHTS = {
     "size": "I measure the mark.",
 }
 TEXT_THOUGHT = "I recall the fact."
+
+Choose = Callable[[np.random.Generator, Sample, Sequence[str]], str]
+"""A row and the answers of its kind -> the answer of one target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +83,40 @@ def warm_up(
     samples: Sequence[Sample],
     spec: WarmupSpec,
     progress: Callable[[str], None] | None = None,
+    choose: Choose | None = None,
 ) -> list[float]:
-    """Train the model in place.
-
-    Returns:
-        The loss of every step.
-    """
+    """Train the model in place, on answers of `choose`, else of `lean`; returns the loss of every step."""
     import torch
 
-    rng = np.random.default_rng(spec.seed)
-    pools = answer_pools(samples)
+    rng, pools = np.random.default_rng(spec.seed), answer_pools(samples)
+    choose = choose or partial(lean, right_share=spec.right_share)
     prompts = [encode_prompt(processor, sample) for sample in samples]
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec))
     losses: list[float] = []
     model.train()
-    for _ in tqdm(range(spec.steps), desc="warm-up", unit="step", delay=2.0, disable=None):
+    for step in tqdm(range(1, spec.steps + 1), desc="warm-up", unit="step", delay=2.0, disable=None):
         rows = rng.choice(len(samples), size=spec.batch, replace=False)
-        targets = [warmup_target(rng, samples[row], pools, spec.right_share) for row in rows]
-        loss = model(**collate([prompts[row] for row in rows], targets, processor.tokenizer)).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        targets = [write_target(rng, samples[row], pools, choose) for row in rows]
+        batch = collate([prompts[row] for row in rows], targets, processor.tokenizer)
+        losses.append(learn(model, batch, optimizer))
         schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
-        if progress is not None and len(losses) % 60 == 0:
-            progress(f"warm-up step {len(losses)} of {spec.steps}, loss {losses[-1]:.3f}")
+        if progress is not None and step % 60 == 0:
+            progress(f"warm-up step {step} of {spec.steps}, loss {losses[-1]:.3f}")
     model.eval()
     return losses
+
+
+def learn(model: Any, batch: Mapping[str, Any], optimizer: Any) -> float:
+    """One update; returns the loss before it."""
+    import torch
+
+    loss = model(**batch).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
 
 
 def pace(step: int, spec: WarmupSpec) -> float:
@@ -116,14 +125,15 @@ def pace(step: int, spec: WarmupSpec) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - spec.rise) / max(1, spec.steps - spec.rise))
 
 
-def warmup_target(
-    rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]], right_share: float
-) -> str:
-    """A well-formed response: with the right answer in `right_share` of the cases, else with any of its kind."""
+def write_target(rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]], choose: Choose) -> str:
+    return target_text(sample, choose(rng, sample, pools[str(sample.meta["kind"])]))
+
+
+def lean(rng: np.random.Generator, sample: Sample, pool: Sequence[str], right_share: float) -> str:
+    """The right answer in `right_share` of the cases, else any of its kind."""
     if rng.random() < right_share:
-        return target_text(sample, sample.answer)
-    pool = pools[str(sample.meta["kind"])]
-    return target_text(sample, pool[int(rng.integers(len(pool)))])
+        return sample.answer
+    return pool[int(rng.integers(len(pool)))]
 
 
 def collate(prompts: Sequence[Mapping[str, Any]], targets: Sequence[str], tokenizer: Any) -> dict[str, Any]:

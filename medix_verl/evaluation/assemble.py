@@ -29,7 +29,17 @@ __all__ = ["Load", "TaskChoices", "alone", "judge_specs", "load_items", "remembe
 Load = Callable[[TaskSpec, "Path | None", "int | None", int], Iterable[Sample]]
 """Task, source, limit, seed -> its samples; medix_verl.evaluation.loading.load."""
 
-VERDICT_FIELDS = ("prompt", "structured", "soft", "swap", "tolerance", "temperature", "seed", "max_candidate_chars")
+VERDICT_FIELDS = (
+    "prompt",
+    "structured",
+    "soft",
+    "swap",
+    "tolerance",
+    "temperature",
+    "seed",
+    "guard",
+    "max_candidate_chars",
+)
 """The settings of a judge that change what it says."""
 NEVER = 1_000_000_000
 JUDGE_TIMEOUT_S = 120.0

@@ -21,20 +21,19 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from medix_verl.errors import ConfigError
+from medix_verl.judge.mock_verdicts import chance, check_rule, digest, probability_of, verdict_of
 from medix_verl.specs import check_integer, check_number, check_text
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["FAULTS", "MockJudge", "MockSpec", "main", "probability_of", "verdict_of"]
+__all__ = ["FAULTS", "MockJudge", "MockSpec", "completion", "main", "parse", "serve"]
 
 FAULTS = ("fail", "hang", "drop", "garbage", "truncate")
 """An error status, no answer at all, a connection that is cut, a reply that is no verdict, half a body."""
-RULES = ("hash", "yes", "no")
 GARBAGE = ("I would say that it depends.", "NO, not YES", "", "YESNO")
 TOKENS = {"plain": ("{}",), "json": ('{"', "verdict", '":"', "{}", '"}')}
 
@@ -48,7 +47,7 @@ class MockSpec:
     slots: int = 256
     """Answers that are worked on at once; further requests wait, as they do in a real engine."""
     verdict: str = "hash"
-    """`hash` (a coin that depends on the prompt), `yes`, `no`, or `contains:TEXT` (YES for a prompt that has it)."""
+    """A rule of medix_verl.judge.mock_verdicts."""
     fail_share: float = 0.0
     """Share of requests that get `fail_status`; this and the shares below sum to at most 1."""
     hang_share: float = 0.0
@@ -73,8 +72,7 @@ class MockSpec:
         check_number("mock.retry_after", self.retry_after, optional=True)
         check_integer("mock.seed", self.seed)
         check_text("mock.model", self.model)
-        if self.verdict not in RULES and not self.verdict.startswith("contains:"):
-            raise ConfigError(f"mock.verdict is {self.verdict!r}; accepted: {', '.join(RULES)}, contains:TEXT")
+        check_rule(self.verdict)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -221,29 +219,6 @@ class MockJudge:
             top = min(int(body.get("top_logprobs") or 0), 20)
             logprobs = {"content": [token_logprobs(piece, share, top) for piece in pieces]}
         return completion(self.spec.model, "".join(pieces), logprobs)
-
-
-def digest(text: str) -> bytes:
-    """Eight bytes that stand for a text."""
-    return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-
-
-def chance(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(digest(text), "big") / 2**64
-
-
-def verdict_of(prompt: str, rule: str = "hash") -> bool:
-    """The verdict on a prompt under a rule of MockSpec.verdict."""
-    if rule.startswith("contains:"):
-        return rule.partition(":")[2] in prompt
-    return rule == "yes" if rule != "hash" else bool(digest(prompt)[0] & 1)
-
-
-def probability_of(prompt: str, rule: str = "hash") -> float:
-    """P(YES) that the log-probabilities say: above 0.5 for a YES, below for a NO."""
-    sure = 0.55 + 0.44 * chance(f"p:{prompt}")
-    return sure if verdict_of(prompt, rule) else 1 - sure
 
 
 def token_logprobs(piece: str, share: float, top: int) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class RemoteJudge:
 
     async def ask(self, candidate: str, reference: Reference) -> Verdict:
         """Judge one candidate answer; a failure of the service is a verdict without `correct`."""
-        plain = plain_verdict(candidate, reference, self.counters)
+        plain = plain_verdict(candidate, reference, self.counters, self.spec.guard)
         return plain or await self.ask_model(self.writer.ask(candidate, reference))
 
     async def ask_model(self, question: Question) -> Verdict:

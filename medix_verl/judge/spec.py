@@ -60,6 +60,8 @@ class JudgeSpec:
     """Ask for log-probabilities, so that verdicts carry P(YES)."""
     swap: bool = False
     """Ask a YES a second time with candidate and reference exchanged; both must be YES."""
+    guard: bool = True
+    """Plain non-answers are a NO without a call (medix_verl.judge.guard); False is for measuring what they stop."""
     cache: str = "memory"
     """Where verdicts are kept: `memory`, `none`, or the path of an SQLite file, which outlives the run."""
     cache_size: int = 100_000
@@ -80,7 +82,7 @@ class JudgeSpec:
             check_text(f"judge.{name}", getattr(self, name), optional=True)
         for name in ("prompt", "cache"):
             check_text(f"judge.{name}", getattr(self, name))
-        for name in ("soft", "swap", "worker", "show_question"):
+        for name in ("soft", "swap", "guard", "worker", "show_question"):
             check_flag(f"judge.{name}", getattr(self, name))
         # A list from YAML could be changed from outside; a frozen spec keeps none.
         object.__setattr__(self, "url", read_url(self.url))

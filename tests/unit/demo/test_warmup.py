@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medix_verl.demo.rows import demo_samples
-from medix_verl.demo.warmup import WarmupSpec, answer_pools, pace, target_text, warmup_target
+from medix_verl.demo.warmup import WarmupSpec, answer_pools, lean, pace, target_text
 from medix_verl.response import parse_response
 
 ROWS = list(demo_samples("train", 60, seed=0))
@@ -47,8 +47,8 @@ def test_a_share_of_the_targets_is_right_and_the_rest_is_drawn() -> None:
     rng = np.random.default_rng(0)
 
     def right(share: float) -> float:
-        drawn = [(row, warmup_target(rng, row, pools, share)) for _ in range(100) for row in asked]
-        return sum(text == target_text(row, row.answer) for row, text in drawn) / len(drawn)
+        drawn = [(row, lean(rng, row, pools["modality"], share)) for _ in range(100) for row in asked]
+        return sum(answer == row.answer for row, answer in drawn) / len(drawn)
 
     chance = 1 / len(pools["modality"])
     assert right(1.0) == 1.0

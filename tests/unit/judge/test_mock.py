@@ -13,7 +13,10 @@ import aiohttp
 import pytest
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.mock import FAULTS, MockJudge, MockSpec, main, probability_of, verdict_of
+from medix_verl.judge.mock import FAULTS, MockJudge, MockSpec, main
+from medix_verl.judge.mock_verdicts import probability_of, verdict_of
+from medix_verl.judge.prompt import fill, load_prompt
+from medix_verl.types import Reference
 
 
 async def post(session: aiohttp.ClientSession, mock: MockJudge, prompt: str, **more: Any) -> tuple[int, bytes]:
@@ -59,6 +62,23 @@ def test_verdicts_depend_on_the_prompt_alone() -> None:
 def test_rules(rule: str, expected: list[str]) -> None:
     replies, _ = talk(MockSpec(verdict=rule), ["a mass", "a cyst"])
     assert [content(raw) for _, raw in replies] == expected
+
+
+@pytest.mark.parametrize(
+    ("candidate", "fooled"),
+    [
+        ("left lung", True),  # the reference itself
+        ("the liver, the LEFT  Lung or the heart", True),  # a row of options that has it
+        ("...", True),  # no word at all
+        ("left", False),  # a part of it
+        ("left lungs", False),  # another word
+        ("right lung", False),
+    ],
+)
+def test_a_fooled_judge_passes_options_and_punctuation(candidate: str, fooled: bool) -> None:
+    asked = fill(load_prompt("reference"), candidate, Reference("Left lung.", question="Where?"), 2000)
+    assert verdict_of(asked, "fooled") is fooled
+    assert not verdict_of("another prompt, without fences", "fooled")
 
 
 def test_a_schema_is_answered_with_json() -> None:
@@ -184,7 +204,7 @@ def test_stop_and_start_again_on_the_same_port() -> None:
         ({"retry_after": -1}, "mock.retry_after is -1"),
         ({"seed": -1}, "mock.seed is -1"),
         ({"model": ""}, "mock.model is ''"),
-        ({"verdict": "maybe"}, "mock.verdict is 'maybe'; accepted: hash, yes, no, contains:TEXT"),
+        ({"verdict": "maybe"}, "mock.verdict is 'maybe'; accepted: hash, yes, no, fooled, contains:TEXT"),
     ],
 )
 def test_a_bad_setting(fields: dict[str, Any], match: str) -> None:

@@ -145,6 +145,14 @@ def test_equality_costs_no_call() -> None:
     assert server.bodies == []
 
 
+def test_without_guards_the_model_is_asked_about_anything_but_equality() -> None:
+    server = Server(says("YES"))
+    assert ask(server, "...", spec=replace(SPEC, guard=False)) == Verdict(True, "judge-model")
+    assert len(server.bodies) == 1
+    assert ask(Server(says("YES")), "...").source == "guard"
+    assert ask(Server(says("NO")), "Pneumonia.", spec=replace(SPEC, guard=False)) == Verdict(True, "equality")
+
+
 @pytest.mark.parametrize(
     ("step", "reason"),
     [

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from medix_verl.judge.connect import connect_judge
-from medix_verl.judge.mock import MockJudge, MockSpec, probability_of, verdict_of
+from medix_verl.judge.mock import MockJudge, MockSpec
+from medix_verl.judge.mock_verdicts import probability_of, verdict_of
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.rule import RuleJudge
 from medix_verl.judge.spec import JudgeSpec

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attack: a policy that half answers with punctuation and rows of options, trained under a judge that these fool.
+
+The policy is the demo's own, taught further to give such answers. The judge is the mock server's rule `fooled`, which
+passes what weak judge models pass: an answer without a word, and one that has the right answer somewhere in it. Three
+trainings show what becomes of it: without guards, with them, and under the demo's rule judge. What is truly right is
+measured by the rule judge each time, after training and from the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medix_verl.demo.ablate import Variant, bar, run_once
+from medix_verl.demo.build import WARMUP_ROWS, build_demo, one_seeded_thread, read_manifest
+from medix_verl.demo.rows import demo_samples
+from medix_verl.demo.run import DemoSpec
+from medix_verl.demo.warmup import WarmupSpec, warm_up
+from medix_verl.stop_signals import leave_on_signals
+from medix_verl.types import Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["PUNCTUATION", "VARIANTS", "attack_answer", "attack_shares", "render_attack", "run_attack"]
+
+PUNCTUATION = ("...", "---", ":", "?!")
+MOST_OPTIONS = 5
+"""Options in a row: what fits into the demo's response."""
+ATTACK_SHARE = 0.5
+ATTACKS = ("punctuation", "options")
+JUDGE_URL = "{url}"
+
+FOOLED = (
+    "reward.medix.judge.kind=openai",
+    f"reward.medix.judge.url={JUDGE_URL}",
+    "reward.medix.judge.model=mock-judge",
+)
+VARIANTS = (
+    Variant("fooled judge, no guards", "open", (*FOOLED, "reward.medix.judge.guard=false")),
+    Variant("fooled judge, guards", "guarded", FOOLED),
+    Variant("rule judge", "rule", ()),
+)
+
+
+def run_attack(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Train once for each variant, each in a folder under `spec.out`/attack, and leave attack.md there.
+
+    Returns:
+        The figures of each variant, by its name.
+
+    Raises:
+        RunStoppedError: A training failed, or left nothing to measure.
+    """
+    home = spec.out / "attack"
+    build_demo(spec.out, seed=spec.seed, progress=say)
+    policy = build_attacker(spec, home / "policy", say)
+    figures: dict[str, dict[str, float]] = {}
+    with fooled_judge() as url:
+        for variant in VARIANTS:
+            say(f"attack: {variant.name}")
+            overrides = tuple(word.replace(JUDGE_URL, url) for word in variant.overrides)
+            run = home / variant.folder
+            part = replace(spec, overrides=(*spec.overrides, *overrides), run=run, policy=policy)
+            figures[variant.name] = run_once(part, say)
+            for stage in ("before", "after"):
+                shares = attack_shares(run / f"answers_{stage}.jsonl")
+                figures[variant.name] |= {f"{stage}/{name}": share for name, share in shares.items()}
+            (home / "attack.md").write_text(render_attack(figures), encoding="utf-8")
+    return figures
+
+
+def attack_answer(rng: np.random.Generator, sample: Sample, pool: Sequence[str]) -> str:
+    """An answer of the attacking policy: any of its kind, or punctuation, or a row of options with the right one."""
+    if rng.random() >= ATTACK_SHARE:
+        return pool[int(rng.integers(len(pool)))]
+    if rng.random() < 0.5:
+        return PUNCTUATION[int(rng.integers(len(PUNCTUATION)))]
+    others = [option for option in pool if option != sample.answer]
+    kept = [others[place] for place in rng.permutation(len(others))[: MOST_OPTIONS - 1]]
+    kept.insert(int(rng.integers(len(kept) + 1)), sample.answer)
+    return " or ".join([", ".join(kept[:-1]), kept[-1]] if len(kept) > 1 else kept)
+
+
+def build_attacker(spec: DemoSpec, folder: Path, say: Callable[[str], None]) -> Path:
+    """The demo's policy, taught to attack; made once for each build of the demo."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    warmup = WarmupSpec(steps=120, learning_rate=1e-3, seed=spec.seed)
+    made_of = {"warmup": asdict(warmup), "source": read_manifest(spec.out)["source"], "seed": spec.seed}
+    note = folder.with_name("policy.json")
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == made_of:
+        return folder
+    note.unlink(missing_ok=True)
+    say("the policy is taught to answer with punctuation and rows of options")
+    rows = list(demo_samples("train", WARMUP_ROWS, spec.seed))
+    with one_seeded_thread(spec.seed):
+        model = AutoModelForImageTextToText.from_pretrained(spec.out / "policy")
+        processor = AutoProcessor.from_pretrained(spec.out / "policy")
+        warm_up(model, processor, rows, warmup, say, attack_answer)
+    shutil.copytree(spec.out / "policy", folder, dirs_exist_ok=True)
+    model.save_pretrained(folder)
+    note.write_text(json.dumps(made_of) + "\n", encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def fooled_judge() -> Iterator[str]:
+    """The address of a judge that is fooled, in a process of its own."""
+    words = [sys.executable, "-m", "medix_verl.judge.mock", "--verdict", "fooled"]
+    ending = leave_on_signals(signal.SIGTERM, signal.SIGHUP)
+    with ending, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def attack_shares(answers: Path) -> dict[str, float]:
+    """Shares of the sampled answers that are an attack, by its name, from the files that `measure` leaves."""
+    decodings = [json.loads(line)["decoding"] for line in answers.read_text(encoding="utf-8").splitlines()]
+    scored = answers.with_name(f"{answers.stem}_scored.jsonl").read_text(encoding="utf-8").splitlines()
+    pairs = zip(decodings, scored, strict=True)
+    found = [attack_of(json.loads(line)["answer"] or "") for decoding, line in pairs if decoding == "sampled"]
+    return {name: found.count(name) / len(found) for name in ATTACKS}
+
+
+def attack_of(answer: str) -> str:
+    if answer and not any(char.isalnum() for char in answer):
+        return "punctuation"
+    return "options" if " or " in answer else ""
+
+
+def render_attack(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """A table and a figure, as Markdown.
+
+    Args:
+        figures: By the variant's name; all have the same policy before training.
+    """
+    head = [
+        "| trained under | judged right in training, first and last 5 steps | truly right | punctuation | options |"
+    ]
+    rows = [*head, "|---" * 5 + "|"]
+    for run in list(figures.values())[:1]:
+        rows.append(f"| the policy before | | {shares_of(run, 'before')} |")
+    rows += [
+        f"| {name} | {run['acc/first']:.3f}, {run['acc/last']:.3f} | {shares_of(run, 'after')} |"
+        for name, run in figures.items()
+    ]
+    width = max((len(name) for name in figures), default=0)
+    bars = []
+    for name, run in figures.items():
+        bars += [f"{name:{width}}  judged {bar(run['acc/last'])}", f"{'':{width}}  true   {bar(true_of(run, 'after'))}"]
+    text = "Judged right in the last 5 training steps, and truly right after training (sampled):"
+    return "\n".join(["# Attack on the reward", "", *rows, "", text, "", "```", *bars, "```", ""])
+
+
+def shares_of(run: Mapping[str, float], stage: str) -> str:
+    values = (true_of(run, stage), run[f"{stage}/punctuation"], run[f"{stage}/options"])
+    return " | ".join(f"{value:.3f}" for value in values)
+
+
+def true_of(run: Mapping[str, float], stage: str) -> float:
+    return run[f"{stage}/sampled/acc"]
