@@ -50,7 +50,7 @@ VARIANTS = (
         ("algorithm.adv_estimator=medix_gdpo", "trainer.v1.sampler.sampler_kwargs.split_terms=true"),
     ),
 )
-"""Format has its weight of 0.1 in each."""
+"""Format has the recipe's weight in each."""
 
 
 def run_ablation(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
