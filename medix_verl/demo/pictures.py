@@ -9,7 +9,7 @@ the same pictures, not about unseen patients. Nothing is ever downloaded: a file
 
 Modality tags are the file's own `Modality` (CT, MR, US). A gamma camera's file says NM (nuclear medicine), which the
 closed vocabulary of tags lacks; SPECT is its only gamma-camera tag and stands for it. scikit-image's pictures carry
-no such field: they are tagged by what its documentation says they are; the drawn Shepp-Logan phantom is GRAPHICS.
+no such field: they are tagged by what its documentation says they are (the cell is a quantitative phase image).
 """
 
 from __future__ import annotations
@@ -185,13 +185,23 @@ SOURCES: tuple[SourcePicture, ...] = (
         ((0.55, 0.0, 1.0, 1.0),),
     ),
     SourcePicture(
-        "phantom",
-        "GRAPHICS",
-        "phantom",
-        ("a phantom", "head phantom", "Shepp-Logan phantom"),
-        FREE,
-        plain("phantom.png"),
-        ((0.12, 0.03, 0.5, 0.97),),
-        ((0.5, 0.03, 0.88, 0.97),),
+        "microaneurysms",
+        "FUNDUS_PHOTOGRAPHY",
+        "retina",
+        ("the retina", "eye", "microaneurysms", "retinal vessels"),
+        CC0,
+        plain("microaneurysms.png"),
+        ((0.0, 0.0, 1.0, 0.5),),
+        ((0.0, 0.5, 1.0, 1.0),),
+    ),
+    SourcePicture(
+        "cell",
+        "MICROSCOPY",
+        "cell",
+        ("a cell", "a single cell", "cell in saline"),
+        CC0,
+        plain("cell.png"),
+        ((0.5, 0.40, 0.775, 0.73),),
+        ((0.775, 0.40, 1.0, 0.73),),
     ),
 )

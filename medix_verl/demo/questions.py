@@ -35,7 +35,6 @@ MODALITY_NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "SPECT": ("scintigraphy", ("nuclear medicine", "bone scan", "bone scintigraphy", "gamma camera", "SPECT")),
     "FUNDUS_PHOTOGRAPHY": ("fundus photography", ("fundus photograph", "fundus photo", "retinal photography")),
     "MICROSCOPY": ("microscopy", ("light microscopy", "histology", "a microscope picture")),
-    "GRAPHICS": ("drawing", ("graphics", "computer graphics", "a drawing", "illustration")),
 }
 """What each tag of the demo is called in an answer, and what else is as right."""
 

@@ -32,7 +32,7 @@ def test_a_source_loads_as_rgb(source: SourcePicture) -> None:
 def test_the_tag_of_a_dicom_source_is_what_its_file_says(source: SourcePicture) -> None:
     name = str(source.loader.args[0])  # type: ignore[attr-defined]  # loaders are functools.partial
     if not name.endswith(".dcm"):
-        assert source.modality in ("FUNDUS_PHOTOGRAPHY", "MICROSCOPY", "GRAPHICS")
+        assert source.modality in ("FUNDUS_PHOTOGRAPHY", "MICROSCOPY")
         return
     dataset = pydicom.dcmread(pictures.wheel_file("pydicom", "data/test_files", name), stop_before_pixels=True)
     assert TAG_OF_DICOM[dataset.Modality] == source.modality

@@ -31,7 +31,7 @@ def test_pools_hold_the_answers_of_one_kind() -> None:
     pools = answer_pools(ROWS)
     assert set(pools["where"]) <= {"upper left", "upper right", "lower left", "lower right"}
     assert all(sample.answer in pools[str(sample.meta["kind"])] for sample in ROWS)
-    assert len(pools["modality"]) == 7
+    assert len(pools["modality"]) == 6
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
