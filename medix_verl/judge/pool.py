@@ -220,12 +220,10 @@ class JudgePool:
 def plain_verdict(candidate: str, reference: Reference, counters: Counters, guarded: bool = True) -> Verdict | None:
     """The verdict that needs no model, counted: equality first, so that no guard can stop a right answer."""
     if equal(candidate, reference):
-        counters.asked += 1
-        counters.equality += 1
+        counters.note_equality()
         return Verdict(True, "equality")
     reason = guard(candidate, reference) if guarded else None
     if reason is None:
         return None
-    counters.asked += 1
-    counters.guard_hits += 1
+    counters.note_guard()
     return Verdict(False, "guard", reason)

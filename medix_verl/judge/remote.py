@@ -42,7 +42,7 @@ class LostWorkerError(JudgeError):
 class Link(Protocol):
     """The way to one worker."""
 
-    async def ask(self, questions: Sequence[Question], counts: Sequence[int]) -> Answers:
+    async def ask(self, questions: Sequence[Question], spared: Sequence[int]) -> Answers:
         """Send a batch; answers as soon as some are there. Raises LostWorkerError."""
         ...
 
@@ -157,10 +157,13 @@ class RemoteJudge:
         Raises:
             LostWorkerError: The worker went away before the last one.
         """
-        counts = (self.counters.equality, self.counters.guard_hits)
-        answers, ticket = await link.ask([question for question, _ in batch], counts)
-        self.counters.equality -= counts[0]
-        self.counters.guard_hits -= counts[1]
+        # Taken before the wait: other batches are sent meanwhile, and must not tell the same again.
+        spared = self.counters.take_spared()
+        try:
+            answers, ticket = await link.ask([question for question, _ in batch], spared)
+        except BaseException:
+            self.counters.add_spared(spared)
+            raise
         while True:
             for place, verdict in answers:
                 if not batch[place][1].done():

@@ -8,7 +8,7 @@ added up over workers.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 __all__ = ["Counters", "JudgeStats", "add_up"]
@@ -67,6 +67,30 @@ class Counters:
         self.calls = self.retries = self.unscored = self.soft_missing = self.swap_splits = 0
         self.failures: Counter[str] = Counter()
         self.latencies.clear()
+
+    def note_equality(self) -> None:
+        """An answer that equals its reference was not asked about."""
+        self.asked += 1
+        self.equality += 1
+
+    def note_guard(self) -> None:
+        """An answer that a guard has stopped was not asked about."""
+        self.asked += 1
+        self.guard_hits += 1
+
+    def take_spared(self) -> tuple[int, int, int]:
+        """Equalities, guard hits and retries since they were last taken, for whoever adds them up."""
+        taken = (self.equality, self.guard_hits, self.retries)
+        self.asked -= taken[0] + taken[1]
+        self.equality = self.guard_hits = self.retries = 0
+        return taken
+
+    def add_spared(self, spared: Sequence[int]) -> None:
+        """Add what `take_spared` of another one gave."""
+        self.equality += spared[0]
+        self.guard_hits += spared[1]
+        self.asked += spared[0] + spared[1]
+        self.retries += spared[2]
 
     def snapshot(self, inflight: int) -> JudgeStats:
         """What has been counted since the last reset."""

@@ -45,18 +45,20 @@ class JudgeWorker:
         self.pool = JudgePool(share_of(spec, place), urls, model)
         self.batches: dict[str, tuple[float, dict[asyncio.Task[Verdict], int]]] = {}
 
-    async def ask(self, settings: str, questions: Sequence[tuple[Any, ...]], counts: Sequence[int]) -> Answers:
+    async def ask(self, settings: str, questions: Sequence[tuple[Any, ...]], spared: Sequence[int]) -> Answers:
         """Judge a batch; answers as soon as some verdicts are there, with a ticket for the rest.
+
+        Args:
+            settings: The asker's settings.
+            questions: The fields of a Question, each.
+            spared: What the asker decided itself meanwhile (medix_verl.judge.stats.Counters.take_spared).
 
         Raises:
             JudgeError: The asker's settings are not this worker's.
         """
         if settings != self.settings:
             raise JudgeError("the run's judge worker has other settings; give all reward processes the same recipe")
-        counters = self.pool.counters
-        counters.equality += counts[0]
-        counters.guard_hits += counts[1]
-        counters.asked += counts[0] + counts[1]
+        self.pool.counters.add_spared(spared)
         tasks = {asyncio.ensure_future(self.pool.ask_model(Question(*q))): place for place, q in enumerate(questions)}
         return await self.answer(tasks)
 
@@ -130,10 +132,10 @@ class RayLink:
             time.sleep(OPEN_PAUSE_S)
         raise LostWorkerError(f"the name {NAME.format(self.place)} did not become free")
 
-    async def ask(self, questions: Sequence[Question], counts: Sequence[int]) -> Answers:
+    async def ask(self, questions: Sequence[Question], spared: Sequence[int]) -> Answers:
         """Send a batch."""
         plain = [tuple(question) for question in questions]
-        return await self.call("ask", self.settings, plain, tuple(counts))
+        return await self.call("ask", self.settings, plain, tuple(spared))
 
     async def rest(self, ticket: str) -> Answers:
         """The next answers of a batch."""

@@ -159,6 +159,7 @@ class CompositeReward:
         if answer is None:
             return Opinion(0.0, 0.0, 0.0 if enabled else None)
         if equal(answer, reference):
+            self.note_equality()
             return Opinion(1.0, 1.0, 1.0 if enabled else None)
         self.build_missing()
         verdict, similarity = await asyncio.gather(self.ask(answer, reference), self.compare(answer, reference))
@@ -169,6 +170,12 @@ class CompositeReward:
             reasons.append(f"semantic: {similarity.reason or 'no similarity'}")
         acc = None if verdict.correct is None else float(verdict.correct)
         return Opinion(acc, graded(verdict), self.semantic(similarity), "; ".join(reasons))
+
+    def note_equality(self) -> None:
+        """A judge that counts its answers is told of one that it was spared."""
+        counters = getattr(self.judge, "counters", None)
+        if counters is not None:
+            counters.note_equality()
 
     def has_enough(self, opinion: Opinion) -> bool:
         """Whether the policy is to score over what answered, and that still tells a right answer from a wrong one."""

@@ -39,10 +39,10 @@ class HereLink:
             self.start()
             raise LostWorkerError(f"died before {moment}")
 
-    async def ask(self, questions: Sequence[Question], counts: Sequence[int]) -> Answers:
+    async def ask(self, questions: Sequence[Question], spared: Sequence[int]) -> Answers:
         self.batches.append(len(questions))
         self.die("ask")
-        return await self.worker.ask(settings_of(self.spec, self.spec.urls, "m"), questions, counts)
+        return await self.worker.ask(settings_of(self.spec, self.spec.urls, "m"), questions, spared)
 
     async def rest(self, ticket: str) -> Answers:
         self.die("rest")
@@ -56,7 +56,7 @@ class HereLink:
 
 
 class BrokenLink(HereLink):
-    async def ask(self, questions: Sequence[Question], counts: Sequence[int]) -> Answers:
+    async def ask(self, questions: Sequence[Question], spared: Sequence[int]) -> Answers:
         raise JudgeError("it cannot be started")
 
 
@@ -88,6 +88,29 @@ def test_one_tick_is_one_call() -> None:
             await judge.ask("more", REFERENCE)
             stats = await judge.stats()
             assert (stats.asked, stats.calls, stats.equality, stats.guard_hits) == (103, 101, 1, 1)
+            await judge.close()
+
+    asyncio.run(main())
+
+
+def test_what_needed_no_call_is_told_once_however_many_batches_overlap() -> None:
+    async def main() -> None:
+        async with MockJudge(MockSpec(latency_ms=200)) as mock:
+            spec = replace(SPEC, url=mock.url)
+            judge = remote(spec, HereLink(spec, deaths=["ask"]))
+            for _ in range(10):
+                await judge.ask(":", REFERENCE)
+                judge.counters.note_equality()
+            batches = []
+            for number in range(5):
+                batches.append(asyncio.ensure_future(judge.ask(f"finding {number}", REFERENCE)))
+                await asyncio.sleep(0.02)
+            assert all(verdict.ok for verdict in await asyncio.gather(*batches))
+            assert (await judge.ask("more", REFERENCE)).ok
+            stats = await judge.stats()
+            # One batch was lost on its way and sent again, with what it told.
+            assert (stats.equality, stats.guard_hits, stats.retries, stats.asked) == (10, 10, 1, 26)
+            assert judge.counters.take_spared() == (0, 0, 0)
             await judge.close()
 
     asyncio.run(main())
