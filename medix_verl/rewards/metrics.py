@@ -11,8 +11,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-__all__ = ["REDUCERS", "part_metrics", "service_metrics"]
+__all__ = ["REDUCERS", "Tally", "part_metrics", "service_metrics"]
 
+UNSUMMED = ("p50", "p95", "inflight")
+"""In the name of a service's number of which two readings have no sum; the larger one is told."""
 REDUCERS = ("max", "min", "sum", "total")
 
 _PARTS = {
@@ -58,3 +60,35 @@ def service_metrics(
     named = {f"{prefix}/judge/{name}": value for name, value in judge.items()}
     named.update({f"{prefix}/encoder/{name}": value for name, value in encoder.items()})
     return {name: float(value) for name, value in named.items() if not any(word in name for word in REDUCERS)}
+
+
+class Tally:
+    """What is told of one step, or of one validation, which verl may answer in several batches."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.extras: list[Mapping[str, float]] = []
+        self.services: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        self.counts: dict[str, float] = {}
+
+    def add(
+        self, extras: Sequence[Mapping[str, float]], judge: Mapping[str, float], encoder: Mapping[str, float]
+    ) -> None:
+        """Add a batch, and what the services have done for it."""
+        self.extras.extend(extras)
+        for known, new in zip(self.services, (judge, encoder), strict=True):
+            for name, value in new.items():
+                old = known.get(name, 0.0)
+                known[name] = max(old, value) if any(word in name for word in UNSUMMED) else old + value
+
+    def count(self, **counts: int) -> None:
+        """Add counts, each told under its name."""
+        for name, value in counts.items():
+            self.counts[name] = self.counts.get(name, 0.0) + value
+
+    def metrics(self) -> dict[str, float]:
+        """All of it under the names of the training log; nothing where nothing was added."""
+        if not self.counts and not self.extras:
+            return {}
+        found = part_metrics(self.extras, self.prefix) | service_metrics(*self.services, self.prefix)
+        return found | {f"{self.prefix}/{name}": value for name, value in self.counts.items()}

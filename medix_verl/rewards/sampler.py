@@ -23,8 +23,9 @@ from medix_verl.embedding import worker as encoder_worker
 from medix_verl.errors import RunStoppedError
 from medix_verl.judge import worker as judge_worker
 from medix_verl.rewards.advantage import split_scores
+from medix_verl.rewards.groups import lone_keys
 from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
-from medix_verl.rewards.metrics import part_metrics, service_metrics
+from medix_verl.rewards.metrics import Tally
 from medix_verl.rewards.parts import keep_parts, part_lines
 from medix_verl.rewards.sampler_spec import SamplerSpec
 from medix_verl.rewards.watch import UnscoredWindow, Watchdog
@@ -45,7 +46,8 @@ class _Medix:
         limits = (0.0, 1) if spec.failure_policy == "abort" else (spec.max_unscored_share, spec.unscored_min_count)
         self.window = UnscoredWindow(*limits, spec.unscored_window)
         self.ledger = open_ledger()
-        self.pending_validation: dict[str, float] = {}
+        self.validation = Tally("medix/val")
+        self.lone = 0
         self.last_seen: Any = None
         self.watchdog = Watchdog(spec.stall_timeout_s)
         self.unscored = 0
@@ -98,39 +100,45 @@ class _Medix:
     def _refill(self, prompts: int) -> None:
         """verl's refill, unless the groups that it replaces are lost to a judge that is down: that has no end."""
         self.refilled += prompts
-        if self.refilled > _MAX_REFILLED_BATCHES * self.spec.train_batch_size:
+        batches = self.refilled / self.spec.train_batch_size
+        if batches > _MAX_REFILLED_BATCHES:
             unscored, causes = self._entries()
-            if unscored >= self.spec.max_unscored_share * self.refilled * self.spec.n:
+            if unscored and unscored >= self.spec.max_unscored_share * self.refilled * self.spec.n:
                 raise RunStoppedError(
                     f"{self.refilled} prompts were replaced in one step, and {unscored} answers have no score; last "
                     f"causes: {'; '.join(causes)}; mend the judge or the encoder and start again"
                 )
+        if batches > self.spec.max_refilled_batches:
+            raise RunStoppedError(
+                f"{self.refilled} prompts were replaced in one step, more than trainer.v1.sampler.sampler_kwargs."
+                f"max_refilled_batches={self.spec.max_refilled_batches:g} batches: in nearly all groups every answer "
+                f"has the same {self.spec.filter_metric}; look at the validation answers for a wrong prompt or judge, "
+                "take easier or harder data, raise the limit, or type algorithm.filter_groups.enable=false"
+            )
         assert self.refill is not None
         self.refill(prompts)
 
     def _account(self, batch: KVBatchMeta, metrics: dict[str, Any], partition_id: str, expected: int) -> None:
         failed, causes = self._entries()
         self.unscored, self.causes = 0, []
-        missing = max(0, expected - len(batch.keys))
+        missing = max(0, expected - len(batch.keys) - self.lone)
         expected += self.spec.n * _thrown_away(metrics)
         self.window.add(max(failed, missing), expected, causes)
         if failed or missing:
             self._report(partition_id, failed, missing, expected, causes)
         extras = self._reward_extras(batch.keys, partition_id)
-        prefix = "medix/val" if partition_id == "val" else "medix"
-        ours = part_metrics(extras, prefix)
-        ours.update(service_metrics(judge_worker.collect_stats(), encoder_worker.collect_stats(), prefix))
-        ours[f"{prefix}/failed"] = float(failed)
+        tally = self.validation if partition_id == "val" else Tally("medix")
+        tally.add(extras, judge_worker.collect_stats(), encoder_worker.collect_stats())
         # Dynamic sampling throws answers away, whose failures are in the ledger all the same.
-        ours[f"{prefix}/unscored"] = float(
-            missing if self.spec.failure_policy == "renormalise" else max(failed, missing)
-        )
+        renormalised = self.spec.failure_policy == "renormalise"
+        tally.count(failed=failed, unscored=missing if renormalised else max(failed, missing))
         if partition_id == "val":
-            self.pending_validation = ours
             return
-        metrics.update(ours)
-        metrics.update(self.pending_validation)
-        self.pending_validation = {}
+        metrics["medix/lone"] = float(self.lone)
+        self.lone = 0
+        metrics.update(tally.metrics())
+        metrics.update(self.validation.metrics())
+        self.validation = Tally("medix/val")
         if self.spec.split_terms and batch.keys:
             split_scores(batch.keys, partition_id, extras, self.spec.weights, self.spec.format_weight)
 
@@ -205,7 +213,43 @@ def _thrown_away(metrics: Mapping[str, Any]) -> int:
 
 
 class MedixReplayBuffer(_Medix, ReplayBuffer):
-    """For `trainer.v1.trainer_mode=sync`."""
+    """For `trainer.v1.trainer_mode=sync`, which trains on groups that have lost an answer."""
+
+    def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
+        """Also over the groups that have lost an answer; one with a single answer left teaches nothing either.
+
+        verl looks at whole groups only (replay_buffer.py, _dapo_filtered_keys), and would train on what is left of a
+        group whose answers are all wrong.
+        """
+        if partition_id == "val" or self.filter_groups_metric is None:
+            return super()._dapo_filtered_keys(partition_id)
+        whole = self.finished_keys[partition_id]
+        keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in self.failure_keys[partition_id]]
+        self.finished_keys[partition_id] = whole | {key.split("_")[0] for key in keys}
+        try:
+            filtered, counts = super()._dapo_filtered_keys(partition_id)
+        finally:
+            self.finished_keys[partition_id] = whole
+        return filtered | {key.split("_")[0] for key in lone_keys(keys)}, counts
+
+    def _materialize_batch(
+        self, partition_id: str, uids: list[str], snapshot: dict[str, dict[str, Any]]
+    ) -> KVBatchMeta:
+        """Without the answers whose siblings are all lost.
+
+        To GRPO a group of one has mean 0 and deviation 1 (core_algos.py, compute_grpo_outcome_advantage), so that a
+        wrong answer would be rewarded for its form.
+        """
+        batch = super()._materialize_batch(partition_id, uids, snapshot)
+        lone = set(lone_keys(batch.keys)) if partition_id != "val" and self.spec.compares_groups else set()
+        if not lone:
+            return batch
+        if len(lone) == len(batch.keys):
+            raise RuntimeError("No group of this step has two answers left.")
+        tq.kv_clear(partition_id=partition_id, keys=sorted(lone))
+        self.lone = len(lone)
+        left = [(key, tag) for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in lone]
+        return KVBatchMeta(partition_id=partition_id, keys=[key for key, _ in left], tags=[tag for _, tag in left])
 
 
 class MedixReplayBufferAsync(_Medix, ReplayBufferAsync):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medix_verl.errors import ConfigError
+from medix_verl.rewards.groups import COMPARING
 from medix_verl.rewards.spec import POLICIES, WeightsSpec
 from medix_verl.specs import check_choice
 
@@ -37,6 +38,8 @@ class SamplerSpec:
     max_unscored_share: float = 0.5
     unscored_min_count: int = 32
     unscored_window: int = 2048
+    max_refilled_batches: float = 40.0
+    """Batches of prompts that dynamic sampling may replace in one step; verl asks for two in the place of each."""
     stall_timeout_s: float | None = 3600.0
     failure_policy: str = "drop"
     """`reward.medix.failure.policy`."""
@@ -95,6 +98,11 @@ class SamplerSpec:
             raise ConfigError(
                 f"{ESTIMATOR} cannot tell a KL penalty from the terms: type algorithm.use_kl_in_reward=false"
             )
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether an answer is only ever compared with the others to its question."""
+        return self.n > 1 and self.adv_estimator in COMPARING
 
     @property
     def filter_metric(self) -> str | None:

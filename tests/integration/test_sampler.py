@@ -168,6 +168,103 @@ def test_groups_that_teach_nothing_are_filtered(build: Callable[..., Any], queue
     assert filtered == {"w", "r"} and counts == {0.0: 1, 1.0: 1}
 
 
+def test_what_the_official_rule_keeps_is_filtered(build: Callable[..., Any], queue: FakeQueue) -> None:
+    """The official code keeps a group whose mean composite is in (0.01, 0.99) (notes on ray_trainer.py:524-536)."""
+    mean = sum(row["score"] for row in WRONG) / len(WRONG)
+    assert 0.01 < mean < 0.99 and {row["acc"] for row in WRONG} == {0.0}
+    buffer = build()
+    queue.add_group("w", WRONG)
+    buffer._sync_metadata_from_transfer_queue()
+    assert buffer._dapo_filtered_keys("train")[0] == {"w"}
+
+
+def test_groups_that_have_lost_an_answer_are_filtered_too(build: Callable[..., Any], queue: FakeQueue) -> None:
+    buffer = build()
+    queue.add_group("w", WRONG[:2], status="failure")  # all wrong, as far as is known
+    queue.add_group("m", MIXED[:2], status="failure")  # one right, one wrong
+    queue.add_group("l", MIXED[:1], status="failure")  # nothing to compare with
+    queue.add_group("n", [], status="failure")
+    for _ in range(2):  # verl looks again with each poll, and keeps what it has found
+        buffer._sync_metadata_from_transfer_queue()
+        assert buffer._dapo_filtered_keys("train") == ({"w", "l"}, {0.0: 1})
+    assert buffer.finished_keys["train"] == set()
+
+
+def test_a_lone_answer_is_not_trained_on(build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger) -> None:
+    """To GRPO it would be better than its group by its whole score, though it is wrong."""
+    queue.add_group("a", [answer(0.0, 0.145)], status="failure")
+    queue.add_group("b", MIXED)
+    ledger.entries = ["judge: timed out"] * 2
+    batch, metrics = build(NO_FILTER).sample(1, "train", 2)
+    assert {key.split("_")[0] for key in batch.keys} == {"b"} and len(batch.tags) == 3
+    assert metrics["medix/lone"] == 1.0 and metrics["medix/unscored"] == 2.0
+    assert not any(key.startswith("a") for key in queue.tags["train"])
+
+
+def test_a_lone_answer_of_an_estimator_without_groups_is_trained_on(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
+) -> None:
+    queue.add_group("a", WRONG[:1], status="failure")
+    queue.add_group("b", MIXED)
+    batch, metrics = build(NO_FILTER, "algorithm.adv_estimator=reinforce_plus_plus").sample(1, "train", 2)
+    assert len(batch.keys) == 4 and metrics["medix/lone"] == 0.0
+
+
+def test_a_step_of_lone_answers_ends_with_the_causes(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
+) -> None:
+    for uid in "ab":
+        queue.add_group(uid, WRONG[:1], status="failure")
+    ledger.entries = ["judge: connection failed"] * 4
+    with pytest.raises(RunStoppedError, match=r"two answers left\. Last causes of unscored answers: judge: connection"):
+        build(NO_FILTER).sample(1, "train", 2)
+
+
+def test_filtering_everything_has_an_end(build: Callable[..., Any], queue: FakeQueue) -> None:
+    fresh = iter(range(10_000))
+
+    def refill(count: int) -> None:
+        for _ in range(count):
+            queue.add_group(f"f{next(fresh)}", WRONG)
+
+    buffer = build("+trainer.v1.sampler.sampler_kwargs.max_refilled_batches=6", refill=refill)
+    refill(2)
+    with pytest.raises(RunStoppedError, match=r"more than .*max_refilled_batches=6 batches: .* the same acc; look at"):
+        buffer.sample(1, "train", 2)
+
+
+def test_a_share_of_nothing_does_not_stop_a_run_that_loses_nothing(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
+) -> None:
+    fresh = iter(range(10_000))
+
+    def refill(count: int) -> None:
+        for _ in range(count):
+            number = next(fresh)
+            queue.add_group(f"f{number}", MIXED if number > 24 else WRONG)
+
+    buffer = build("reward.medix.failure.max_share=0.0", refill=refill)
+    refill(2)
+    _batch, metrics = buffer.sample(1, "train", 2)
+    assert metrics["medix/unscored"] == 0.0 and buffer.refilled == 0
+
+
+def test_a_validation_in_several_batches_is_told_as_one(
+    build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger
+) -> None:
+    buffer = build(NO_FILTER)
+    for uid, rows in (("v1", RIGHT), ("v2", [*RIGHT[:1]])):
+        queue.add_group(uid, rows, where="val")
+        buffer.sample(0, "val", 1)
+    queue.add_group("v3", [answer(0.0)] * 4, where="val")
+    ledger.entries = ["judge: timed out"]
+    buffer.sample(0, "val", 1)
+    queue.add_group("a", MIXED)
+    queue.add_group("b", MIXED)
+    _batch, metrics = buffer.sample(1, "train", 2)
+    assert metrics["medix/val/acc/mean"] == pytest.approx(4 / 8) and metrics["medix/val/failed"] == 1.0
+
+
 def test_dynamic_sampling_refills_and_returns_what_teaches(build: Callable[..., Any], queue: FakeQueue) -> None:
     fresh = iter(["n1", "n2", "n3", "n4", "n5", "n6"])
 
@@ -222,8 +319,8 @@ def test_lost_answers_are_counted_and_not_averaged(
 
 def test_too_many_lost_answers_stop_the_run(build: Callable[..., Any], queue: FakeQueue, ledger: FakeLedger) -> None:
     buffer = build(NO_FILTER, "reward.medix.failure={max_share: 0.5, min_count: 6}")
-    queue.add_group("a", MIXED[:1], status="failure")
-    queue.add_group("b", MIXED[:1], status="failure")
+    queue.add_group("a", [], status="failure")
+    queue.add_group("b", MIXED[:2], status="failure")
     ledger.entries = ["judge: connection failed"] * 4
     with pytest.raises(RunStoppedError, match=r"4 of the last 6 answers have no score.*judge: connection failed"):
         buffer.sample(1, "train", 2)

@@ -13,6 +13,7 @@ from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError, EncoderError, JudgeError
 from medix_verl.judge.rule import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
+from medix_verl.judge.stats import Counters
 from medix_verl.response import parse_response
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_verl
@@ -88,6 +89,13 @@ def test_equality_asks_nobody() -> None:
     found = score(text("Pneumonia."), judge, encoder)
     assert (found.score, found.acc, found.semantic) == (1.0, 1.0, 1.0)
     assert judge.asked == encoder.asked == []
+
+
+def test_an_equal_answer_is_counted_by_a_judge_that_counts() -> None:
+    judge = FakeJudge()
+    judge.counters = Counters()  # type: ignore[attr-defined]
+    score(text("pneumonia"), judge=judge)
+    assert (judge.counters.asked, judge.counters.equality) == (1, 1)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("response", ["", "pneumonia", "<think>t <answer>pneumonia</answer>", text("")])
