@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medix_verl.data.dicom import MAX_PIXELS, count_frames, is_dicom, open_dicom, read_dicom
+from medix_verl.data.dicom import MAX_PIXELS, count_frames, is_dicom, read_dicom
 from medix_verl.data.dicom_window import spread
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef
 
-__all__ = ["MAX_PIXELS", "check_image", "count_frames", "load_image", "read_dicom"]
+__all__ = ["MAX_PIXELS", "count_frames", "load_image", "read_dicom"]
 
 DEEP_MODES = ("I", "F")
 REMEDY = "mend or drop the row"
@@ -53,33 +53,6 @@ def load_image(ref: ImageRef, row_id: str, base_dir: str | Path | Sequence[str] 
             return to_rgb(image)
         except (OSError, ValueError, SyntaxError, IndexError) as cause:
             raise DataError(f"row {row_id!r}: {label} is cut off or corrupt ({cause}); {REMEDY}") from cause
-
-
-def check_image(ref: ImageRef, row_id: str, base_dir: str | Path | Sequence[str] = ".") -> tuple[int, int]:
-    """Check a picture without decoding its pixels: readable header, accepted size, checksums where the format has any.
-
-    A JPEG that is cut off behind its header passes; only `load_image` finds that.
-
-    Returns:
-        Width and height in pixels.
-
-    Raises:
-        DataError: The picture cannot be used.
-    """
-    data, label = read_bytes(ref, row_id, base_dir)
-    if is_dicom(data):
-        try:
-            dataset = open_dicom(io.BytesIO(data), MAX_PIXELS)
-        except DataError as cause:
-            raise DataError(f"row {row_id!r}: {label}: {cause}") from cause
-        return int(dataset.Columns), int(dataset.Rows)
-    with open_checked(data, row_id, label) as image:
-        size = image.size
-        try:
-            image.verify()
-        except (OSError, ValueError, SyntaxError, IndexError) as cause:
-            raise DataError(f"row {row_id!r}: {label} is corrupt ({cause}); {REMEDY}") from cause
-        return size
 
 
 def read_bytes(ref: ImageRef, row_id: str, base_dir: str | Path | Sequence[str]) -> tuple[bytes, str]:

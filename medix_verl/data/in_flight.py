@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from medix_verl.data.image_store import ImageStore
 from medix_verl.data.images import load_image, read_bytes
-from medix_verl.data.lengths import PixelRule, bounds_of, fit, image_size
+from medix_verl.data.lengths import PixelRule, bounds_of, fit
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.specs import check_choice
 from medix_verl.types import ImageRef
@@ -65,10 +65,11 @@ def to_message(
         ConfigError: The form is not known, or needs a store that is not named.
     """
     check_choice("data.medix.images", form, FORMS)
+    # Decoded here for every form: what cannot be stops the run with its row's id, while in the agent loop it would only
+    # fail one trajectory after the other, as if a judge had.
+    image = load_image(ref, row_id, folder)
     if form == "pixels":
-        return {"image": scaled(load_image(ref, row_id, folder), row_id, rule)}
-    # What cannot be opened stops the run here; in the agent loop it would only fail one trajectory after the other.
-    image_size(ref, row_id, folder)
+        return {"image": scaled(image, row_id, rule)}
     if form == "encoded":
         return {"image": read_bytes(ref, row_id, folder)[0], "row": row_id}
     return {"image": str(place_of(ref, row_id, folder, store)), "row": row_id}

@@ -71,7 +71,16 @@ def test_an_unreadable_picture_does_not_leave(form: str, tmp_path: Path) -> None
         to_message(ImageRef(path="gone.png"), "r1", str(tmp_path), form, RULE, None)
 
 
-def test_a_picture_that_is_cut_off_is_named_where_it_is_opened() -> None:
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_that_is_cut_off_does_not_leave(form: str, kind: str, tmp_path: Path) -> None:
+    """Its header is whole; the agent loop would lose all answers to it, and nobody would hear why."""
+    (tmp_path / "a").write_bytes(noise(90, 40, kind)[:-2000])
+    with pytest.raises(DataError, match=r"row 'r1': picture .* is cut off or corrupt"):
+        to_message(ImageRef(path="a"), "r1", str(tmp_path), form, RULE, None)
+
+
+def test_a_picture_that_is_cut_off_on_its_way_is_named_where_it_is_opened() -> None:
     with pytest.raises(DataError, match="row 'r1': its picture is cut off or corrupt"):
         open_message({"image": noise(90, 40, "JPEG")[:-2000], "row": "r1"}, RULE)
 
