@@ -24,10 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `medix-verl doctor`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--fix", action="store_true", help="first mend CUDA builds that sit beside a CPU torch")
-    parser.add_argument("--recipe", metavar="NAME", help="look at this recipe's judge and encoder (default: medix)")
+    chosen = "look into this recipe, or list with commas (default: medix; medix_cpu on a CPU)"
+    parser.add_argument("--recipe", metavar="NAME", help=chosen)
     parser.add_argument("--gpu-memory", type=float, metavar="GIB", help="plan the recipe on GPUs of this memory")
     parser.add_argument("--gpus", type=int, metavar="N", help="with --gpu-memory: GPUs of a node, the judge's included")
     parser.add_argument("--nodes", type=int, metavar="M", help="with --gpu-memory: nodes")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of the recipe, as verl gets them")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.fix:
         _fix()
     checks = []
-    for check in _plan(args) if _is_plan(args) else _all_checks(args.recipe):
+    for check in _plan(args) if _is_plan(args) else _all_checks(args):
         checks.append(check)
         if not args.json:
             # Line by line, because verl takes its time.
@@ -57,9 +59,10 @@ def as_json(checks: Iterable[Check]) -> str:
     return json.dumps({"ok": _is_sound(listed), "checks": [asdict(check) for check in listed]})
 
 
-def _all_checks(recipe: str | None) -> Iterator[Check]:
+def _all_checks(args: argparse.Namespace) -> Iterator[Check]:
+    recipe = args.recipe.strip("[]") if args.recipe else None
     yield from local_checks()
-    yield from verl_checks(run_probe(), recipe)
+    yield from verl_checks(run_probe(recipe, args.overrides))
 
 
 def _is_plan(args: argparse.Namespace) -> bool:

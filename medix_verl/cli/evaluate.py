@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medix_verl.cli.judge_flags import add_judge_flags, given_settings
 from medix_verl.cli.lines import say
 from medix_verl.cli.sources import read_sources
 from medix_verl.errors import ConfigError
@@ -55,10 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """Declare who judges, and what may leave the machine."""
     group = parser.add_argument_group("judging")
-    group.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
-    group.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
-    group.add_argument("--judge-model", metavar="NAME", help="its model; several with commas are a panel")
-    group.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
+    add_judge_flags(group, panel=True)
     group.add_argument("--protocol", choices=("published", "robust"), default="published", help="default: published")
     group.add_argument("--rounds", type=int, metavar="K", help="votes of a judge (default: 3)")
     group = parser.add_argument_group("credentialed data (MIMIC-CXR)")
@@ -199,8 +197,7 @@ def check_extra() -> None:
 
 def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The judge's settings for medix_verl.evaluation.assemble.judge_specs."""
-    given = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
-    return {"kind": args.judge, **{name: value for name, value in given.items() if value is not None}}
+    return {"kind": args.judge, **given_settings(args)}
 
 
 def protocol_of(args: argparse.Namespace) -> Any:

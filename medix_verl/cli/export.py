@@ -16,7 +16,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from medix_verl.cli.judge_flags import add_judge_flags
+from medix_verl.cli.judge_flags import add_judge_flags, judge_words
 from medix_verl.cli.lines import say
 from medix_verl.errors import ConfigError
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt", default="medix", metavar="NAME", help="template of the question (default: medix)")
     group.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="of an answer (default: 4096)")
     group.add_argument("--semantic", choices=("on", "off"), default="on", help="of --score (default: on)")
-    add_judge_flags(group)  # type: ignore[arg-type]  # a group takes flags as a parser does
+    add_judge_flags(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,11 +104,8 @@ def score(model: Path, args: argparse.Namespace) -> None:
     count = answer_file(spec, log)
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
-    words = ["score", str(answers), "--out", str(scores), "--semantic", args.semantic, "--judge", args.judge]
-    for flag in ("judge_url", "judge_model", "judge_api_key_env"):
-        if value := getattr(args, flag):
-            words += [f"--{flag.replace('_', '-')}", value]
-    command.run(parser.parse_args(words))
+    words = ["score", str(answers), "--out", str(scores), "--semantic", args.semantic]
+    command.run(parser.parse_args([*words, *judge_words(args)]))
     print(f"{scores}: {count} answers, mean score {mean_score(scores)}")
 
 
@@ -129,9 +126,6 @@ def evaluate(model: Path, args: argparse.Namespace) -> None:
     parser = argparse.ArgumentParser(prog="medix-verl evaluate")
     command.add_arguments(parser)
     words = [str(model), "--tasks", *args.evaluate, "--out", str(model.with_name(f"{model.name}.evaluation"))]
-    words += ["--judge", args.judge, "--prompt", args.prompt, "--max-tokens", str(args.max_tokens)]
+    words += [*judge_words(args), "--prompt", args.prompt, "--max-tokens", str(args.max_tokens)]
     words += [f"--serve-args={args.serve_args}"] if args.serve_args else []
-    for flag in ("judge_url", "judge_model", "judge_api_key_env"):
-        if value := getattr(args, flag):
-            words += [f"--{flag.replace('_', '-')}", value]
     command.run(parser.parse_args([*words, *shlex.split(args.evaluate_args)]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags that name a judge, the same in every command that asks one while somebody waits."""
+"""The flags that name a judge and say how it is asked, the same in every command that asks one while somebody waits."""
 
 from __future__ import annotations
 
@@ -7,18 +7,42 @@ import argparse
 from typing import Any
 
 from medix_verl.errors import ConfigError
+from medix_verl.judge.spec import STRUCTURES
 
-__all__ = ["add_judge_flags", "judge_settings"]
+__all__ = ["add_judge_flags", "given_settings", "judge_settings", "judge_words"]
 
 NEVER = 1_000_000_000
+SWITCHES = {
+    "soft": "grade a verdict by the server's P(YES)",
+    "swap": "ask a YES again with candidate and reference exchanged",
+    "guard": "answer plain non-answers with NO instead of asking (default: yes)",
+}
+SETTINGS = ("url", "model", "api_key_env", "structured", "prompt", *SWITCHES)
+"""Of JudgeSpec; the flag of each is --judge-NAME."""
 
 
-def add_judge_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
+def add_judge_flags(parser: Any, panel: bool = False) -> None:
+    """Declare the flags.
+
+    Args:
+        parser: A parser or a group of one.
+        panel: Whether several judges may be named.
+    """
+    model = "name of the judge model at that server" + ("; several with commas are a panel" if panel else "")
+    structured = "how a reply is held to YES or NO: vLLM's choice (default), OpenAI's json_schema, or none"
     parser.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
     parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
-    parser.add_argument("--judge-model", metavar="NAME", help="name of the judge model at that server")
+    parser.add_argument("--judge-model", metavar="NAME", help=model)
     parser.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
+    parser.add_argument("--judge-structured", choices=STRUCTURES, help=structured)
+    parser.add_argument("--judge-prompt", metavar="NAME", help="a prompt of the package, or the path of a .txt file")
+    for name, text in SWITCHES.items():
+        parser.add_argument(f"--judge-{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a JudgeSpec that were typed, besides its kind."""
+    return {name: value for name in SETTINGS if (value := getattr(args, f"judge_{name}")) is not None}
 
 
 def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -29,8 +53,7 @@ def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigError: The flags do not fit together.
     """
-    remote = {"url": args.judge_url, "model": args.judge_model, "api_key_env": args.judge_api_key_env}
-    given = {name: value for name, value in remote.items() if value is not None}
+    given = given_settings(args)
     if args.judge == "openai":
         for name in ("url", "model"):
             if name not in given:
@@ -39,3 +62,15 @@ def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
         flag = f"--judge-{next(iter(given)).replace('_', '-')}"
         raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
     return {"kind": args.judge, **given, "breaker_failures": NEVER}
+
+
+def judge_words(args: argparse.Namespace) -> list[str]:
+    """The flags as they were typed, to hand them on to another command."""
+    words = ["--judge", args.judge]
+    for name, value in given_settings(args).items():
+        flag = f"--judge-{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--judge", "--no-judge"))
+        else:
+            words += [flag, value]
+    return words

@@ -2,14 +2,16 @@
 """What `medix-verl doctor` asks of a fresh process that imports verl: `python -m medix_verl.cli.probe`.
 
 It runs apart because importing verl takes seconds, may hang or crash on a broken machine, and must be seen as a
-training process sees it. The last line of its standard output is MARKER and one JSON object: `verl_error`, `plugin`,
-`platform`, `recipes`. Nothing else imports this module, and it changes nothing.
+training process sees it. Its words are the recipe to look into, or nothing for the one that fits the platform, and
+overrides of it. The last line of its standard output is MARKER and one JSON object: `verl_error`, `plugin`,
+`platform`, `recipes`, `chosen`. Nothing else imports this module, and it changes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["MARKER", "first_cause", "main", "probe"]
@@ -19,16 +21,27 @@ MARKER = "MEDIX_PROBE "
 
 def main() -> None:
     """Write the report; exceptions are part of it."""
-    sys.stdout.write(f"\n{MARKER}{json.dumps(probe())}\n")
+    recipe, *overrides = sys.argv[1:] or [""]
+    sys.stdout.write(f"\n{MARKER}{json.dumps(probe(recipe, overrides))}\n")
 
 
-def probe() -> dict[str, Any]:
-    """Import verl and describe what became of the plugin, the platform and the recipes."""
+def probe(recipe: str = "", overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Import verl and describe what became of the plugin, the platform, all recipes, and the chosen one.
+
+    Args:
+        recipe: A name, or several with commas; empty is `medix_cpu` on the CPU and `medix` elsewhere.
+        overrides: Further words of its command line.
+    """
     try:
         import verl  # noqa: F401
     except Exception as error:  # noqa: BLE001 - whatever stops verl is what the doctor has to show
-        return {"verl_error": first_cause(error), "plugin": None, "platform": None, "recipes": {}}
-    return {"verl_error": None, "plugin": _plugin(), "platform": _platform(), "recipes": _recipes()}
+        return {"verl_error": first_cause(error), "plugin": None, "platform": None, "recipes": {}, "chosen": None}
+    platform = _platform()
+    recipe = recipe or ("medix_cpu" if platform["device"] == "cpu" else "medix")
+    chosen = {"name": recipe, **_compose(f"[{recipe}]", overrides)}
+    return {
+        "verl_error": None, "plugin": _plugin(), "platform": platform, "recipes": _recipes(), "chosen": chosen
+    }  # fmt: skip
 
 
 def first_cause(error: BaseException) -> str:
@@ -77,13 +90,13 @@ def _recipes() -> dict[str, Any]:
         return {"": {"error": first_cause(error)}}
 
 
-def _compose(name: str) -> dict[str, Any]:
+def _compose(name: str, more: Sequence[str] = ()) -> dict[str, Any]:
     try:
         from hydra import compose, initialize_config_module
         from omegaconf import OmegaConf
 
         with initialize_config_module("verl.trainer.config", version_base=None):
-            config = compose("ppo_trainer", overrides=[f"+recipe={name}"])
+            config = compose("ppo_trainer", overrides=[f"+recipe={name}", *more])
         if isinstance(config.get("recipe"), str):
             # Hydra takes a group that it does not know for a plain new key, and says nothing.
             return {"error": "it does not land: Hydra does not know the group 'recipe'"}

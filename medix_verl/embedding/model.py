@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["is_cached", "load_model", "locate"]
 
 PACKAGE = "package:"
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "onnx/model.onnx",
+)
+"""Files of which a hub repository of an encoder has one."""
 MAX_THREADS = 16
 """Short texts give no work to more."""
 EXTRAS = {"onnx": ("onnxruntime", "optimum"), "openvino": ("openvino", "optimum")}
@@ -53,14 +61,14 @@ def locate(name: str) -> str:
 
 
 def is_cached(name: str, revision: str | None = None) -> bool:
-    """Whether a folder or a hub id is on this machine, as far as its configuration file tells."""
+    """Whether a folder is there, or a hub id's weights are in the local cache."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     if Path(name).expanduser().is_dir():
         return True
     try:
-        files = (try_to_load_from_cache(name, file, revision=revision) for file in ("modules.json", "config.json"))
+        files = (try_to_load_from_cache(name, file, revision=revision) for file in WEIGHTS)
         return any(isinstance(file, str) for file in files)
     except HFValidationError:
         return False

@@ -29,6 +29,8 @@ SCHEMA = {
     "required": ["verdict"],
     "additionalProperties": False,
 }
+STRUCTURE_WORDS = ("structured_outputs", "response_format")
+"""What a server names that does not take the way in which a reply is held to a verdict."""
 STRUCTURE: dict[str, dict[str, Any]] = {
     # vLLM's name since 0.12 (before: guided_choice); see its ChatCompletionRequest.structured_outputs.
     "choice": {"structured_outputs": {"choice": list(VERDICTS)}},
@@ -129,4 +131,6 @@ def refusal(status: int, headers: Mapping[str, str], raw: bytes) -> JudgeError:
     message = f"HTTP {status}" + (f": {detail}" if detail else "")
     if status in PASSING_STATUS or status >= 500:
         return TemporaryError(message, headers.get("Retry-After"), kind="busy" if status == 429 else "status")
+    if status in (400, 422) and any(word in detail for word in STRUCTURE_WORDS):
+        message += "; a server that does not know this needs judge.structured=json_schema (OpenAI's), or none"
     return EndpointError(message) if status in ENDPOINT_STATUS else JudgeError(message)

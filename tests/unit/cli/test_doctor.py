@@ -45,7 +45,7 @@ NO_PLAN: dict[str, Any] = {"gpu_memory": None, "gpus": None, "nodes": None}
 
 def report(**changes: Any) -> dict[str, Any]:
     sound = {"verl_error": None, "plugin": GOOD_PLUGIN, "platform": CPU, "recipes": {"medix": RULE, "medix_cpu": RULE}}
-    return {**sound, **changes}
+    return {**sound, "chosen": {"name": "medix_cpu", **RULE}, **changes}
 
 
 @pytest.mark.parametrize(
@@ -213,31 +213,52 @@ def test_encoder_in_a_folder(tmp_path: Path) -> None:
     assert check_encoder({**ENCODER, "model": str(tmp_path)}, "medix").status == "ok"
 
 
-def test_encoder_of_the_hub_is_a_warning() -> None:
+def test_an_encoder_that_a_run_would_not_find_fails() -> None:
+    """A run loads from the cache only, so this would stop it."""
     pytest.importorskip("huggingface_hub")
     check = check_encoder({**ENCODER, "model": "medix-tests/not-a-model"}, "medix")
-    assert (check.status, check.todo) == ("warn", "hf download medix-tests/not-a-model")
+    assert (check.status, check.todo) == ("FAIL", "hf download medix-tests/not-a-model, on every node")
 
 
-def test_sound_report_takes_the_cpu_recipe_on_a_cpu() -> None:
-    checks = verl_checks(report(), None)
+def test_a_configuration_without_weights_is_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    held = {"config.json", "modules.json"}
+    monkeypatch.setattr(
+        hub, "try_to_load_from_cache", lambda name, file, revision: str(tmp_path / file) if file in held else None
+    )
+    assert check_encoder({**ENCODER, "model": "a/b"}, "medix").status == "FAIL"
+    held.add("model.safetensors")
+    assert check_encoder({**ENCODER, "model": "a/b"}, "medix").status == "ok"
+
+
+def test_sound_report() -> None:
+    checks = verl_checks(report())
     assert [check.name for check in checks] == ["plugin", "platform", "recipes", "judge", "encoder"]
     assert all(check.status == "ok" for check in checks)
     assert "medix_cpu" in checks[3].found
 
 
 def test_unknown_recipe_suggests_the_nearest() -> None:
-    last = verl_checks(report(), "medix_cpx")[-1]
-    assert (last.status, last.todo) == ("FAIL", "medix-verl doctor --recipe medix_cpu")
+    last = verl_checks(report(chosen={"name": "medix,medix_cpx", "error": "X: y"}))[-1]
+    assert (last.status, last.todo) == ("FAIL", "medix-verl doctor --recipe medix,medix_cpu")
 
 
-def test_broken_recipe_is_not_looked_into() -> None:
-    names = [check.name for check in verl_checks(report(recipes={"medix": {"error": "X: y"}}), "medix")]
-    assert names == ["plugin", "platform", "recipes"]
+def test_a_list_with_an_override_that_does_not_compose() -> None:
+    last = verl_checks(report(chosen={"name": "medix,medix_cpu", "error": "X: no key 'trainr'"}))[-1]
+    assert (last.name, last.status, last.found) == ("recipe", "FAIL", "medix,medix_cpu: X: no key 'trainr'")
+    assert last.todo == "python -m verl.trainer.main_ppo +recipe=[medix,medix_cpu] ... --cfg job"
+
+
+def test_recipe_and_overrides_reach_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(doctor, "run_probe", lambda *words: asked.append(words) or report())
+    monkeypatch.setattr(doctor, "local_checks", lambda: [])
+    assert main(["doctor", "--recipe", "[medix,medix_lora]", "reward.medix.judge.url=http://h:1/v1"]) == 0
+    assert asked == [("medix,medix_lora", ["reward.medix.judge.url=http://h:1/v1"])]
 
 
 def test_broken_verl_is_one_failure() -> None:
-    checks = verl_checks(report(verl_error="RuntimeError: operator torchvision::nms does not exist"), None)
+    checks = verl_checks(report(verl_error="RuntimeError: operator torchvision::nms does not exist"))
     assert [(check.status, check.found) for check in checks] == [
         ("FAIL", "RuntimeError: operator torchvision::nms does not exist")
     ]
@@ -245,14 +266,14 @@ def test_broken_verl_is_one_failure() -> None:
 
 
 def test_package_that_the_child_cannot_see_is_to_be_installed() -> None:
-    check = verl_checks(report(verl_error="No module named medix_verl.cli"), None)[0]
+    check = verl_checks(report(verl_error="No module named medix_verl.cli"))[0]
     assert check.todo.startswith("pip install --no-deps")
 
 
 def test_probe_does_not_run_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     program = "import json, os; " + f"print({MARKER!r} + json.dumps({{'folder': os.getcwd()}}))"
-    assert run_probe(python(program))["folder"] != str(tmp_path)
+    assert run_probe(command=python(program))["folder"] != str(tmp_path)
 
 
 def python(program: str) -> list[str]:
@@ -261,16 +282,16 @@ def python(program: str) -> list[str]:
 
 def test_probe_reads_the_marked_line_among_noise() -> None:
     program = f"print('noise'); print({MARKER + json.dumps(report())!r}); print('more noise')"
-    assert run_probe(python(program)) == report()
+    assert run_probe(command=python(program)) == report()
 
 
 def test_probe_that_dies_shows_its_last_line() -> None:
-    answer = run_probe(python("import sys; sys.exit('Segmentation fault, more or less')"))
+    answer = run_probe(command=python("import sys; sys.exit('Segmentation fault, more or less')"))
     assert "status 1: Segmentation fault, more or less" in answer["verl_error"]
 
 
 def test_probe_that_hangs_is_ended() -> None:
-    answer = run_probe(python("import time; time.sleep(60)"), time_limit_s=0.5)
+    answer = run_probe(command=python("import time; time.sleep(60)"), time_limit_s=0.5)
     assert "did not end within" in answer["verl_error"]
 
 

@@ -160,6 +160,7 @@ def test_without_guards_the_model_is_asked_about_anything_but_equality() -> None
         (says(""), "is no verdict"),
         (says(None), "message is NoneType, not text"),
         (fails(400, "max_model_len\nis 2048"), "HTTP 400: max_model_len is 2048"),
+        (fails(400, "Unrecognized request argument: structured_outputs"), "set|needs judge.structured=json_schema"),
         (fails(401), "HTTP 401$"),
         (fails(307, Location="http://127.0.0.1:1/"), "HTTP 307"),
     ],
