@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from medix_verl.cli.score import substitute_encoder
+from medix_verl.cli.score_spec import substitute_encoder
 from medix_verl.embedding.build import build_encoder
 from medix_verl.embedding.calibrate import Calibration, Labelled, calibrate
 from medix_verl.embedding.spec import SemanticSpec

@@ -60,8 +60,8 @@ def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
                 raise ConfigError(f"--judge openai got no --judge-{name}; type --judge-url URL --judge-model NAME")
     elif given:
         flag = f"--judge-{next(iter(given)).replace('_', '-')}"
-        raise ConfigError(f"{flag} was given with --judge {args.judge}; type --judge openai to ask a server")
-    return {"kind": args.judge, **given, "breaker_failures": NEVER}
+        raise ConfigError(f"{flag} was given with --judge {args.judge or 'rule'}; type --judge openai to ask a server")
+    return {"kind": args.judge or "rule", **given, "breaker_failures": NEVER}
 
 
 def judge_words(args: argparse.Namespace) -> list[str]:

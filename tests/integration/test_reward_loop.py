@@ -85,9 +85,9 @@ RIGHT = "<X_RAY> <think>it is dark</think> <answer>lung</answer>"
     [
         (RIGHT, {"score": 1.0, "acc": 1.0, "semantic": 1.0, "modality": 1.0, "format": 1.0}),
         (RIGHT.replace("lung", "pulmo"), {"score": 1.0, "acc": 1.0}),
-        (RIGHT.replace("X_RAY", "CT_SCAN"), {"score": 0.955, "acc": 1.0, "modality": 0.0, "format": 1.0}),
-        (RIGHT.replace("lung", "a seven"), {"score": 0.145, "acc": 0.0, "semantic": 0.0, "modality": 1.0}),
-        ("<X_RAY> <answer>lung</answer>", {"score": 0.9, "acc": 1.0, "format": 0.0, "modality": 1.0}),
+        (RIGHT.replace("X_RAY", "CT_SCAN"), {"score": 0.9625, "acc": 1.0, "modality": 0.0, "format": 1.0}),
+        (RIGHT.replace("lung", "a seven"), {"score": 0.2875, "acc": 0.0, "semantic": 0.0, "modality": 1.0}),
+        ("<X_RAY> <answer>lung</answer>", {"score": 0.75, "acc": 1.0, "format": 0.0, "modality": 1.0}),
         ("it is the lung", {"score": 0.0, "acc": 0.0, "semantic": 0.0, "format": 0.0, "modality": 0.0}),
         ("", {"score": 0.0, "acc": 0.0, "judge_ok": 1.0, "semantic_ok": 1.0, "modality_applies": 1.0}),
     ],
@@ -115,8 +115,10 @@ def test_many_at_once_keep_their_order(ready: Any) -> None:
 
     tokenizer = ready.reward_manager.tokenizer
     wrong = RIGHT.replace("lung", "ring")
-    assert len(tokenizer(wrong)["input_ids"]) == len(tokenizer(RIGHT)["input_ids"]), "the rows must be equally long"
-    data = DataProto.concat([trajectory(tokenizer, text) for text in [RIGHT, wrong] * 4])
+    length = {text: len(tokenizer(text)["input_ids"]) for text in (RIGHT, wrong)}
+    widest = max(length.values()) + 1
+    rows = [trajectory(tokenizer, text, padding=widest - length[text]) for text in [RIGHT, wrong] * 4]
+    data = DataProto.concat(rows)
     results = ready.loop.run_until_complete(ready.compute_score_batch(data))
     assert [result["reward_extra_info"]["acc"] for result in results] == [1.0, 0.0] * 4
 

@@ -54,6 +54,19 @@ def test_the_rule_judge_and_an_encoder(tmp_path: Path) -> None:
     assert [row["answer"] for row in got][2:] == ["femur fracture", "aspirin", None]
 
 
+def test_the_reward_of_a_recipe(tmp_path: Path) -> None:
+    done = score(tmp_path, "--recipe", "medix_cpu")
+    assert done.returncode == 0, done.stderr
+    # The format weighs 0.25 there, 0.1 in the published reward; the judge and the encoder are the recipe's as well.
+    assert [row["score"] for row in rows(tmp_path)] == pytest.approx([1.0, 0.75 * 0.425 + 0.25, 0.2875, 1.0, 0.0])
+
+
+def test_a_recipe_whose_judge_only_a_run_serves(tmp_path: Path) -> None:
+    done = score(tmp_path, "--recipe", "medix_judge_verl,medix")
+    assert done.returncode == 1 and "--judge openai --judge-url URL --judge-model NAME" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_without_the_semantic_term(tmp_path: Path) -> None:
     done = score(tmp_path, "--semantic", "off")
     assert (done.returncode, done.stderr) == (0, "")

@@ -58,7 +58,7 @@ def test_scores_are_those_of_their_lines(tmp_path: Path) -> None:
     rows = score_lines(lines, tmp_path / "answers.jsonl", run)
     assert [row["acc"] for row in rows] == list(range(len(ROWS)))
     assert [row["kind"] for row in rows] == [row.meta["kind"] for row in ROWS]
-    assert run.words[1:4] == ["-m", "medix_verl", "score"] and run.words[run.words.index("--judge") + 1] == "rule"
+    assert run.words[1:4] == ["-m", "medix_verl", "score"] and run.words[run.words.index("--recipe") + 1] == "medix_cpu"
 
 
 @pytest.mark.parametrize(("stderr", "cause"), [("a\nmedix-verl: error: b\n", "medix-verl: error: b"), ("", "nothing")])
