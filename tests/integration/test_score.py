@@ -62,7 +62,7 @@ def test_the_reward_of_a_recipe(tmp_path: Path) -> None:
 
 
 def test_a_recipe_whose_judge_only_a_run_serves(tmp_path: Path) -> None:
-    done = score(tmp_path, "--recipe", "medix_judge_verl,medix")
+    done = score(tmp_path, "--recipe", "medix,medix_judge_verl")
     assert done.returncode == 1 and "--judge openai --judge-url URL --judge-model NAME" in done.stderr
     assert not (tmp_path / "out.jsonl").exists()
 

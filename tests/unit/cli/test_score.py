@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.cli import score as module
-from medix_verl.cli import score_spec
 from medix_verl.cli.score import add_parser, run
 from medix_verl.cli.score_input import count_lines, read_line
 from medix_verl.cli.score_spec import read_spec
