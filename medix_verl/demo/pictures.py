@@ -97,8 +97,7 @@ def plain(name: str) -> Callable[[int], np.ndarray]:
     return partial(load_plain, name)
 
 
-HEAD_BAND, CHEST_BAND = (0.05, 0.02, 0.95, 0.21), (0.05, 0.21, 0.95, 0.40)
-HIP_BAND, KNEE_BAND = (0.05, 0.40, 0.95, 0.59), (0.05, 0.59, 0.95, 0.78)
+SKELETON_BANDS: tuple[Box, ...] = tuple((0.05, top / 100, 0.95, (top + 10) / 100) for top in range(5, 85, 10))
 
 # The boxes leave out burnt-in text, rulers and empty margins, which would give the modality away or show nothing.
 SOURCES: tuple[SourcePicture, ...] = (
@@ -161,8 +160,8 @@ SOURCES: tuple[SourcePicture, ...] = (
         ("the skeleton", "bones", "whole body"),
         PYDICOM_LICENCE,
         dicom("JPEG2000.dcm", gain=2.0),
-        (HEAD_BAND, HIP_BAND),
-        (CHEST_BAND, KNEE_BAND),
+        SKELETON_BANDS[::2],
+        SKELETON_BANDS[1::2],
     ),
     SourcePicture(
         "fundus",

@@ -2,7 +2,7 @@
 """What the demo asks, with answers that are right by construction.
 
 Four kinds are about a picture: its modality, what it shows, where a mark lies, and how many or how large marks are.
-The fifth, `fact` and `convert`, needs no picture. Each has several phrasings; an answer comes with texts that are as
+The fifth, `organ` and `yesno`, needs no picture. Each has several phrasings; an answer comes with texts that are as
 right as it is, and a size with the relative error that is accepted. Nothing here asks for a diagnosis.
 """
 
@@ -61,13 +61,17 @@ FACTS: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("Does ultrasound use ionising radiation?", "Is ultrasound made with ionising radiation?"), "no", ()),
     (("Does an X-ray use ionising radiation?", "Is an X-ray made with ionising radiation?"), "yes", ()),
     (("Does PET need a radioactive tracer?", "Is a radioactive tracer needed for PET?"), "yes", ()),
+    (("Does CT need a radioactive tracer?", "Is a radioactive tracer needed for CT?"), "no", ()),
+    (("Does MRI need a magnet?", "Is a magnet needed for MRI?"), "yes", ()),
+    (("Does an X-ray need a magnet?", "Is a magnet needed for an X-ray?"), "no", ()),
+    (("Does ultrasound use sound?", "Is ultrasound made with sound?"), "yes", ()),
+    (("Does a microscope use sound?", "Is microscopy made with sound?"), "no", ()),
     (("Which organ pumps the blood?", "Name the organ that pumps blood."), "heart", ("the heart",)),
     (("Which organ makes urine?", "Name the organ that makes urine."), "kidney", ("the kidney", "kidneys")),
     (("Which organ makes bile?", "Name the organ that makes bile."), "liver", ("the liver",)),
     (("Which organ takes up oxygen from the air?", "Name the organ of breathing."), "lung", ("the lung", "lungs")),
     (("Which organ holds the retina?", "Name the organ that holds the retina."), "eye", ("the eye", "eyes")),
 )
-CONVERSIONS = tuple(range(2, 10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,6 @@ def ask_size(rng: np.random.Generator, source: SourcePicture, image: Image.Image
 
 
 def ask_fact(rng: np.random.Generator) -> Question:
-    """Something that needs no picture: a fact of anatomy or physics, or a length in another unit."""
-    if rng.random() < 0.25:
-        value = int(rng.choice(CONVERSIONS))
-        text = pick(rng, (f"How many mm are {value} cm?", f"Give {value} cm in mm."))
-        return Question("convert", text, f"{10 * value} mm", (str(10 * value),))
+    """Something that needs no picture: a fact of anatomy or physics."""
     words, answer, synonyms = FACTS[int(rng.integers(len(FACTS)))]
     return Question("yesno" if answer in ("yes", "no") else "organ", pick(rng, words), answer, synonyms)

@@ -54,7 +54,7 @@ def test_the_mix_is_as_promised() -> None:
     assert set(seen) == set(TAGS) == set(MODALITY_NAMES) and len(TAGS) >= 6
     assert max(seen.values()) < 3 * min(seen.values())
     assert {sample.meta["kind"] for sample in TRAIN} == {
-        "modality", "shows", "where", "count", "size", "organ", "yesno", "convert",
+        "modality", "shows", "where", "count", "size", "organ", "yesno",
     }  # fmt: skip
 
 
@@ -120,10 +120,9 @@ def test_only_one_size_is_within_the_tolerance() -> None:
     assert all(abs(a - b) > tolerance * b for a in SIDES for b in SIDES if a != b)
 
 
-def test_conversions_are_right_and_facts_are_unambiguous() -> None:
-    for sample in of_kind("convert"):
-        (centimetres,) = [int(word) for word in sample.question.split() if word.isdigit()]
-        assert sample.answer == f"{10 * centimetres} mm"
+def test_facts_are_unambiguous_and_yes_is_as_frequent_as_no() -> None:
+    answers = Counter(answer for _, answer, _ in FACTS)
+    assert answers["yes"] == answers["no"] == 5
     words = [text for texts, _, _ in FACTS for text in texts]
     assert len(words) == len(set(words))
 
