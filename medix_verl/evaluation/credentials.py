@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from medix_verl.errors import ConfigError
 
-__all__ = ["LIBRARY_FOLDERS", "check_address", "direct_connections", "inside", "is_local", "parse_networks"]
+__all__ = ["LIBRARY_FOLDERS", "check_address", "direct_connections", "foreign_part", "inside", "parse_networks"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolver = Callable[[str], list[str]]
@@ -29,6 +29,8 @@ OVERRIDE = "--allow-remote-credentialed"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 LIBRARY_FOLDERS = {"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache", "INSPECT_CACHE_DIR": "cache/inspect_ai"}
 """Where inspect_ai keeps its sample buffer, traces and cache -> our folder for it, not the user's home."""
+CACHES = {"HF_HOME": "huggingface", "VLLM_CACHE_ROOT": "vllm", "TORCH_HOME": "torch"}
+"""Variables of libraries that look below XDG_CACHE_HOME as well, and where: their models and logins must not move."""
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -57,13 +59,8 @@ def resolve(host: str) -> list[str]:
         return []
 
 
-def is_local(url: str, networks: Sequence[Network] = (), resolver: Resolver = resolve) -> bool:
-    """Whether each address behind a URL is this machine's own, or in a listed network."""
-    return not foreign_part(url, networks, resolver)
-
-
-def foreign_part(url: str, networks: Sequence[Network], resolver: Resolver) -> str:
-    """What makes a URL not local, in words; empty where it is."""
+def foreign_part(url: str, networks: Sequence[Network] = (), resolver: Resolver = resolve) -> str:
+    """What makes a URL not local, in words; empty where each address is this machine's own or in a listed network."""
     host = host_of(url)
     if not host:
         return "it names no host"
@@ -135,12 +132,19 @@ def direct_connections() -> Iterator[None]:
 
 @contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Keep what inspect_ai writes for itself (buffers, traces, caches) under `folder`, beside the data."""
-    before = {name: os.environ.get(name) for name in LIBRARY_FOLDERS}
+    """Keep what inspect_ai writes for itself (buffers, traces, caches) under `folder`, beside the data.
+
+    It knows no other way than XDG's folders, which are everybody's: so this is for as long as inspect_ai works and no
+    longer, and the caches of CACHES are pinned to where they were.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    changed = {name: str(cache / place) for name, place in CACHES.items() if name not in os.environ}
     for name, place in LIBRARY_FOLDERS.items():
         path = folder.absolute() / place
         path.mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(path)
+        changed[name] = str(path)
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         yield
     finally:

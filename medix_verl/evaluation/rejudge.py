@@ -73,7 +73,6 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
     with contextlib.ExitStack() as stack:
         if credentialed:
             stack.enter_context(direct_connections())
-        stack.enter_context(inside(spec.out / "library"))
         manifest = begin(spec.out, wanted, spec.resume)
         journal = Journal(spec.out / "cache" / "verdicts.jsonl")
         stack.callback(journal.close)
@@ -96,7 +95,8 @@ def one_task(
         RunStoppedError: The judge is down for good.
     """
     records = read_records(record_path(spec.source, task, condition))
-    samples = {sample.id: sample for sample in logged_samples(spec.source / "logs", task, condition)}
+    with inside(spec.out / "library"):
+        samples = {sample.id: sample for sample in logged_samples(spec.source / "logs", task, condition)}
     watch = Watch("the judge", Limits().down_after)
     protocol = remembering(spec.protocol, judge_specs(spec.judge), journal, watch)
     judged = asyncio.run(judge_all(protocol, records, samples, find(task).metric))

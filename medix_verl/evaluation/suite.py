@@ -86,7 +86,6 @@ def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = N
         stack.callback(lock.release)
         if credentialed:
             stack.enter_context(direct_connections())
-        stack.enter_context(inside(spec.out / LIBRARY))
         manifest = begin(spec.out, wanted_manifest(spec, tasks), spec.resume)
         Suite(spec, manifest, say, load).run(tasks)
         return manifest
@@ -243,8 +242,9 @@ class Suite:
         answering = Answering(self.spec.model.name, choices.template, seed=choices.seed, limits=limits)
         run = TaskRun(task, items, protocol, answering, choices.condition, answers, self.model_watch, self.judge_watch)
         self.say(f"{name}: {len(items)} questions")
-        logs = run_task(run, served, self.spec.out / "logs")
-        self.finish(run, name, read_logs(run, logs), refused)
+        with inside(self.spec.out / LIBRARY):
+            records = read_logs(run, run_task(run, served, self.spec.out / "logs"))
+        self.finish(run, name, records, refused)
 
     def finish(self, run: TaskRun, name: str, records: list[Record], refused: Counter[str]) -> None:
         """Write the records and the counts.

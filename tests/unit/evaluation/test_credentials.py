@@ -11,8 +11,8 @@ from medix_verl.evaluation.credentials import (
     LIBRARY_FOLDERS,
     check_address,
     direct_connections,
+    foreign_part,
     inside,
-    is_local,
     parse_networks,
 )
 
@@ -40,7 +40,7 @@ def resolver(host: str) -> list[str]:
     ],
 )
 def test_this_machine_is_local(url: str) -> None:
-    assert is_local(url, resolver=resolver)
+    assert not foreign_part(url, resolver=resolver)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_this_machine_is_local(url: str) -> None:
     ],
 )
 def test_everything_else_is_not(url: str) -> None:
-    assert not is_local(url, resolver=resolver)
+    assert foreign_part(url, resolver=resolver)
 
 
 def test_a_listed_network_is_local_and_nothing_beside_it() -> None:
     networks = parse_networks(["10.1.0.0/16", "fd00::/8"])
-    assert is_local("http://judge.clinic/v1", networks, resolver)
-    assert is_local("http://[fd12::1]/v1", networks, resolver)
-    assert not is_local("http://10.2.0.1/v1", networks, resolver)
+    assert not foreign_part("http://judge.clinic/v1", networks, resolver)
+    assert not foreign_part("http://[fd12::1]/v1", networks, resolver)
+    assert foreign_part("http://10.2.0.1/v1", networks, resolver)
 
 
 @pytest.mark.parametrize(("text", "message"), [("10.1", "write it as"), ("8.8.8.0/24", "not a private range")])
@@ -104,3 +104,25 @@ def test_the_framework_writes_inside_the_folder(tmp_path: Path, monkeypatch: pyt
         assert all(Path(os.environ[name]).is_dir() for name in LIBRARY_FOLDERS)
     assert os.environ["XDG_DATA_HOME"] == "before"
     assert "INSPECT_CACHE_DIR" not in os.environ
+
+
+def test_other_libraries_caches_and_logins_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    monkeypatch.setenv("TORCH_HOME", "/own/torch")
+    for name in ("HF_HOME", "VLLM_CACHE_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    with inside(tmp_path):
+        assert os.environ["XDG_CACHE_HOME"] != "/caches"
+        assert os.environ["HF_HOME"] == "/caches/huggingface"
+        assert os.environ["VLLM_CACHE_ROOT"] == "/caches/vllm"
+        assert os.environ["TORCH_HOME"] == "/own/torch"
+    assert "HF_HOME" not in os.environ and os.environ["XDG_CACHE_HOME"] == "/caches"
+
+
+def test_without_xdg_the_caches_are_those_of_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+    for name in ("XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with inside(tmp_path):
+        assert os.environ["HF_HOME"] == "/somebody/.cache/huggingface"
+    assert "XDG_CACHE_HOME" not in os.environ
