@@ -2,7 +2,8 @@
 """`medix-verl report DIR --out report.html`: a training run, or a finished evaluation, as one page that stands alone.
 
 What the folder holds decides. A run's page has warnings, curves, validations and answers, made of verl's own files, in
-progress or ended; with --data the answers have their pictures. An evaluation's page has the table with intervals,
+progress or ended; answers are shown with their pictures where the run's data files are found, by its medix_run.json or
+by --data, and say that they are not credentialed. An evaluation's page has the table with intervals,
 published figures beside it, what is known of the judge, of grounding and of leakage, and samples with their pictures.
 Warnings come first. Texts and pictures of credentialed tasks are never on a page. Nothing is fetched or asked.
 """
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="KEY.json", type=Path, help="its key (default: FILLED.key.json)")
     parser.add_argument("--samples", metavar="N", type=int, default=60, help="answers shown of each task (default: 60)")
     group = parser.add_argument_group("a training run")
-    group.add_argument("--data", metavar="FILE.parquet", type=Path, nargs="+", default=[], help="for its pictures")
+    group.add_argument("--data", metavar="FILE.parquet", type=Path, nargs="+", default=[], help="its data, if moved")
     group.add_argument("--metrics", metavar="FILE", type=Path, help="verl's `file` log, or TensorBoard's folder")
     group.add_argument("--rollouts", metavar="DIR", type=Path, help="trainer.rollout_data_dir, where it is elsewhere")
     group.add_argument("--validation", metavar="DIR", type=Path, help="trainer.validation_data_dir, likewise")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medix_verl.errors import DataError
@@ -20,7 +20,7 @@ from medix_verl.report.charts import Panel
 from medix_verl.report.run_dumps import HIGH, Answer, Dumps, read_dumps
 from medix_verl.report.run_files import Metrics, RunFiles, read_metrics
 from medix_verl.report.run_panels import panels_of
-from medix_verl.report.run_rows import DataRow, DataRows, agreed, draw_pictures, read_rows, withheld
+from medix_verl.report.run_rows import DataRow, DataRows, agreed, draw_pictures, rows_of_run, withheld
 from medix_verl.report.run_signs import MIN_STEPS, REWARD, Drift, drift, first_of, gaps, run_signs, window
 from medix_verl.response import parse_response
 from medix_verl.rewards.reference import parse_ground_truth
@@ -92,7 +92,7 @@ class Run:
     shown: tuple[tuple[str, tuple[ShownAnswer, ...]], ...]
     """(`Training` or `Validation`, chosen answers)."""
     withheld: int
-    """Chosen answers that are not shown, because their data is credentialed."""
+    """Chosen answers that are not shown, because their data is credentialed, or may be."""
 
 
 def read_run(files: RunFiles, data: Sequence[Path] = (), samples: int = 60) -> Run:
@@ -100,7 +100,8 @@ def read_run(files: RunFiles, data: Sequence[Path] = (), samples: int = 60) -> R
 
     Args:
         files: Where its records are.
-        data: Parquet files that it trained and validated on, for pictures and modalities.
+        data: Parquet files that it trained and validated on, where its record does not name them or they have moved.
+            Answers whose rows are in no file that can be read are not shown: nobody knows whether they may be.
         samples: Answers shown of training and of validation.
 
     Raises:
@@ -110,22 +111,21 @@ def read_run(files: RunFiles, data: Sequence[Path] = (), samples: int = 60) -> R
     metrics = read_metrics(files.metrics)
     training = read_dumps(files.rollouts, files.parts, samples)
     validation = read_dumps(files.validation, files.parts, samples, whole=True)
-    rows = read_rows(data)
-    known = {key.split("/")[1] for key in metrics.keys("val-core/")} | {
-        r.data_source for rs in rows.by_id.values() for r in rs
-    }
+    rows = rows_of_run(files, data)
+    known = {key.removeprefix("val-core/").rsplit("/", 2)[0] for key in metrics.keys("val-core/")}
     shown, hidden = [], 0
     for name, dumps in (("Validation", validation), ("Training", training)):
-        open_ones = [answer for answer in dumps.kept if not withheld(rows.source_of(answer), known)]
+        open_ones = [answer for answer in dumps.kept if not withheld(answer, rows, known)]
         hidden += len(dumps.kept) - len(open_ones)
         if open_ones:
             shown.append((name, tuple(show(open_ones, rows))))
+    told = without_texts(training) if hidden or any(rows.sources.values()) else training
     return Run(
         files=files,
         metrics=metrics,
         training=training,
         validation=validation,
-        signs=tuple(run_signs(metrics, training, validation)),
+        signs=tuple(run_signs(metrics, told, validation)),
         gaps=tuple(gaps(metrics, training, validation)),
         ends=tuple(ends_of(metrics)),
         width=window(len(metrics.training)),
@@ -134,6 +134,11 @@ def read_run(files: RunFiles, data: Sequence[Path] = (), samples: int = 60) -> R
         shown=tuple(shown),
         withheld=hidden,
     )
+
+
+def without_texts(dumps: Dumps) -> Dumps:
+    """The figures without the one text among them, the commonest answer: whose it is cannot be told."""
+    return replace(dumps, steps=tuple(replace(step, common="") for step in dumps.steps))
 
 
 def ends_of(metrics: Metrics) -> list[Ends]:

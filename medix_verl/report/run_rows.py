@@ -4,27 +4,34 @@
 A dump of verl's has no row id. Where the plugin's parts have one, it decides; else the rows whose reference is the
 answer's and whose question is in its prompt. Where several rows fit, only what all of them agree on is used, and never
 a picture: a picture that may be another question's is worse than none. Pictures are read for chosen rows only.
+
+Rows say themselves whether they are credentialed (`meta.credentialed`, which the public sets' converters and
+`prepare --option credentialed=yes` write), and so does the report beside a prepared file. An answer is withheld where
+its row is, and where nobody can tell: its row is in no file that was read, and not all of the run's files were.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medix_verl.data.images import load_image
-from medix_verl.data.schema import check_file, read_images
+from medix_verl.data.schema import check_file, read_images, read_meta
 from medix_verl.errors import DataError
 from medix_verl.evaluation.results import spec_of
 from medix_verl.report.run_dumps import Answer
+from medix_verl.report.run_files import RunFiles
+from medix_verl.runs.record import FILE_NAME, read_record
 
-__all__ = ["DataRow", "DataRows", "draw_pictures", "read_rows", "withheld"]
+__all__ = ["DataRow", "DataRows", "draw_pictures", "read_rows", "rows_of_run", "withheld"]
 
-COLUMNS = ["id", "data_source", "question", "answer", "modality"]
+COLUMNS = ["id", "data_source", "question", "answer", "modality", "meta"]
 MAX_PICTURES = 4
 SIDE = 256
 CREDENTIALED = "mimic"
@@ -40,6 +47,8 @@ class DataRow:
     data_source: str
     question: str
     modality: str | None
+    credentialed: bool = False
+    """Whether it may not be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +57,20 @@ class DataRows:
 
     by_id: Mapping[str, Sequence[DataRow]]
     by_reference: Mapping[str, Sequence[DataRow]]
+    whole: bool = False
+    """Whether they are known to be all that the run trained and validated on."""
+    sources: Mapping[str, bool] = field(default_factory=dict)
+    """Each data source of the rows, and whether any row of it is credentialed."""
 
     def fitting(self, answer: Answer) -> Sequence[DataRow]:
         """Every row that an answer may belong to; of questions that hold one another, the longest."""
         if answer.row_id is not None:
             return self.by_id.get(answer.row_id, ())
-        found = [row for row in self.by_reference.get(answer.reference, ()) if row.question in answer.input]
+        found = [
+            row
+            for row in self.by_reference.get(answer.reference, ())
+            if row.question in answer.input and (answer.source is None or row.data_source == answer.source)
+        ]
         longest = max((len(row.question) for row in found), default=0)
         return [row for row in found if len(row.question) == longest]
 
@@ -72,8 +89,46 @@ def agreed(values: Iterable[str]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def read_rows(files: Sequence[Path]) -> DataRows:
+def rows_of_run(files: RunFiles, given: Sequence[Path]) -> DataRows:
+    """The rows that a run trained and validated on: of the files that are given, and of those that its record names.
+
+    Raises:
+        DataError: A file that was given is missing or is not of the plugin's schema.
+    """
+    places, whole = [path.resolve() for path in given], False
+    for record in (path for path in files.settings if path.name == FILE_NAME):
+        whole = True
+        # A run that another one resumed has answers in the same folder, of its own data.
+        for one in (record, *sorted(record.parent.glob(f"{record.stem}.*{record.suffix}"))):
+            named, readable = recorded_files(one)
+            places += named
+            whole = whole and readable
+    return read_rows(list(dict.fromkeys(places)), whole)
+
+
+def recorded_files(record: Path) -> tuple[list[Path], bool]:
+    """The parquet files that a run's record names and that can be read, and whether these are all."""
+    try:
+        run = read_record(record)
+    except DataError:
+        return [], False
+    found, whole = [], True
+    for name in {item.path for item in run.data if not item.path.endswith((".yaml", ".yml"))}:
+        path = (Path(run.directory) / name).resolve()
+        try:
+            check_file(path)
+            found.append(path)
+        except (DataError, OSError):
+            whole = False
+    return sorted(found), whole and bool(found)
+
+
+def read_rows(files: Sequence[Path], whole: bool = False) -> DataRows:
     """Read the texts of some data files.
+
+    Args:
+        files: Parquet files of the plugin's schema.
+        whole: Whether the run is known to have had no others.
 
     Raises:
         DataError: A file is missing or is not of the plugin's schema.
@@ -82,13 +137,39 @@ def read_rows(files: Sequence[Path]) -> DataRows:
 
     by_id: dict[str, list[DataRow]] = defaultdict(list)
     by_reference: dict[str, list[DataRow]] = defaultdict(list)
+    sources: dict[str, bool] = defaultdict(bool)
     for path in files:
         check_file(path)
+        must_stay = reported_credentialed(path)
         for number, row in enumerate(pq.read_table(path, columns=COLUMNS).to_pylist()):
-            found = DataRow(path, number, row["id"], row["data_source"], row["question"], row["modality"])
+            source = row["data_source"]
+            closed = must_stay or named_credentialed(source) or bool(meta_of(row).get("credentialed"))
+            found = DataRow(path, number, row["id"], source, row["question"], row["modality"], closed)
             by_id[found.id].append(found)
             by_reference[row["answer"]].append(found)
-    return DataRows(by_id, by_reference)
+            sources[source] |= closed
+    return DataRows(by_id, by_reference, whole, dict(sources))
+
+
+def meta_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says of itself; the word is looked for first, because parsing each meta takes longer than reading."""
+    text = row["meta"]
+    return read_meta(text, f"row {row['id']!r}") if isinstance(text, str) and "credentialed" in text else {}
+
+
+def reported_credentialed(path: Path) -> bool:
+    """Whether the report that `medix-verl prepare` leaves beside a file says that all of it must not be shown."""
+    try:
+        found = json.loads(path.with_name(f"{path.stem}.report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and bool(found.get("credentialed"))
+
+
+def named_credentialed(source: str) -> bool:
+    """Whether a data source is a credentialed one by its name."""
+    spec = spec_of(source)
+    return CREDENTIALED in source.lower() or (spec is not None and spec.credentialed)
 
 
 def draw_pictures(rows: Iterable[DataRow]) -> dict[DataRow, tuple[tuple[str, ...], int]]:
@@ -132,9 +213,21 @@ def thumbnails(row: DataRow, images: Any) -> tuple[tuple[str, ...], int]:
     return tuple(shown), len(refs) - len(shown)
 
 
-def withheld(source: str | None, known: Iterable[str]) -> bool:
-    """Whether an answer must not be shown: credentialed data, or data that may be, where its source is not known."""
-    names = [source] if source is not None else list(known)
-    return any(
-        CREDENTIALED in name.lower() or ((spec := spec_of(name)) is not None and spec.credentialed) for name in names
-    )
+def withheld(answer: Answer, rows: DataRows, known: Iterable[str] = ()) -> bool:
+    """Whether an answer must not be shown.
+
+    Args:
+        answer: With its row's id and source, where the dump has them.
+        rows: What the data files say.
+        known: Names of data sources that the run is known to have had.
+
+    Returns:
+        True where a row that it may belong to is credentialed, or its row is not there and may be.
+    """
+    if answer.source is not None and named_credentialed(answer.source):
+        return True
+    found = rows.fitting(answer)
+    if found:
+        return any(row.credentialed for row in found)
+    names = [answer.source] if answer.source is not None else [*known, *rows.sources]
+    return not rows.whole or any(rows.sources.get(name, True) for name in names)

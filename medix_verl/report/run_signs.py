@@ -157,8 +157,9 @@ def same_answers(dumps: Dumps) -> list[str]:
     right = statistics.fmean(step.reference_share for step in steps)
     if share <= SAME_ANSWER or share < 2 * right:
         return []
-    text = steps[-1].common[:60]
-    return [f"{share:.0%} of the last steps' answers are the same, such as “{text}”; no reference is so common."]
+    # A run with credentialed data has no text here.
+    text = f", such as “{steps[-1].common[:60]}”" if steps[-1].common else ""
+    return [f"{share:.0%} of the last steps' answers are the same{text}; no reference is so common."]
 
 
 def wordless_answers(dumps: Dumps) -> list[str]:

@@ -138,7 +138,8 @@ def test_a_text_of_a_record_is_never_code(tmp_path: Path) -> None:
     metrics.write_text(
         metrics.read_text() + json.dumps({"step": 13, "data": {f"val-core/{bad}/acc/mean@1": 0.5}}) + "\n"
     )
-    text = page_of(folder)
+    write_samples([Sample("bad", "rad", bad, bad)], tmp_path / "bad.parquet")
+    text = page_of(folder, tmp_path / "data.parquet", tmp_path / "bad.parquet")
     tags = Tags(text).seen
     assert sum(tag == "script" for tag, _ in tags) == 1 and not any("onerror" in given for _, given in tags)
     assert "&lt;script&gt;alert(1)" in text and "{{ 7 * 7 }}" in text and "<b>run" not in text
@@ -159,7 +160,8 @@ def test_a_run_in_progress_without_answers(tmp_path: Path) -> None:
 
 def test_answers_alone_are_a_report_too(tmp_path: Path) -> None:
     write(tmp_path / "rollouts" / "1.jsonl", [answer_line(rows()[0], "a_0_0", True)])
-    text = page_of(tmp_path)
+    write_samples(rows(), tmp_path / "data.parquet")
+    text = page_of(tmp_path, tmp_path / "data.parquet")
     assert "no trained step recorded" in text and "No trained step was recorded." in text and "high score (1)" in text
 
 
