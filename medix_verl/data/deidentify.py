@@ -47,7 +47,6 @@ class Identity:
     """Whether the file says that a person can be recognised in it."""
     removed: bool
     """Whether the file says that its patient's identity was removed."""
-    private_tags: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +64,13 @@ def look_for_identity(dataset: Dataset) -> Identity:
         removed = word(dataset, "PatientIdentityRemoved") == "YES"
         moved = word(dataset, "LongitudinalTemporalInformationModified") in {"MODIFIED", "REMOVED"}
         tags: set[str] = set()
-        private = 0
         for tag, element in walk(dataset):
-            if tag.is_private:
-                private += 1
-            elif (name := identifying(tag, element, removed, removed and moved)) is not None:
+            # A private tag has no name that says what it holds.
+            name = None if tag.is_private else identifying(tag, element, removed, removed and moved)
+            if name is not None:
                 tags.add(name)
         faces = word(dataset, "RecognizableVisualFeatures") == "YES"
-        return Identity(tuple(sorted(tags)), burnt_in(dataset), faces, removed, private)
+        return Identity(tuple(sorted(tags)), burnt_in(dataset), faces, removed)
 
 
 def refusal_of(found: Identity, allow_identified: bool = False, accept_unknown: bool = False) -> Refusal | None:

@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +173,3 @@ def from_json(found: dict[str, Any], path: Path) -> RunRecord:
         )
     except (KeyError, TypeError) as cause:
         raise DataError(f"{path} is no record of a run ({cause}); it was changed by hand, give another run") from cause
-
-
-def with_data(record: RunRecord, data: tuple[DataFile, ...]) -> RunRecord:
-    """The record with other data files."""
-    return replace(record, data=data)
