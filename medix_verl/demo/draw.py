@@ -45,6 +45,8 @@ def crop_picture(rng: np.random.Generator, source: SourcePicture, split: str) ->
 def vary(rng: np.random.Generator, part: np.ndarray) -> np.ndarray:
     if rng.random() < 0.5:
         part = part[:, ::-1]
+    if rng.random() < 0.5:
+        part = part[::-1]
     gain, shift = rng.uniform(0.85, 1.15), rng.uniform(-12.0, 12.0)
     return np.clip(part.astype(np.float64) * gain + shift, 0, 255).astype(np.uint8)
 

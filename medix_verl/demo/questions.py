@@ -60,17 +60,9 @@ FACTS: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("Does MRI use ionising radiation?", "Is MRI made with ionising radiation?"), "no", ()),
     (("Does ultrasound use ionising radiation?", "Is ultrasound made with ionising radiation?"), "no", ()),
     (("Does an X-ray use ionising radiation?", "Is an X-ray made with ionising radiation?"), "yes", ()),
-    (("Does PET need a radioactive tracer?", "Is a radioactive tracer needed for PET?"), "yes", ()),
-    (("Does CT need a radioactive tracer?", "Is a radioactive tracer needed for CT?"), "no", ()),
-    (("Does MRI need a magnet?", "Is a magnet needed for MRI?"), "yes", ()),
-    (("Does an X-ray need a magnet?", "Is a magnet needed for an X-ray?"), "no", ()),
-    (("Does ultrasound use sound?", "Is ultrasound made with sound?"), "yes", ()),
-    (("Does a microscope use sound?", "Is microscopy made with sound?"), "no", ()),
     (("Which organ pumps the blood?", "Name the organ that pumps blood."), "heart", ("the heart",)),
     (("Which organ makes urine?", "Name the organ that makes urine."), "kidney", ("the kidney", "kidneys")),
     (("Which organ makes bile?", "Name the organ that makes bile."), "liver", ("the liver",)),
-    (("Which organ takes up oxygen from the air?", "Name the organ of breathing."), "lung", ("the lung", "lungs")),
-    (("Which organ holds the retina?", "Name the organ that holds the retina."), "eye", ("the eye", "eyes")),
 )
 
 

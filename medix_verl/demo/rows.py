@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's samples: a fixed mix of the kinds of question over all sources, the same for the same seed.
 
-Of every twenty rows three are text-only, one has two pictures, and sixteen have one. Three fifths ask for the modality,
-which a policy of this size can learn; the rest is there for variety. Sources are taken modality by modality, so that the modalities are equally frequent and always naming one of them is no better than
-chance. A row with two pictures carries the modality tag of the second one, which is the one that is asked about.
+Of every twenty rows three are text-only, one has two pictures, and sixteen have one. Two thirds ask for the modality,
+which a policy of this size can learn; the rest is there for variety. Sources are taken modality by modality, so that
+the modalities are equally frequent and always naming one of them is no better than chance. A row with two pictures
+carries the modality tag of the second one, which is the one that is asked about.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SPLITS = ("train", "val")
 FACT, SECOND = "fact", "second"
 PATTERN = (
     "modality", "shows", "modality", "fact", "modality", "where", "modality", "modality", "modality", "count",
-    "fact", "modality", "modality", "size", "second", "modality", "shows", "modality", "fact", "modality",
+    "fact", "modality", "modality", "size", "second", "modality", "modality", "modality", "fact", "modality",
 )  # fmt: skip
 """The kinds of twenty rows in a row, mixed so that every batch of sixteen has nearly all of them."""
 

@@ -45,13 +45,13 @@ Choose = Callable[[np.random.Generator, Sample, Sequence[str]], str]
 class WarmupSpec:
     """How long and how strong the warm-up is."""
 
-    steps: int = 350
+    steps: int = 380
     batch: int = 16
     """Rows a step."""
     learning_rate: float = 2e-3
     rise: int = 10
     """Steps in which the learning rate rises; it falls along a half cosine to nothing afterwards."""
-    right_share: float = 0.15
+    right_share: float = 0.10
     """Share of the targets that hold the right answer for certain; the others hold one drawn from all of the kind."""
     seed: int = 0
 
