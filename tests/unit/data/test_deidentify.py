@@ -27,7 +27,7 @@ def look(**tags: object) -> Identity:
 
 def test_a_file_without_a_person_tells_nothing() -> None:
     found = look()
-    assert found == Identity((), "unsaid", False, False, 0)
+    assert found == Identity((), "unsaid", False, False)
     assert refusal_of(found) is None
 
 
@@ -158,7 +158,7 @@ def test_many_tags_are_named_in_part() -> None:
         "StationName",
         "StudyDate",
     ]
-    detail = getattr(refusal_of(Identity(tuple(names), "no", False, False, 0)), "detail", "")
+    detail = getattr(refusal_of(Identity(tuple(names), "no", False, False)), "detail", "")
     assert "StationName and 1 more hold patient data" in detail
 
 
