@@ -78,6 +78,7 @@ def build(model: str) -> tuple[Any, Any]:
     actor.engine.use_dynamic_bsz = True
     actor.engine.max_token_len_per_gpu = 40  # several micro-batches
     actor.optim.lr_warmup_steps = 0
+    actor.optim.lr_scheduler_type = "constant"  # the recipe's falling rate asks for the number of steps
     engine = EngineRegistry.new(
         model_type="language_model",
         backend=actor.engine.strategy,
