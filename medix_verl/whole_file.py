@@ -7,6 +7,7 @@ writers at once leave the content of one of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,9 +22,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A file to write; it takes the place of `path` when the block ends, and is deleted when the block raises.
 
     Raises:
-        OSError: The folder is not there or cannot be written to.
+        OSError: The folder is not there or cannot be written to, or the disk is full; it names `path`.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     try:
         yield Path(name)
@@ -32,5 +36,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.umask(mask)
         os.chmod(name, 0o666 & ~mask)
         os.replace(name, path)
+    except OSError as error:
+        # A disk that fills up while a file is written names no file at all.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and str(error.filename) != name:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         Path(name).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+from medix_verl.cli.os_errors import describe_os_error
 from medix_verl.errors import MedixError
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None, commands: dict[str, Command] | None 
     except MedixError as error:
         return _fail(str(error), debug)
     except OSError as error:
-        return _fail(_describe_os_error(error), debug)
+        return _fail(describe_os_error(error), debug)
     except Exception as error:  # noqa: BLE001 - the promise is one line for every error, with --debug for the rest
         return _fail(f"{type(error).__name__}: {_one_line(error)}; --debug shows the traceback", debug)
 
@@ -112,12 +113,6 @@ def _unknown(chosen: str, commands: dict[str, Command]) -> str:
     close = difflib.get_close_matches(chosen, commands, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown command '{chosen}': {hint}the commands are {', '.join(commands)}; type {PROGRAM} --help"
-
-
-def _describe_os_error(error: OSError) -> str:
-    if error.filename is None:
-        return error.strerror or _one_line(error)
-    return f"{error.filename}: {error.strerror}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -49,7 +49,9 @@ def test_own_error_is_one_line(
 def test_missing_file_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     install_command(monkeypatch, raiser(FileNotFoundError(2, "No such file or directory", "answers.jsonl")))
     assert main(["fake"], COMMAND) == 1
-    assert capsys.readouterr().err == "medix-verl: error: answers.jsonl: No such file or directory\n"
+    assert capsys.readouterr().err == (
+        "medix-verl: error: answers.jsonl: no such file or folder; see what there is: ls .\n"
+    )
 
 
 def test_full_disk_without_a_file_name_is_one_line(
@@ -57,7 +59,9 @@ def test_full_disk_without_a_file_name_is_one_line(
 ) -> None:
     install_command(monkeypatch, raiser(OSError(28, "No space left on device")))
     assert main(["fake"], COMMAND) == 1
-    assert capsys.readouterr().err == "medix-verl: error: No space left on device\n"
+    assert capsys.readouterr().err == (
+        "medix-verl: error: the disk is full; free some space or give another place: df -h shows what is full\n"
+    )
 
 
 def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
