@@ -197,14 +197,18 @@ def check_extra() -> None:
 
 def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The judge's settings for medix_verl.evaluation.assemble.judge_specs."""
-    return {"kind": args.judge, **given_settings(args)}
+    given = given_settings(args)
+    if args.judge != "rule" and args.protocol == "robust":
+        given.pop("swap", None)  # It is the protocol's.
+    return {"kind": args.judge, **given}
 
 
 def protocol_of(args: argparse.Namespace) -> Any:
     """The protocol that the flags name."""
     from medix_verl.evaluation.protocol_spec import ProtocolSpec
 
-    return ProtocolSpec(args.protocol, rounds=args.rounds)
+    swap = {} if args.judge_swap is None else {"swap": args.judge_swap}
+    return ProtocolSpec(args.protocol, rounds=args.rounds, **swap)
 
 
 def run_other(command: str, words: Sequence[str], args: argparse.Namespace) -> int:
@@ -240,21 +244,17 @@ def export_folder(folder: Path, out: Path | None, names: Sequence[str] | None) -
 def rejudge_folder(folder: Path, args: argparse.Namespace) -> int:
     """Judge an evaluation again, into another folder."""
     check_extra()
-    from medix_verl.evaluation.assemble import judge_specs
     from medix_verl.evaluation.rejudge import RejudgeSpec, rejudge
-    from medix_verl.evaluation.suite import facts_of_judging
 
-    judge, protocol = judge_settings(args), protocol_of(args)
     named = file_name(args.judge_model or args.judge)
     spec = RejudgeSpec(
         source=folder,
         out=args.out or folder.with_name(f"{folder.name}-{named}-{args.protocol}"),
-        judge=judge,
-        protocol=protocol,
+        judge=judge_settings(args),
+        protocol=protocol_of(args),
         networks=tuple(args.local_network),
         allow_remote=args.allow_remote_credentialed,
         resume=args.resume,
-        facts=facts_of_judging(judge_specs(judge), protocol),
     )
     rejudge(spec, say)
     print((spec.out / "table.md").read_text(encoding="utf-8"), end="")

@@ -12,6 +12,7 @@ from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.journal import Journal
+from medix_verl.evaluation.judge_facts import judgeable
 from medix_verl.evaluation.pictures import Item, prepare, show_as
 from medix_verl.evaluation.protocol import Protocol
 from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_voters
@@ -136,7 +137,12 @@ def remembering(spec: ProtocolSpec, judges: Sequence[JudgeSpec], journal: Journa
 def alone(
     spec: TaskSpec, source: Path | None, judge: Mapping[str, Any], choices: TaskChoices, load: Load | None = None
 ) -> TaskRun:
-    """A task for `inspect eval`, which keeps its own logs: no journal, and pictures in memory."""
+    """A task for `inspect eval`, which keeps its own logs: no journal, and pictures in memory.
+
+    Raises:
+        ConfigError: The judge cannot grade the task, or its settings do not fit together.
+    """
+    judgeable([spec], judge, lambda line: None)
     watch = Watch("the judge", Limits().down_after)
     protocol = remembering(ProtocolSpec(choices.protocol), judge_specs(judge), None, watch)
     items = load_items(spec, source, choices, None, load)

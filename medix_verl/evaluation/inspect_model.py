@@ -21,13 +21,25 @@ from medix_verl.response import split_tag
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["ServedModel", "whole_text"]
+__all__ = ["PER_QUESTION", "REFUSES_ALL", "RefusedError", "ServedModel", "refused", "whole_text"]
 
 SHOWN = 300
 """Characters of a server's message that an error shows; servers answer with whole pages."""
 KEEP_ALIVE_S = 4.0
 PARAMETERS = ("max_tokens", "temperature", "top_p", "top_k", "seed")
+PER_QUESTION = frozenset({400, 413, 422})
+"""HTTP statuses that speak of one question: it is too long, say, or has too many pictures."""
+REFUSES_ALL = frozenset({401, 402, 403, 404, 405})
+"""HTTP statuses that the next question would get too: the key, the address or the model's name is wrong."""
 FINISHED = {"length": "max_tokens", "content_filter": "content_filter"}
+
+
+class RefusedError(RuntimeError):
+    """The server answered that it will not answer; asking again would not help."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ServedModel(ModelAPI):
@@ -54,7 +66,7 @@ class ServedModel(ModelAPI):
 
         Raises:
             TemporaryError: What may pass.
-            RuntimeError: A refusal.
+            RefusedError: What may not.
         """
         body: dict[str, Any] = {"model": self.model_name, "messages": [wire(message) for message in input]}
         body |= {name: value for name in PARAMETERS if (value := getattr(config, name)) is not None}
@@ -155,7 +167,14 @@ def refusal(status: int, raw: str) -> Exception:
     message = f"HTTP {status}: {' '.join(raw.split())[:SHOWN]}"
     if status in PASSING_STATUS or status >= 500:
         return TemporaryError(message, kind="status")
-    return RuntimeError(message)
+    return RefusedError(message, status)
+
+
+def refused(error: BaseException | None) -> RefusedError | None:
+    """The server's refusal behind an error that inspect_ai may have wrapped; None where it is another failure."""
+    while error is not None and not isinstance(error, RefusedError):
+        error = error.__cause__
+    return error
 
 
 def whole_text(output: ModelOutput) -> str:

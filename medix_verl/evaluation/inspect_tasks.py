@@ -31,7 +31,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import EarlyStop
 
 from medix_verl.errors import ConfigError, RunStoppedError
-from medix_verl.evaluation.inspect_model import ServedModel, whole_text
+from medix_verl.evaluation.inspect_model import PER_QUESTION, REFUSES_ALL, ServedModel, refused, whole_text
 from medix_verl.evaluation.inspect_scorer import build_scorer
 from medix_verl.evaluation.pictures import data_uri
 from medix_verl.evaluation.task_run import TaskRun, facts_of, prompt_of, question_key
@@ -116,9 +116,7 @@ async def ask(run: TaskRun, key: str, state: TaskState, generate: Generate) -> T
     try:
         state = await generate(state)
     except Exception as error:
-        # A refusal speaks of one question (too long, say), everything else of the server.
-        if "HTTP 4" not in str(error):
-            run.model_watch.fail(one_line(error))
+        note_failure(run, error)
         raise
     if state.output.error:
         raise RunStoppedError(f"the model gave an error: {state.output.error}")
@@ -128,6 +126,17 @@ async def ask(run: TaskRun, key: str, state: TaskState, generate: Generate) -> T
     if run.answers is not None:
         run.answers.put(key, {"text": whole_text(state.output), "latency_s": latency})
     return state
+
+
+def note_failure(run: TaskRun, error: Exception) -> None:
+    """Tell the watch of the model's server, unless the failure speaks of one question only."""
+    refusal = refused(error)
+    status = None if refusal is None else refusal.status
+    if status in REFUSES_ALL:
+        named = f"the model's server refuses {run.answering.model!r} with {one_line(error)}"
+        run.model_watch.stop(f"{named}; check MODEL's address, --model-name and --api-key-env")
+    elif status not in PER_QUESTION:
+        run.model_watch.fail(one_line(error))
 
 
 def one_line(error: BaseException) -> str:

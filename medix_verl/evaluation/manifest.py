@@ -3,15 +3,16 @@
 
 format      1
 model       the model as the user named it (a hub id, a folder or a URL); `served_as` is its name at the server
-judge       kind, model, url, protocol
+judge       kind, models, and of a served judge what changes its word: structured, prompt, swap, guard
 settings    template, limit, seed, max_tokens, temperature: what a resumed run must share
 tasks       names, in the table's order
+asked       "TASK" or "TASK.CONDITION" of everything that any run into this folder set out to do
 condition   the pictures of the last run; `conditions` has all that were run
 done        "TASK" or "TASK.CONDITION" -> counts of questions, scored, unscored, error, and of rows refused
 versions    of the packages that made it
 limits      timeouts and retries
-finished    true when every task of the last run has its records
-failed      "TASK" or "TASK.CONDITION" -> why it has none
+finished    true when all of `asked` has its records, whichever run was the last
+failed      "TASK" or "TASK.CONDITION" -> why it has no figure; stays until it is run again
 """
 
 from __future__ import annotations
@@ -24,9 +25,21 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.evaluation.records import record_path
+from medix_verl.evaluation.records import CONDITIONS, record_path
 
-__all__ = ["FILE", "FORMAT", "Manifest", "entry_name", "read_manifest", "versions", "write_manifest"]
+__all__ = [
+    "FILE",
+    "FORMAT",
+    "Manifest",
+    "asked_of",
+    "begin",
+    "entry_name",
+    "missing",
+    "read_manifest",
+    "task_of",
+    "versions",
+    "write_manifest",
+]
 
 FILE = "eval.json"
 FORMAT = 1
@@ -42,6 +55,12 @@ Manifest = dict[str, Any]
 def entry_name(task: str, condition: str) -> str:
     """A task's name in `done`, as in its record file's."""
     return record_path(Path(), task, condition).name.removesuffix(".jsonl")
+
+
+def task_of(entry: str) -> str:
+    """The task in an entry's name."""
+    task, _, condition = entry.rpartition(".")
+    return task if task and condition in CONDITIONS else entry
 
 
 def versions() -> dict[str, str]:
@@ -108,6 +127,7 @@ def begin(folder: Path, wanted: Manifest, resume: bool) -> Manifest:
             compare(folder, key, found[key], wanted[key])
     merged = {
         **found,
+        "asked": list(dict.fromkeys([*asked_of(found), *asked_of(wanted)])),
         "tasks": [*found["tasks"], *(name for name in wanted["tasks"] if name not in found["tasks"])],
         "condition": wanted["condition"],
         "conditions": list(dict.fromkeys([*found["conditions"], wanted["condition"]])),
@@ -115,10 +135,28 @@ def begin(folder: Path, wanted: Manifest, resume: bool) -> Manifest:
         "versions": wanted["versions"],
         "limits": wanted["limits"],
         "finished": False,
-        "failed": {},
     }
     write_manifest(folder, merged)
     return merged
+
+
+def asked_of(manifest: Manifest) -> list[str]:
+    """Everything that was set out to do; of a manifest that does not say so, what can be told."""
+    told = manifest.get("asked")
+    if told is not None:
+        return list(told)
+    real = manifest["tasks"] if "real" in manifest["conditions"] else ()
+    return list(dict.fromkeys([*real, *manifest["done"], *manifest["failed"]]))
+
+
+def missing(manifest: Manifest) -> dict[str, str]:
+    """What has no figure of all that was set out to do -> why; empty where an evaluation is finished."""
+    failed = manifest["failed"]
+    return {
+        name: failed.get(name, "not run yet")
+        for name in asked_of(manifest)
+        if name in failed or name not in manifest["done"]
+    }
 
 
 def compare(folder: Path, what: str, was: Any, now: Any) -> None:

@@ -14,13 +14,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from medix_verl.errors import ConfigError, SetupError
 from medix_verl.evaluation.inspect_run import Served
 from medix_verl.evaluation.server import LOAD_LIMIT_S, ServerSpec, serving
 
-__all__ = ["Model", "connected", "read_model", "served_names"]
+__all__ = ["Model", "check_served", "connected", "read_model", "served_names"]
 
 ASK_S = 10.0
 KNOWN_FILES = ("config.json", "params.json")
@@ -96,15 +98,47 @@ def served_names(url: str, api_key: str | None) -> list[str]:
     Raises:
         SetupError: It does not answer, or with something else.
     """
+    names = listed(url, api_key)
+    if names is None:
+        cause = "it lists no models"
+        raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1, or --model-name")
+    return names
+
+
+def listed(url: str, api_key: str | None) -> list[str] | None:
+    """The models that a server lists; None where it answers with no list.
+
+    Raises:
+        SetupError: It does not answer.
+    """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(urllib.request.Request(f"{url}/models", headers=headers), timeout=ASK_S) as reply:
-            listed = json.loads(reply.read())["data"]
-            return [str(item["id"]) for item in listed]
-    except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError) as error:
+            return [str(item["id"]) for item in json.loads(reply.read())["data"]]
+    except (urllib.error.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    except (urllib.error.URLError, OSError) as error:
         cause = getattr(error, "reason", None) or error
         raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1") from error
+
+
+def check_served(model: Model) -> None:
+    """Refuse a name that a running server does not list; one that lists nothing is asked as it is.
+
+    Raises:
+        ConfigError: The server lists other names.
+        SetupError: It does not answer.
+    """
+    if model.url is None:
+        return
+    names = listed(model.url, read_key(model.api_key_env))
+    # Some servers list NAME:TAG and take NAME, and some a pattern.
+    if names and not any(fnmatchcase(model.name, name) or name.startswith(f"{model.name}:") for name in names):
+        shown = ", ".join(names[:8])
+        near = get_close_matches(model.name, names, n=1)
+        hint = f"did you mean --model-name {near[0]}?" if near else "choose one with --model-name NAME"
+        raise ConfigError(f"the server at {model.url} does not list {model.name!r}; it lists {shown}; {hint}")
 
 
 def read_key(variable: str | None) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,26 @@ from typing import Any
 from medix_verl.errors import ConfigError, DataError, JudgeError, RunStoppedError
 from medix_verl.evaluation.assemble import judge_specs, remembering
 from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
+from medix_verl.evaluation.folder_lock import locked
 from medix_verl.evaluation.inspect_run import logged_samples
 from medix_verl.evaluation.journal import Journal
-from medix_verl.evaluation.manifest import Manifest, begin, entry_name, read_manifest, versions, write_manifest
+from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.manifest import (
+    Manifest,
+    asked_of,
+    begin,
+    entry_name,
+    missing,
+    read_manifest,
+    task_of,
+    versions,
+    write_manifest,
+)
 from medix_verl.evaluation.preflight import ask_judges
 from medix_verl.evaluation.protocol import Protocol
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
 from medix_verl.evaluation.records import Record, read_records, record_path, write_records
-from medix_verl.evaluation.table import write_summary
+from medix_verl.evaluation.table import told_counts, write_summary
 from medix_verl.evaluation.task_run import Limits
 from medix_verl.evaluation.tasks import find
 from medix_verl.evaluation.watch import Watch
@@ -47,8 +59,6 @@ class RejudgeSpec:
     networks: tuple[str, ...] = ()
     allow_remote: bool = False
     resume: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the new manifest says of the judge."""
 
 
 def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
@@ -58,32 +68,58 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
         ConfigError: The judge must not see the data, or the folders do not fit.
         DataError: The folder is no evaluation, or its logs lack a question.
         JudgeError: The judge cannot be asked.
-        RunStoppedError: The judge went down for good; what was done is kept.
+        RunStoppedError: The judge went down for good, or the evaluation itself lacks a task; what was done is kept.
     """
+    check_judging(spec.judge, spec.protocol)
     old = read_manifest(spec.source)
     if spec.out.absolute() == spec.source.absolute():
         raise ConfigError(f"--out {spec.out} is the evaluation itself; give another folder")
-    credentialed = [name for name in old["tasks"] if find(name).credentialed]
+    tasks = judgeable([find(name) for name in old["tasks"]], spec.judge, say)
+    credentialed = [task.name for task in tasks if task.credentialed]
     if credentialed and not spec.allow_remote:
         for judge in judge_specs(spec.judge):
             for url in judge.urls:
                 check_address("the judge", url, credentialed, parse_networks(spec.networks))
     ask_judges(judge_specs(spec.judge))
-    wanted = {**old, **spec.facts, "done": {}, "versions": versions(), "finished": False, "failed": {}}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(spec.out))
         if credentialed:
             stack.enter_context(direct_connections())
-        manifest = begin(spec.out, wanted, spec.resume)
+        wanted = wanted_manifest(spec, old, [task.name for task in tasks])
+        # What the evaluation lacked when re-judging began may be there now.
+        manifest = {**begin(spec.out, wanted, spec.resume), "failed": wanted["failed"]}
         journal = Journal(spec.out / "cache" / "verdicts.jsonl")
         stack.callback(journal.close)
-        for task in old["tasks"]:
+        for task in manifest["tasks"]:
             for condition in old["conditions"]:
                 if record_path(spec.source, task, condition).is_file():
                     one_task(spec, task, condition, journal, manifest, say)
-    manifest["finished"] = True
-    write_manifest(spec.out, manifest)
-    write_summary(spec.out, manifest)
+        lost = missing(manifest)
+        manifest["finished"] = not lost
+        write_manifest(spec.out, manifest)
+        write_summary(spec.out, manifest)
+    if lost:
+        name, cause = next(iter(lost.items()))
+        raise RunStoppedError(
+            f"{len(lost)} tasks of {spec.source} have no figure, the first {name}: {cause}; finish it with --resume, "
+            f"then rejudge it into {spec.out} with --resume"
+        )
     return manifest
+
+
+def wanted_manifest(spec: RejudgeSpec, old: Manifest, tasks: Sequence[str]) -> Manifest:
+    """The manifest of a re-judging that begins: the evaluation's own, but for the judge and for what is done."""
+    begun = dict.fromkeys(tasks)
+    return {
+        **old,
+        **facts_of_judging(judge_specs(spec.judge), spec.protocol),
+        "tasks": list(tasks),
+        "asked": [name for name in asked_of(old) if task_of(name) in begun],
+        "done": {},
+        "versions": versions(),
+        "finished": False,
+        "failed": {name: cause for name, cause in old["failed"].items() if task_of(name) in begun},
+    }
 
 
 def one_task(
@@ -102,9 +138,11 @@ def one_task(
     judged = asyncio.run(judge_all(protocol, records, samples, find(task).metric))
     write_records(record_path(spec.out, task, condition), judged)
     counts = {state: sum(record.status == state for record in judged) for state in ("scored", "unscored", "error")}
-    manifest["done"][entry_name(task, condition)] = {"questions": len(judged), **counts}
+    name = entry_name(task, condition)
+    refused = (read_manifest(spec.source)["done"].get(name) or {}).get("refused", {})
+    manifest["done"][name] = {"questions": len(judged), **counts, "refused": refused}
     write_manifest(spec.out, manifest)
-    say(f"{entry_name(task, condition)}: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
+    say(told_counts(name, counts, refused))
     if watch.tripped:
         raise RunStoppedError(f"{task}: {watch.cause}; what was done is kept in {spec.out}: add --resume to go on")
 

@@ -18,18 +18,19 @@ from typing import Any
 from medix_verl.errors import ConfigError, DataError, RunStoppedError
 from medix_verl.evaluation.assemble import Load, TaskChoices, judge_specs, load_items, remembering
 from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
+from medix_verl.evaluation.folder_lock import locked
 from medix_verl.evaluation.journal import Journal
-from medix_verl.evaluation.manifest import FORMAT, Manifest, begin, entry_name, versions, write_manifest
-from medix_verl.evaluation.model_source import Model, connected
+from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.manifest import FORMAT, Manifest, begin, entry_name, missing, versions, write_manifest
+from medix_verl.evaluation.model_source import Model, check_served, connected
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
 from medix_verl.evaluation.records import Record, record_path, write_records
-from medix_verl.evaluation.table import write_summary
+from medix_verl.evaluation.table import told_counts, write_summary
 from medix_verl.evaluation.task_run import Answering, Limits, TaskRun
 from medix_verl.evaluation.tasks import TaskSpec
 from medix_verl.evaluation.watch import Watch
-from medix_verl.judge.spec import JudgeSpec
 
-__all__ = ["SuiteSpec", "facts_of_judging", "run_suite"]
+__all__ = ["SuiteSpec", "run_suite"]
 
 FEWEST = 4
 """Failures in a row that are never taken for the end of a server with fewer."""
@@ -70,20 +71,11 @@ def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = N
         SetupError: The model's server could not be started.
         RunStoppedError: A server was down for good, or a task could not be run; what was done is kept.
     """
-    from filelock import FileLock, Timeout
-
+    check_judging(spec.judge, spec.protocol)
     credentialed = guard(spec)
-    tasks = shown_tasks(spec, say)
-    spec.out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(spec.out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(
-            f"another process is evaluating into {spec.out}; wait for it, or give another --out"
-        ) from error
+    tasks = judgeable(shown_tasks(spec, say), spec.judge, say)
     with contextlib.ExitStack() as stack:
-        stack.callback(lock.release)
+        stack.enter_context(locked(spec.out))
         if credentialed:
             stack.enter_context(direct_connections())
         manifest = begin(spec.out, wanted_manifest(spec, tasks), spec.resume)
@@ -134,15 +126,6 @@ def shown_tasks(spec: SuiteSpec, say: Callable[[str], None]) -> list[TaskSpec]:
     return with_pictures
 
 
-def facts_of_judging(judges: Sequence[JudgeSpec], protocol: ProtocolSpec) -> dict[str, Any]:
-    """What the manifest says of the judging; no key is in it."""
-    return {
-        "judge": {"kind": judges[0].kind, "model": [judge.model for judge in judges if judge.model]},
-        "judge_url": [url for judge in judges for url in judge.urls],
-        "protocol": {"name": protocol.name, "rounds": protocol.rounds, "extract": protocol.extract},
-    }
-
-
 def wanted_manifest(spec: SuiteSpec, tasks: Sequence[TaskSpec]) -> Manifest:
     """The manifest of a run that begins."""
     choices, limits = spec.choices, spec.limits
@@ -158,6 +141,7 @@ def wanted_manifest(spec: SuiteSpec, tasks: Sequence[TaskSpec]) -> Manifest:
             "temperature": Answering("").temperature,
         },
         "tasks": [task.name for task in tasks],
+        "asked": [entry_name(task.name, choices.condition) for task in tasks],
         "condition": choices.condition,
         "conditions": [choices.condition],
         "done": {},
@@ -194,12 +178,16 @@ class Suite:
             ):
                 for task in left:
                     self.run_one(task, served, answers, verdicts)
-        failed = self.manifest["failed"]
-        self.manifest["finished"] = not failed
+        lost = missing(self.manifest)
+        self.manifest["finished"] = not lost
         self.save()
+        names = [entry_name(task.name, self.spec.choices.condition) for task in tasks]
+        failed = [name for name in names if name in lost]
         if failed:
-            name, cause = next(iter(failed.items()))
-            raise RunStoppedError(f"{len(failed)} of {len(tasks)} tasks have no figure, the first {name}: {cause}")
+            cause = f"the first {failed[0]}: {lost[failed[0]]}"
+            raise RunStoppedError(f"{len(failed)} of {len(tasks)} tasks have no figure, {cause}")
+        if lost:
+            self.say(f"not finished: {', '.join(lost)} of earlier runs; name them with --tasks, and --resume")
 
     def is_done(self, task: TaskSpec) -> bool:
         """Whether a task has its records, none of them lost to a failure that may have passed."""
@@ -209,9 +197,10 @@ class Suite:
         return whole and record_path(self.spec.out, task.name, self.spec.choices.condition).is_file()
 
     def preflight(self) -> None:
-        """Ask the judge one thing, so that a wrong address is told in seconds and not after hours of generating."""
+        """Ask model and judge one thing, so that a wrong name is told in seconds and not after hours of generating."""
         from medix_verl.evaluation.preflight import ask_judges
 
+        check_served(self.spec.model)
         ask_judges(judge_specs(self.spec.judge))
 
     @contextlib.contextmanager
@@ -247,7 +236,7 @@ class Suite:
         self.finish(run, name, records, refused)
 
     def finish(self, run: TaskRun, name: str, records: list[Record], refused: Counter[str]) -> None:
-        """Write the records and the counts.
+        """Write the records and the counts; a task none of whose questions was answered has failed.
 
         Raises:
             RunStoppedError: A server went down for good meanwhile.
@@ -255,8 +244,12 @@ class Suite:
         write_records(record_path(self.spec.out, run.spec.name, run.condition), records)
         counts = {state: sum(record.status == state for record in records) for state in ("scored", "unscored", "error")}
         self.manifest["done"][name] = {"questions": len(records), **counts, "refused": dict(sorted(refused.items()))}
+        if run.stopped:
+            self.manifest["failed"][name] = run.stopped
+        elif counts["error"] == len(records):
+            self.manifest["failed"][name] = f"no question was answered, the first: {records[0].reason}"
         self.save()
-        self.say(f"{name}: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
+        self.say(told_counts(name, counts, refused))
         if run.stopped:
             raise RunStoppedError(
                 f"{name}: {run.stopped}; what was done is kept in {self.spec.out}: mend the cause and add --resume"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.evaluation.manifest import FILE, begin, entry_name, read_manifest, write_manifest
+from medix_verl.evaluation.manifest import FILE, begin, entry_name, missing, read_manifest, task_of, write_manifest
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
@@ -89,3 +89,34 @@ def test_another_address_of_the_same_judge_is_accepted(tmp_path: Path) -> None:
 
 def test_entry_names_are_those_of_the_record_files() -> None:
     assert entry_name("medqa", "real") == "medqa" and entry_name("slake_vqa", "blank") == "slake_vqa.blank"
+
+
+def test_the_task_of_an_entry_is_told() -> None:
+    assert task_of("medqa") == "medqa" and task_of("slake_vqa.blank") == "slake_vqa" and task_of("own.set") == "own.set"
+
+
+def test_a_subset_that_is_resumed_finishes_nothing_but_itself(tmp_path: Path) -> None:
+    """A run of two tasks is killed in the first one; the second one, asked for alone, is not the whole evaluation."""
+    begin(tmp_path, manifest(tasks=["medqa", "pubmedqa"], asked=["medqa", "pubmedqa"], finished=False), False)
+    more = begin(tmp_path, manifest(tasks=["pubmedqa"], asked=["pubmedqa"]), True)
+    more["done"]["pubmedqa"] = {"questions": 2}
+    assert missing(more) == {"medqa": "not run yet"}
+    more["done"]["medqa"] = {"questions": 2}
+    assert missing(more) == {}
+
+
+def test_a_failure_stays_until_its_task_is_run_again(tmp_path: Path) -> None:
+    failed = {"medqa": "no such file"}
+    begin(tmp_path, manifest(failed=failed, asked=["medqa"], finished=False), False)
+    more = begin(tmp_path, manifest(tasks=["pubmedqa"], asked=["pubmedqa"], done={}), True)
+    assert more["failed"] == failed
+    assert missing({**more, "done": {"medqa": {}, "pubmedqa": {}}}) == failed
+
+
+def test_a_manifest_of_before_says_by_its_tasks_what_was_asked(tmp_path: Path) -> None:
+    old = manifest(
+        tasks=["medqa", "slake_vqa"], done={"medqa": {}, "slake_vqa.blank": {}}, conditions=["real", "blank"]
+    )
+    assert list(missing(old)) == ["slake_vqa"]
+    write_manifest(tmp_path, old)
+    assert begin(tmp_path, manifest(asked=["medqa"]), True)["asked"] == ["medqa", "slake_vqa", "slake_vqa.blank"]

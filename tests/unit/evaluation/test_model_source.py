@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from medix_verl.errors import ConfigError, SetupError
-from medix_verl.evaluation.model_source import read_model
+from medix_verl.evaluation.model_source import Model, check_served, read_model
 
 
 class Lists(BaseHTTPRequestHandler):
@@ -19,6 +19,7 @@ class Lists(BaseHTTPRequestHandler):
         answers = {
             "/v1/models": b'{"data": [{"id": "org/name"}]}',
             "/two/models": b'{"data": [{"id": "a"}, {"id": "b"}]}',
+            "/tags/models": b'{"data": [{"id": "llama:latest"}, {"id": "open/*"}]}',
         }
         self.send_response(200)
         self.end_headers()
@@ -51,6 +52,27 @@ def test_several_models_must_be_named(address: str) -> None:
 def test_a_server_that_is_none_is_told(address: str) -> None:
     with pytest.raises(SetupError, match="no model server answers"):
         read_model(f"{address}/odd")
+
+
+def test_a_name_that_the_server_does_not_list_is_refused(address: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"does not list 'org/nam'; it lists org/name; did you mean --model-name org/name"
+    ):
+        check_served(Model("org/nam", f"{address}/v1"))
+    with pytest.raises(ConfigError, match=r"it lists a, b; choose one"):
+        check_served(Model("org/name", f"{address}/two"))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("org/name", "v1"), ("llama", "tags"), ("open/any", "tags"), ("any", "odd"), ("any", None)]
+)
+def test_a_name_that_may_be_right_is_asked(address: str, name: str, place: str | None) -> None:
+    check_served(Model(name, place and f"{address}/{place}"))
+
+
+def test_a_server_that_is_not_there_is_told_for_a_named_model_too() -> None:
+    with pytest.raises(SetupError, match="no model server answers"):
+        check_served(Model("any", "http://127.0.0.1:9/v1"))
 
 
 def test_a_folder_is_a_checkpoint(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a judge: what would do nothing is refused, what changes a verdict is in the manifest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medix_verl.errors import ConfigError
+from medix_verl.evaluation.assemble import TaskChoices, alone, judge_specs
+from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.tasks import find
+
+SERVED = {"kind": "openai", "url": "http://127.0.0.1:1/v1", "model": "q"}
+RUBRIC, PLAIN = find("healthbench"), find("medqa")
+
+
+@pytest.mark.parametrize(
+    ("settings", "protocol", "flag"),
+    [
+        ({**SERVED, "prompt": "reference"}, "published", "--judge-prompt"),
+        ({**SERVED, "soft": True}, "published", "--judge-soft"),
+        ({**SERVED, "swap": True}, "published", "--judge-swap"),
+        ({**SERVED, "guard": False}, "published", "--judge-guard"),
+        ({**SERVED, "soft": True}, "robust", "--judge-soft"),
+        ({**SERVED, "swap": False}, "robust", "--judge-swap"),
+        ({"kind": "rule", "guard": False}, "robust", "--judge-guard"),
+        ({"structured": "none"}, "published", "--judge-structured"),
+        ({"api_key_env": "KEY"}, "published", "--judge-api-key-env"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], protocol: str, flag: str) -> None:
+    with pytest.raises(ConfigError, match=f"{flag} was given and would do nothing"):
+        check_judging(settings, ProtocolSpec(protocol))
+
+
+def test_rounds_of_the_rule_judge_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--rounds 3 was given with --judge rule"):
+        check_judging({}, ProtocolSpec("robust", rounds=3))
+
+
+def test_what_is_used_is_accepted() -> None:
+    check_judging({}, ProtocolSpec("published"))
+    check_judging({**SERVED, "structured": "none"}, ProtocolSpec("published", rounds=1))
+    check_judging({**SERVED, "prompt": "reference", "guard": False}, ProtocolSpec("robust", swap=False))
+
+
+def test_the_manifest_says_what_changes_a_verdict(tmp_path: Path) -> None:
+    def said(protocol: ProtocolSpec, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = facts_of_judging(judge_specs({**SERVED, **more}), protocol)["judge"]
+        return found
+
+    assert said(ProtocolSpec("published"), structured="none") == {
+        "kind": "openai",
+        "model": ["q"],
+        "structured": "none",
+    }
+    plain = said(ProtocolSpec("robust"))
+    assert (plain["prompt"], plain["structured"], plain["swap"], plain["guard"]) == ("reference", "choice", True, True)
+    assert not said(ProtocolSpec("robust", swap=False), guard=False)["swap"]
+    own = tmp_path / "own.txt"
+    texts = [f"{word} {{question}} {{reference}} {{candidate}} {{fence}}" for word in ("One", "Two")]
+    digests = []
+    for text in texts:
+        own.write_text(text)
+        digests.append(said(ProtocolSpec("robust"), prompt=str(own))["prompt_sha256"])
+    assert digests[0] != digests[1] and said(ProtocolSpec("robust"), prompt=str(own))["prompt"] == str(own)
+    assert facts_of_judging(judge_specs({}), ProtocolSpec("robust"))["judge"] == {"kind": "rule", "model": []}
+
+
+def test_a_rubric_is_nothing_for_the_rule_judge() -> None:
+    told: list[str] = []
+    assert judgeable([PLAIN, RUBRIC], {}, told.append) == [PLAIN]
+    assert told == ["healthbench: left out, the rule judge cannot read a rubric (--judge openai can)"]
+    with pytest.raises(ConfigError, match="healthbench is graded by rubric.*--judge openai"):
+        judgeable([RUBRIC], {}, told.append)
+    assert judgeable([PLAIN, RUBRIC], SERVED, told.append) == [PLAIN, RUBRIC] and len(told) == 1
+
+
+def test_inspect_eval_refuses_it_too() -> None:
+    with pytest.raises(ConfigError, match="healthbench is graded by rubric"):
+        alone(RUBRIC, None, {"kind": "rule"}, TaskChoices())
