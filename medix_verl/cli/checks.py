@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Literal
 
-from medix_verl.cpu.environment import Mismatch, find_mismatches
+from medix_verl.cli.memory import free_memory_gib
+from medix_verl.cpu.environment import Mismatch, find_mismatches, package_folder
 
 __all__ = [
     "REQUIREMENTS",
@@ -30,10 +30,10 @@ __all__ = [
     "local_checks",
 ]
 
-GIB = 1024**3
 LEAST_MEMORY_GIB = 14.0
 LEAST_CORES = 2
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+BUILDS = ("torch", "torchvision", "torchcodec")
+"""Packages with compiled parts that have to be built for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def local_checks() -> list[Check]:
     return [
         check_python(),
         *(check_version(requirement) for requirement in REQUIREMENTS),
-        check_builds(find_mismatches()),
+        check_builds(find_mismatches(), [name for name in BUILDS if package_folder(name) is not None]),
         check_machine(),
     ]
 
@@ -124,10 +124,16 @@ def check_version(requirement: Requirement, version_of: Callable[[str], str | No
     return Check(name, "FAIL" if requirement.needed else "warn", "not installed", requirement.todo)
 
 
-def check_builds(mismatches: Sequence[Mismatch]) -> Check:
-    """Builds of torchvision and torchcodec against torch's."""
+def check_builds(mismatches: Sequence[Mismatch], installed: Sequence[str] = BUILDS) -> Check:
+    """Builds of torchvision and torchcodec against torch's; `installed` are those of BUILDS that are there."""
+    if "torch" not in installed:
+        return Check(
+            "builds", "warn", "not compared: torch is not installed", "install torch (its line above says how)"
+        )
     if not mismatches:
-        return Check("builds", "ok", "torch, torchvision and torchcodec fit together")
+        *others, last = installed
+        found = f"{', '.join(others)} and {last} fit together" if others else "torch alone, nothing to fit"
+        return Check("builds", "ok", found)
     found = ", ".join(f"{mismatch.package} {mismatch.got}" for mismatch in mismatches)
     return Check("builds", "FAIL", f"{found}; needed: {mismatches[0].needed}", mismatches[0].fix)
 
@@ -135,7 +141,7 @@ def check_builds(mismatches: Sequence[Mismatch]) -> Check:
 def check_machine(cores: int | None = None, memory_gib: float | None = None) -> Check:
     """Cores that this process may use, and memory in GiB that is free; None measures them."""
     cores = _cores() if cores is None else cores
-    memory = _free_memory_gib() if memory_gib is None else memory_gib
+    memory = free_memory_gib() if memory_gib is None else memory_gib
     found = f"{cores} core{'' if cores == 1 else 's'}, {memory:.1f} GiB of memory free"
     if cores < LEAST_CORES or memory < LEAST_MEMORY_GIB:
         needed = f"the demo needs {LEAST_CORES} cores and {LEAST_MEMORY_GIB:.0f} GiB"
@@ -166,17 +172,3 @@ def _accepted(requirement: Requirement) -> str:
 def _cores() -> int:
     # Not os.cpu_count(): a container or a batch system may have given this process a part of the machine.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _free_memory_gib() -> float:
-    free = float("inf")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="ascii"))
-        free = int(match.group(1)) * 1024 / GIB if match else free
-    for limit in map(Path, CGROUP_LIMITS):
-        text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
-        free = min(free, int(text) / GIB) if text.isdigit() else free
-    if free == float("inf"):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    return free

@@ -77,10 +77,19 @@ def test_absence_of_what_is_not_needed_warns() -> None:
 
 
 def test_builds() -> None:
-    assert check_builds([]).status == "ok"
+    assert check_builds([]) == Check("builds", "ok", "torch, torchvision and torchcodec fit together")
+    assert check_builds([], ["torch", "torchvision"]) == Check("builds", "ok", "torch and torchvision fit together")
+    assert check_builds([], ["torch"]) == Check("builds", "ok", "torch alone, nothing to fit")
     check = check_builds([Mismatch("torchvision", "0.28.0+cu130", "a CPU build", "medix-verl doctor --fix")])
     assert (check.status, check.todo) == ("FAIL", "medix-verl doctor --fix")
     assert "torchvision 0.28.0+cu130" in check.found
+
+
+@pytest.mark.parametrize("installed", [[], ["torchvision"]])
+def test_builds_without_torch_are_not_said_to_fit(installed: list[str]) -> None:
+    check = check_builds([], installed)
+    assert (check.status, check.found) == ("warn", "not compared: torch is not installed")
+    assert check.todo
 
 
 def test_machine() -> None:
