@@ -97,6 +97,8 @@ class Reference:
     options: tuple[str, ...] | None = None
     tolerance: float | None = None
     """Accepted relative error of a measured quantity; None leaves it to the judge's own setting."""
+    credentialed_row: str | None = None
+    """Of a row that no third party may see: what to call it in a refusal (`row 'q7' of mimic-cxr`); None of others."""
 
 
 @dataclass(frozen=True, slots=True)

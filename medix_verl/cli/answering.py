@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medix_verl.credentialed import is_credentialed
 from medix_verl.data.parquet import read_samples
 from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import DataError, SetupError
@@ -130,6 +131,7 @@ def line_of(sample: Sample, text: str) -> str:
         "options": list(sample.options) if sample.options else None,
         "synonyms": list(sample.meta.get("synonyms") or ()) or None,
         "tolerance": sample.meta.get("tolerance"),
+        "credentialed": is_credentialed(sample.data_source, sample.meta) or None,
     }
     # ASCII, because an answer may hold lone surrogates.
     return json.dumps({key: value for key, value in line.items() if value is not None}) + "\n"

@@ -2,9 +2,10 @@
 """`medix-verl audit-judge [PAIRS.jsonl]`: how far a judge can be trusted.
 
 Each line of PAIRS.jsonl has `reference`, `candidate` and `label` (true or false: do they say the same?), and perhaps
-`question`, `options` and `synonyms`. The judge also meets a set of attacks, none of which may pass; each one that
-passed is listed. Every case is asked several times without a cache, and each pair once with its two sides exchanged.
-A case that could not be judged is in no share; it is counted, with its cause.
+`question`, `options` and `synonyms`; one with `"credentialed": true` goes to no judge that is not local. The judge
+also meets a set of attacks, none of which may pass; each one that passed is listed. Every case is asked several times
+without a cache, and each pair once with its two sides exchanged. A case that could not be judged is in no share; it is
+counted, with its cause.
 
 With `--from EVAL_DIR` a finished evaluation is looked at instead, and nothing is asked unless `--ask N` is there: how
 often votes agree, whether long answers pass more easily, how far another judge (`--against EVAL_DIR`) agrees.
@@ -31,7 +32,7 @@ from medix_verl.cli.audit_evaluation import (
     show,
     starts,
 )
-from medix_verl.cli.judge_flags import add_judge_flags, judge_settings
+from medix_verl.cli.judge_flags import add_credentialed_flags, add_judge_flags, credentialed_settings, judge_settings
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
@@ -48,7 +49,10 @@ SHOWN = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("pairs", metavar="PAIRS.jsonl", type=Path, nargs="?", help="labelled pairs")
+    # What lets credentialed data out must be typed in full.
+    parser.allow_abbrev = False
     add_judge_flags(parser)
+    add_credentialed_flags(parser)
     add_evaluation_flags(parser)
     parser.add_argument("--attacks", metavar="FILE", default="builtin", help="`builtin` (default), `none`, or a file")
     parser.add_argument("--repeats", type=int, default=3, metavar="K", help="askings of each case (default: 3)")
@@ -90,7 +94,7 @@ def read_spec(args: argparse.Namespace) -> JudgeSpec:
     if args.repeats < 1:
         raise ConfigError(f"--repeats is {args.repeats}; give 1 or more")
     limits = {"max_concurrent": args.limit_concurrency, "cache": "none"}
-    return JudgeSpec.from_mapping({**judge_settings(args), **limits})
+    return JudgeSpec.from_mapping({**judge_settings(args), **credentialed_settings(args), **limits})
 
 
 def find_attacks(choice: str) -> list[Case]:
@@ -107,6 +111,9 @@ async def audit(spec: JudgeSpec, pairs: Sequence[Case], attacks: Sequence[Case],
     total = (len(pairs) + len(attacks)) * repeats + len(pairs)
     judge = build_judge(spec)
     try:
+        if gate := getattr(judge, "gate", None):
+            for case in pairs:
+                gate.check(case.reference)
         with tqdm(total=total, delay=2, disable=not sys.stderr.isatty(), file=sys.stderr, unit="verdict") as bar:
             return await run_audit(judge, pairs, attacks, repeats, spec.max_concurrent, bar.update)
     finally:

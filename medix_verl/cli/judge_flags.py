@@ -9,7 +9,14 @@ from typing import Any
 from medix_verl.errors import ConfigError
 from medix_verl.judge.spec import STRUCTURES
 
-__all__ = ["add_judge_flags", "given_settings", "judge_settings", "judge_words"]
+__all__ = [
+    "add_credentialed_flags",
+    "add_judge_flags",
+    "credentialed_settings",
+    "given_settings",
+    "judge_settings",
+    "judge_words",
+]
 
 NEVER = 1_000_000_000
 SWITCHES = {
@@ -38,6 +45,19 @@ def add_judge_flags(parser: Any, panel: bool = False) -> None:
     parser.add_argument("--judge-prompt", metavar="NAME", help="a prompt of the package, or the path of a .txt file")
     for name, text in SWITCHES.items():
         parser.add_argument(f"--judge-{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+def add_credentialed_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare what may see credentialed data, for commands whose input may have some."""
+    group = parser.add_argument_group("credentialed data (MIMIC-CXR)")
+    group.add_argument("--local-network", action="append", default=[], metavar="CIDR", help="private network to trust")
+    group.add_argument("--allow-remote-credentialed", action="store_true", help="send it to a judge anywhere")
+
+
+def credentialed_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What those flags change of a JudgeSpec; nothing where none was typed, so that a recipe's own setting stays."""
+    settings: dict[str, Any] = {"local_networks": args.local_network} if args.local_network else {}
+    return {**settings, "allow_credentialed": True} if args.allow_remote_credentialed else settings
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:

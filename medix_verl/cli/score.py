@@ -2,7 +2,8 @@
 """`medix-verl score IN.jsonl --out OUT.jsonl`: score answers in a file with the training reward.
 
 Each input line has `response` and `ground_truth` (which may begin with <TAG>), and perhaps `id`, `question`,
-`modality`, `options` and `synonyms`. One line goes out for each line in, in the same order. Every input line is
+`modality`, `options` and `synonyms`. A line of MIMIC, or with `"credentialed": true`, goes to no judge that is not
+local. One line goes out for each line in, in the same order. Every input line is
 checked before the first one is scored, and the output takes its name only when it is complete. An answer that the
 judge or the encoder could not score has `null` in it and is counted in a warning; it never becomes a 0.
 """
@@ -18,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from medix_verl.cli.judge_flags import add_judge_flags
+from medix_verl.cli.judge_flags import add_credentialed_flags, add_judge_flags
 from medix_verl.cli.score_input import Line, count_lines, read_lines
 from medix_verl.cli.score_spec import read_spec
 from medix_verl.errors import ConfigError, DataError, EncoderError
@@ -45,7 +46,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", metavar="OUT.jsonl", type=Path, required=True, help="where the scores go")
     reward = "reward of this recipe, or list with commas (default: the published weights and rules of medix)"
     parser.add_argument("--recipe", metavar="NAME", help=reward)
+    # What lets credentialed data out must be typed in full.
+    parser.allow_abbrev = False
     add_judge_flags(parser)
+    add_credentialed_flags(parser)
     parser.set_defaults(judge=None)
     parser.add_argument("--semantic", choices=("on", "off"), help="the similarity term (default: on)")
     parser.add_argument("--semantic-model", metavar="NAME", help="hub id, folder, or package:NAME of the encoder")
@@ -57,13 +61,15 @@ def run(args: argparse.Namespace) -> int:
     """Score the file.
 
     Raises:
-        ConfigError: The flags do not fit together, or the output cannot go where it should.
+        ConfigError: The flags do not fit together, the output cannot go where it should, or a line is credentialed
+            and the judge is not local.
         DataError: An input line cannot be used; nothing has been scored then.
         EncoderError: The embedding model is not on this machine.
     """
     check_places(args.input, args.out)
-    total = count_lines(args.input)
-    failed, cause = write_whole(args.out, args.input, CompositeReward(read_spec(args)), total)
+    reward = CompositeReward(read_spec(args))
+    total = count_lines(args.input, reward.check_row)
+    failed, cause = write_whole(args.out, args.input, reward, total)
     if total == 0:
         print(f"medix-verl: warning: {args.input} has no line, and so has {args.out}", file=sys.stderr)
     if failed:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from medix_verl.data import jsonl
-from medix_verl.data.jsonl import kind_of, number_at, read_object, text_at, texts_at
+from medix_verl.data.jsonl import credentialed_row_at, kind_of, number_at, read_object, text_at, texts_at
 from medix_verl.errors import DataError
 from medix_verl.rewards.reference import parse_ground_truth
 from medix_verl.types import Reference
@@ -27,13 +27,22 @@ class Line:
     reference: Reference
 
 
-def count_lines(path: Path) -> int:
+def count_lines(path: Path, check: Callable[[Reference], None] | None = None) -> int:
     """Check the whole file and count its lines.
+
+    Args:
+        path: The file.
+        check: Raises for a reference that must not be scored.
 
     Raises:
         DataError: The first line that cannot be used.
     """
-    return sum(1 for _ in read_lines(path))
+    count = 0
+    for line in read_lines(path):
+        if check is not None:
+            check(line.reference)
+        count += 1
+    return count
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -64,5 +73,6 @@ def read_line(raw: bytes, number: int) -> Line:
         options=texts_at(record, "options"),
         synonyms=texts_at(record, "synonyms") or (),
         tolerance=tolerance,
+        credentialed_row=credentialed_row_at(record, number),
     )
     return Line(number if identity is None else identity, response or "", reference)

@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from medix_verl.cli.judge_flags import NEVER, judge_settings
+from medix_verl.cli.judge_flags import NEVER, credentialed_settings, judge_settings
 from medix_verl.embedding.model import is_cached
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
@@ -51,6 +51,7 @@ def judge_of(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]
         )
     typed = args.judge is not None or not recipe
     judge = judge_settings(args) if typed else {**recipe, "breaker_failures": NEVER}
+    judge |= credentialed_settings(args)
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency
     return judge

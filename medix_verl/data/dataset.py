@@ -23,6 +23,7 @@ import torch
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 
+from medix_verl.credentialed import is_credentialed
 from medix_verl.data.in_flight import budget, open_message, to_message
 from medix_verl.data.lengths import image_size, picture_tokens, rule_of
 from medix_verl.data.mixture import Plan, build
@@ -244,4 +245,5 @@ def _extra_info(sample: Sample, index: int) -> dict[str, Any]:
         "options": list(sample.options) if sample.options else None,
         "synonyms": list(sample.meta.get("synonyms") or ()),
         "tolerance": sample.meta.get("tolerance"),
+        "credentialed": is_credentialed(sample.data_source, sample.meta),
     }

@@ -12,9 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from medix_verl.credentialed import is_credentialed
 from medix_verl.errors import DataError
 
-__all__ = ["kind_of", "number_at", "read_lines", "read_object", "text_at", "texts_at"]
+__all__ = [
+    "credentialed_row_at",
+    "flag_at",
+    "kind_of",
+    "number_at",
+    "read_lines",
+    "read_object",
+    "text_at",
+    "texts_at",
+]
 
 BOM = b"\xef\xbb\xbf"
 
@@ -97,6 +107,29 @@ def number_at(record: dict[str, Any], key: str) -> float | None:
     if value is not None and not 0 <= value < float("inf"):
         raise DataError(f"{key} is {value}; accepted: a number of at least 0")
     return value
+
+
+def flag_at(record: dict[str, Any], key: str) -> bool:
+    """A boolean of the record; false where it is missing."""
+    value = record.get(key)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise DataError(f"{key} is {kind_of(value)}; accepted: true, false")
+
+
+def credentialed_row_at(record: dict[str, Any], number: int) -> str | None:
+    """What to call a line whose data no third party may see; None of others.
+
+    It says so itself, by `credentialed` or by `meta` with that key, or by a `data_source` of MIMIC.
+    """
+    meta = record.get("meta")
+    source = text_at(record, "data_source")
+    own = isinstance(meta, dict) and flag_at(meta, "credentialed")
+    if not is_credentialed(source, {"credentialed": flag_at(record, "credentialed") or own}):
+        return None
+    identity = record.get("id")
+    name = f"line {number}" if identity is None else f"line {number} (id {identity!r})"
+    return f"{name} of {source}" if source else name
 
 
 def kind_of(value: Any) -> str:

@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guard of credentialed data (MIMIC-CXR and the like): what may see it, and where its texts may be written.
 
-PhysioNet's agreements forbid to hand the data to third parties, and an address is one unless it is known not to be.
-Local are: this machine's loopback addresses, and those private networks that the user lists as CIDR
-(`--local-network 10.1.0.0/16`); a private range is not local by itself, because in a cloud or a clinic it may be
-somebody else's. A name is resolved, and each of its addresses must be local. Whether a local server hands on what it
-gets cannot be seen from here. The only way round is to say `allow_remote_credentialed` by its full name.
+Which addresses are local is medix_verl.credentialed's to say. The only way round is to say `allow_remote_credentialed`
+by its full name.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from medix_verl.credentialed import Network, Resolver, foreign_part, parse_networks, resolve
 from medix_verl.errors import ConfigError
 
 __all__ = ["LIBRARY_FOLDERS", "check_address", "direct_connections", "foreign_part", "inside", "parse_networks"]
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Resolver = Callable[[str], list[str]]
 
 OVERRIDE = "--allow-remote-credentialed"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
@@ -31,67 +23,6 @@ LIBRARY_FOLDERS = {"XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache", "INSPECT_
 """Where inspect_ai keeps its sample buffer, traces and cache -> our folder for it, not the user's home."""
 CACHES = {"HF_HOME": "huggingface", "VLLM_CACHE_ROOT": "vllm", "TORCH_HOME": "torch"}
 """Variables of libraries that look below XDG_CACHE_HOME as well, and where: their models and logins must not move."""
-
-
-def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Read the user's list of private networks.
-
-    Raises:
-        ConfigError: A text is no network, or one that anybody on the internet may have.
-    """
-    networks: list[Network] = []
-    for text in texts:
-        try:
-            network = ipaddress.ip_network(text)
-        except ValueError as error:
-            raise ConfigError(f"--local-network is {text!r} ({error}); write it as 10.1.0.0/16") from error
-        if not network.is_private:
-            raise ConfigError(f"--local-network {text} is not a private range; private are 10/8, 172.16/12, 192.168/16")
-        networks.append(network)
-    return tuple(networks)
-
-
-def resolve(host: str) -> list[str]:
-    """The addresses of a host name, none where it has none."""
-    try:
-        return sorted({str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)})
-    except (OSError, UnicodeError):
-        return []
-
-
-def foreign_part(url: str, networks: Sequence[Network] = (), resolver: Resolver = resolve) -> str:
-    """What makes a URL not local, in words; empty where each address is this machine's own or in a listed network."""
-    host = host_of(url)
-    if not host:
-        return "it names no host"
-    addresses = [host] if is_number(host) else resolver(host)
-    if not addresses:
-        return f"{host} has no address"
-    for text in addresses:
-        address = ipaddress.ip_address(text)
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
-        listed = any(address.version == network.version and address in network for network in networks)
-        if not (address.is_loopback or listed):
-            return f"{host} is {address}" if text != host else f"{address} is not this machine"
-    return ""
-
-
-def host_of(url: str) -> str:
-    """The host in a URL; empty where there is none that could be read."""
-    try:
-        return urlsplit(url if "://" in url else f"//{url}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def is_number(host: str) -> bool:
-    """Whether a host is an IP address already."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def check_address(

@@ -2,8 +2,9 @@
 """Reads what a judge is audited with: labelled pairs, and attacks, which are pairs that no judge may pass.
 
 A pair's line has `reference`, `candidate` and `label` (true, false, 1 or 0: does the candidate say the same?), and
-perhaps `question`, `options`, `synonyms`, `tolerance` and `id`. An attack's line has `attack` (its name), `kind`,
-`question`, `reference` and `candidate`; the package brings a set of them, in medical words of its own.
+perhaps `question`, `options`, `synonyms`, `tolerance`, `id` and `credentialed` (true: no third party may see it). An
+attack's line has `attack` (its name), `kind`, `question`, `reference` and `candidate`; the package brings a set of
+them, in medical words of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import medix_verl.judge
-from medix_verl.data.jsonl import kind_of, number_at, read_lines, read_object, text_at, texts_at
+from medix_verl.data.jsonl import credentialed_row_at, kind_of, number_at, read_lines, read_object, text_at, texts_at
 from medix_verl.errors import DataError
 from medix_verl.types import Reference
 
@@ -81,6 +82,7 @@ def read_case(raw: bytes, number: int, what: str) -> Case:
         synonyms=tuple(texts_at(record, "synonyms") or ()),
         options=tuple(texts_at(record, "options") or ()) or None,
         tolerance=number_at(record, "tolerance"),
+        credentialed_row=credentialed_row_at(record, number),
     )
     if not reference.answer.strip():
         raise DataError("reference is empty; write the right answer there")

@@ -12,7 +12,11 @@ class Judge(Protocol):
     """Asks somebody whether an answer is right. A judge that cannot tell returns a Verdict without `correct`."""
 
     async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        """Judge one candidate answer; never raises for a failure of the service behind it."""
+        """Judge one candidate answer; never raises for a failure of the service behind it.
+
+        Raises:
+            ConfigError: The row is credentialed, and somebody who is asked is not local.
+        """
         ...
 
     async def close(self) -> None:

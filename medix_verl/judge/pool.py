@@ -3,7 +3,8 @@
 
 An answer that plainly equals its reference is right, and one that a guard stops is wrong, without a call. What is
 left is looked up, or joins the same question that is under way, or is asked. Whatever goes wrong becomes a Verdict
-without `correct` and with a reason; `ask` raises nothing but a cancellation. It runs with Ray and without.
+without `correct` and with a reason; `ask` raises nothing but a cancellation, and the refusal of a credentialed row
+where a server is not local. It runs with Ray and without.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.cache import open_cache
 from medix_verl.judge.chat import ChatRequest, chat_body
+from medix_verl.judge.credentials import Gate
 from medix_verl.judge.dispatch import Dispatcher
 from medix_verl.judge.endpoint import Endpoint
 from medix_verl.judge.equality import equal
@@ -74,6 +76,7 @@ class JudgePool:
         if not name:
             raise ConfigError("the openai judge has no model; set judge.model to the name that the server lists")
         self.spec = spec
+        self.gate = Gate(spec, self.urls)
         self.model = name
         self.backoff_s = backoff_s
         self.counters = Counters()
@@ -87,7 +90,12 @@ class JudgePool:
         return f"JudgePool(model={self.model!r}, urls={self.urls!r})"
 
     async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        """Judge one candidate answer; a failure of the service is a verdict without `correct`."""
+        """Judge one candidate answer; a failure of the service is a verdict without `correct`.
+
+        Raises:
+            ConfigError: The row is credentialed and a server is not local (see medix_verl.judge.credentials).
+        """
+        self.gate.check(reference)
         plain = plain_verdict(candidate, reference, self.counters, self.spec.guard)
         return plain or await self.ask_model(self.writer.ask(candidate, reference))
 

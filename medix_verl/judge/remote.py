@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from medix_verl.errors import JudgeError
+from medix_verl.judge.credentials import Gate
 from medix_verl.judge.pool import plain_verdict
 from medix_verl.judge.question import Question, Writer
 from medix_verl.judge.spec import JudgeSpec
@@ -83,8 +84,21 @@ class RemoteJudge:
         links: Sequence[Link],
         patience_s: float = PATIENCE_S,
         pause_s: Callable[[int], float] | None = None,
+        urls: Sequence[str] = (),
     ) -> None:
+        """Keep the way to the workers; nothing is sent yet.
+
+        Args:
+            spec: Limits, and what credentialed rows may be sent to.
+            writer: Makes questions of answers.
+            model: Name of the judge model.
+            links: One for each worker.
+            patience_s: How long a worker may stay away.
+            pause_s: Attempt -> seconds before the next one.
+            urls: The addresses that the workers ask; none takes the spec's.
+        """
         self.spec = spec
+        self.gate = Gate(spec, tuple(urls) or spec.urls)
         self.writer = writer
         self.model = model
         self.links = list(links)
@@ -97,7 +111,12 @@ class RemoteJudge:
         return f"RemoteJudge(model={self.model!r}, workers={len(self.links)})"
 
     async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        """Judge one candidate answer; a failure of the service is a verdict without `correct`."""
+        """Judge one candidate answer; a failure of the service is a verdict without `correct`.
+
+        Raises:
+            ConfigError: The row is credentialed and a server is not local (see medix_verl.judge.credentials).
+        """
+        self.gate.check(reference)
         plain = plain_verdict(candidate, reference, self.counters, self.spec.guard)
         return plain or await self.ask_model(self.writer.ask(candidate, reference))
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medix_verl.credentialed import parse_networks
 from medix_verl.errors import ConfigError
 from medix_verl.specs import check_choice, check_flag, check_integer, check_number, check_text, read_mapping
 
@@ -74,6 +75,10 @@ class JudgeSpec:
     """Under Ray: one pool for all processes of the run, in an actor; otherwise each process has its own."""
     workers: int = 1
     """How many such actors; the limits are divided among them."""
+    local_networks: tuple[str, ...] = ()
+    """Private networks (CIDR) whose addresses may see credentialed rows, as this machine's own may."""
+    allow_credentialed: bool = False
+    """Send credentialed rows to a judge anywhere, at the user's own responsibility."""
 
     def __post_init__(self) -> None:
         check_choice("judge.kind", self.kind, KINDS)
@@ -82,10 +87,11 @@ class JudgeSpec:
             check_text(f"judge.{name}", getattr(self, name), optional=True)
         for name in ("prompt", "cache"):
             check_text(f"judge.{name}", getattr(self, name))
-        for name in ("soft", "swap", "guard", "worker", "show_question"):
+        for name in ("soft", "swap", "guard", "worker", "show_question", "allow_credentialed"):
             check_flag(f"judge.{name}", getattr(self, name))
         # A list from YAML could be changed from outside; a frozen spec keeps none.
         object.__setattr__(self, "url", read_url(self.url))
+        object.__setattr__(self, "local_networks", read_networks(self.local_networks))
         self.check_limits()
         if self.soft and self.structured == "json_schema":
             raise ConfigError(
@@ -153,3 +159,15 @@ def read_url(value: Any) -> str | tuple[str, ...] | None:
     if len(set(addresses)) < len(addresses):
         raise ConfigError(f"judge.url names {max(addresses, key=addresses.count)!r} twice; name each server once")
     return addresses if several else value
+
+
+def read_networks(value: Any) -> tuple[str, ...]:
+    """Check the list of private networks.
+
+    Raises:
+        ConfigError: It is no list of texts, or one of them is no private network.
+    """
+    if not isinstance(value, (list, tuple)) or not all(isinstance(text, str) for text in value):
+        raise ConfigError(f"judge.local_networks is {value!r}; write a list as [10.1.0.0/16]")
+    parse_networks(value, "judge.local_networks")
+    return tuple(value)

@@ -217,7 +217,7 @@ def connect_worker(spec: JudgeSpec, served_url: str | None = None, served_model:
     # A pool that is never asked: it checks everything that the worker's own will check, but the cache's file.
     here = JudgePool(replace(spec, cache="none"), urls, model)
     links = [RayLink(place, spec, urls, here.model) for place in range(spec.workers)]
-    return RemoteJudge(spec, here.writer, here.model, links)
+    return RemoteJudge(spec, here.writer, here.model, links, urls=here.urls)
 
 
 def collect_stats(timeout_s: float = 10.0) -> dict[str, float]:

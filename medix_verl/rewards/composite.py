@@ -87,9 +87,11 @@ class CompositeReward:
             renormalise, or where nothing that says whether the answer is right is left.
 
         Raises:
-            ConfigError: A service has to be built and its settings are wrong.
+            ConfigError: A service has to be built and its settings are wrong, or the row is credentialed and the
+                judge is not local, whether it would be asked or not.
             EncoderError: The embedding model has to be loaded and is not on this machine.
         """
+        self.check_row(reference)
         parsed = self.parse(response)
         opinion = await self.opinion(parsed.answer, reference)
         form, modality = format_term(parsed), modality_term(parsed, reference)
@@ -109,6 +111,18 @@ class CompositeReward:
             answer=parsed.answer,
             reason=opinion.reason,
         )
+
+    def check_row(self, reference: Reference) -> None:
+        """Refuse a credentialed row where the judge is not local: at the first one, not at the first that is asked.
+
+        Raises:
+            ConfigError: See medix_verl.judge.credentials.
+        """
+        if reference.credentialed_row is None:
+            return
+        gate = getattr(self.built_judge(), "gate", None)
+        if gate is not None:
+            gate.check(reference)
 
     def parse(self, response: str | Response) -> Response:
         """Find answer, format and modality by the rule of the recipe.
@@ -215,12 +229,18 @@ class CompositeReward:
     def build_missing(self) -> None:
         """Build what was not handed in."""
         from medix_verl.embedding.build import build_encoder
+
+        self.built_judge()
+        if self.encoder is None and self.spec.semantic.enable:
+            self.encoder = build_encoder(self.spec.semantic)
+
+    def built_judge(self) -> Judge:
+        """The judge, built where none was handed in."""
         from medix_verl.judge.build import build_judge
 
         if self.judge is None:
             self.judge = build_judge(self.spec.judge)
-        if self.encoder is None and self.spec.semantic.enable:
-            self.encoder = build_encoder(self.spec.semantic)
+        return self.judge
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run in an event loop of our own, kept because the judge's connections belong to it."""

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from medix_verl.errors import MedixError, UnscoredError
+from medix_verl.credentialed import is_credentialed
+from medix_verl.errors import ConfigError, MedixError, UnscoredError
 from medix_verl.rewards.busy import BusyClock
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_verl
@@ -69,11 +70,17 @@ class MedixRewardManager(RewardManagerBase):
 
         Raises:
             UnscoredError: the judge or the encoder failed on this answer.
+            ConfigError: the row is credentialed and the judge is not local; the run is stopped.
         """
         item = data[-1:]
         self.clock.enter()
         try:
             breakdown = await self.reward.score(self._decode(item), _reference(item))
+        except ConfigError as error:
+            # To verl this is one trajectory that failed, and it would go on without it.
+            report_fatal(str(error))
+            report_unscored(str(error))
+            raise
         finally:
             busy_s = self.clock.leave()
         if breakdown.reason:
@@ -106,7 +113,16 @@ def _reference(item: DataProto) -> Reference:
         synonyms=tuple(extra.get("synonyms") or ()),
         options=tuple(extra["options"]) if extra.get("options") else None,
         tolerance=None if tolerance is None else float(tolerance),
+        credentialed_row=_credentialed_row(item),
     )
+
+
+def _credentialed_row(item: DataProto) -> str | None:
+    """What to call a row that no third party may see; None of others."""
+    source = str(item.non_tensor_batch["data_source"][0]) if "data_source" in item.non_tensor_batch else None
+    if not is_credentialed(source, item.non_tensor_batch["extra_info"][0] or {}):
+        return None
+    return f"row {_sample_id(item)!r} of {source or 'an unnamed data source'}"
 
 
 def _sample_id(item: DataProto) -> str:

@@ -24,6 +24,7 @@ def parse_ground_truth(
     options: Sequence[str] | None = None,
     synonyms: Sequence[str] = (),
     tolerance: float | None = None,
+    credentialed_row: str | None = None,
 ) -> Reference:
     """Read one ground truth.
 
@@ -34,6 +35,7 @@ def parse_ground_truth(
         options: The choices, in order.
         synonyms: Other right answers.
         tolerance: Accepted relative error of a quantity.
+        credentialed_row: What to call a row that no third party may see; None of others.
 
     Raises:
         DataError: The answer is empty, or the modality is not in the vocabulary.
@@ -51,6 +53,7 @@ def parse_ground_truth(
         synonyms=tuple(synonyms),
         options=tuple(options) if options else None,
         tolerance=tolerance,
+        credentialed_row=credentialed_row,
     )
 
 

@@ -73,22 +73,27 @@ class _Medix:
         Raises:
             RunStoppedError: no answer can be scored, or too large a share is not, with the last causes.
         """
-        if fatal := read_fatal(self.ledger):
-            raise RunStoppedError(f"no answer can be scored: {fatal}")
+        self._stop_if_fatal()
         expected = batch_size * (self.spec.n if partition_id != "val" else self.spec.val_n)
         self.watchdog.beat(f"generating for step {global_steps} ({partition_id})")
         try:
             batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
         except RuntimeError as error:
+            self._stop_if_fatal()
             _unscored, causes = self._entries()
             if causes:
                 raise RunStoppedError(f"{error} Last causes of unscored answers: {'; '.join(causes)}") from error
             raise
+        self._stop_if_fatal()
         self.refilled = 0
         self._account(batch, metrics, partition_id, expected)
         self._keep_parts(batch.keys, global_steps, partition_id)
         self.watchdog.beat(f"computing step {global_steps} ({partition_id})")
         return batch, metrics
+
+    def _stop_if_fatal(self) -> None:
+        if fatal := read_fatal(self.ledger):
+            raise RunStoppedError(f"no answer can be scored: {fatal}")
 
     def _entries(self) -> tuple[int, list[str]]:
         """The ledger's entries since the last batch: how many answers have no score, and the last causes."""
@@ -99,6 +104,7 @@ class _Medix:
 
     def _refill(self, prompts: int) -> None:
         """verl's refill, unless the groups that it replaces are lost to a judge that is down: that has no end."""
+        self._stop_if_fatal()
         self.refilled += prompts
         batches = self.refilled / self.spec.train_batch_size
         if batches > _MAX_REFILLED_BATCHES:

@@ -7,6 +7,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from medix_verl.errors import DataError
 from medix_verl.types import ImageRef, Sample
 
 pytestmark = pytest.mark.timeout(120)
-INFO = {"index", "split", "id", "question", "modality", "options", "synonyms", "tolerance"}
+INFO = {"index", "split", "id", "question", "modality", "options", "synonyms", "tolerance", "credentialed"}
 
 
 def png(size: int = 64, shade: int = 128) -> bytes:
@@ -115,6 +116,13 @@ def test_extra_info_has_always_the_same_keys(build: Callable[..., Any], tmp_path
     assert (text["modality"], text["synonyms"], text["options"], text["split"]) == (None, ["ASA"], None, "train")
     assert (one["modality"], one["split"], one["id"]) == ("X_RAY", "val", "p1")
     assert (two["options"], two["tolerance"]) == (["first", "second"], 0.1)
+
+
+def test_a_credentialed_row_says_so_to_the_reward(build: Callable[..., Any], tmp_path: Path) -> None:
+    closed = replace(TEXT, id="c1", meta={**TEXT.meta, "credentialed": True})
+    named = replace(TEXT, id="c2", data_source="mimic-cxr")
+    dataset = build(written(tmp_path / "a.parquet", [TEXT, closed, named]))
+    assert [dataset[number]["extra_info"]["credentialed"] for number in range(3)] == [False, True, True]
 
 
 def test_the_prompt_is_rendered_when_the_row_is_loaded(build: Callable[..., Any], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(180)
 KEYS = {*NUMBERS, *FLAGS, "reward_busy_s"}
 INFO: dict[str, Any] = {
     "index": 0, "split": "train", "id": "q7", "question": "What is shown?", "modality": "X_RAY",
-    "options": None, "synonyms": ["pulmo"], "tolerance": None,
+    "options": None, "synonyms": ["pulmo"], "tolerance": None, "credentialed": False,
 }  # fmt: skip
 REFUSED = (
     "reward.medix.judge.kind=openai",
@@ -141,6 +141,43 @@ def test_an_unreachable_judge_leaves_the_answer_unscored(worker: Callable[..., A
     # What needs no judge is scored all the same.
     assert score(built, RIGHT)["score"] == 1.0
     assert score(built, "no answer")["score"] == 0.0
+    built.loop.run_until_complete(built.reward_manager.reward.close())
+
+
+ELSEWHERE = (*REFUSED, "reward.medix.judge.url=http://93.184.216.34/v1")
+
+
+def credentialed(tokenizer: Any, source: str = "mimic-cxr", **info: Any) -> Any:
+    data = trajectory(tokenizer, RIGHT, **info)
+    data.non_tensor_batch["data_source"] = np.array([source], dtype=object)
+    return data
+
+
+def test_a_credentialed_row_stops_the_run_at_a_judge_elsewhere(
+    worker: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fatal: list[str] = []
+    monkeypatch.setattr("medix_verl.rewards.manager.report_fatal", fatal.append)
+    built = worker(*ELSEWHERE)
+    tokenizer = built.reward_manager.tokenizer
+    for data in (credentialed(tokenizer), credentialed(tokenizer, "own/ward", credentialed=True)):
+        source = data.non_tensor_batch["data_source"][0]
+        with pytest.raises(ConfigError, match=f"row 'q7' of {source} is credentialed.*http://93.184.216.34/v1"):
+            built.loop.run_until_complete(built.compute_score(data))
+    assert len(fatal) == 2 and "reward.medix.judge.allow_credentialed=true" in fatal[0]
+    assert score(built, RIGHT)["score"] == 1.0
+    built.loop.run_until_complete(built.reward_manager.reward.close())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), REFUSED, (*ELSEWHERE, "reward.medix.judge.allow_credentialed=true")],
+    ids=["no judge model", "a judge on this machine", "allowed by name"],
+)
+def test_a_credentialed_row_is_scored_where_it_may_be(worker: Callable[..., Any], overrides: tuple[str, ...]) -> None:
+    built = worker(*overrides)
+    result = built.loop.run_until_complete(built.compute_score(credentialed(built.reward_manager.tokenizer)))
+    assert result["reward_score"] == 1.0
     built.loop.run_until_complete(built.reward_manager.reward.close())
 
 

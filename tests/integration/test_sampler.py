@@ -403,3 +403,28 @@ def test_progress_of_the_queue_keeps_the_watchdog_quiet(build: Callable[..., Any
     buffer._sync_metadata_from_transfer_queue()
     buffer._wait_for_next_poll("train", 0.0)
     assert beats[1:] == ["generating (train), 0 prompts running"]
+
+
+def test_a_refusal_while_a_batch_is_made_stops_the_run_before_it_is_trained_on(
+    build: Callable[..., Any], queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medix_verl.rewards import sampler
+
+    said = iter(["", "row 'q7' of mimic-cxr is credentialed data"])
+    monkeypatch.setattr(sampler, "read_fatal", lambda _ledger: next(said))
+    buffer = build(NO_FILTER)
+    for uid in ("a", "b"):
+        queue.add_group(uid, MIXED)
+    with pytest.raises(RunStoppedError, match="no answer can be scored: row 'q7' of mimic-cxr is credentialed"):
+        buffer.sample(1, "train", 2)
+
+
+def test_a_refusal_ends_the_replacing_of_prompts(build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from medix_verl.rewards import sampler
+
+    asked: list[int] = []
+    buffer = build(refill=asked.append)
+    monkeypatch.setattr(sampler, "read_fatal", lambda _ledger: "row 'q7' of mimic-cxr is credentialed data")
+    with pytest.raises(RunStoppedError, match="row 'q7'"):
+        buffer._refill(1)
+    assert asked == []

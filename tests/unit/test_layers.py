@@ -14,13 +14,14 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"after_import", "errors", "specs", "stop_signals", "types", "whole_file"}
+BASE = {"after_import", "credentialed", "errors", "specs", "stop_signals", "types", "whole_file"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
 MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
 ARROWS = {
     "errors": set(),
     "types": {"errors"},
+    "credentialed": {"errors"},
     "after_import": set(),
     "specs": {"errors"},
     "stop_signals": set(),

@@ -104,3 +104,9 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(answering, "read_samples", lambda path: iter(()))
     with pytest.raises(DataError, match="has no rows"):
         answer_file(AnsweringSpec(tmp_path, tmp_path / "q.parquet", tmp_path / "a.jsonl"), tmp_path / "log")
+
+
+def test_a_line_says_that_its_row_is_credentialed() -> None:
+    rows = [Sample("a", "own/x", "What?", "red", meta={"credentialed": True}), Sample("b", "mimic-cxr", "What?", "red")]
+    assert [json.loads(line_of(row, "red"))["credentialed"] for row in rows] == [True, True]
+    assert "credentialed" not in json.loads(line_of(SAMPLES[0], "red"))

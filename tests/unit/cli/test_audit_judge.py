@@ -114,3 +114,12 @@ def test_a_bad_line(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_flags_that_do_not_fit(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], match: str) -> None:
     assert match in error(capsys, *words)
+
+
+def test_a_credentialed_pair_goes_to_no_judge_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({**ROWS[0], "credentialed": True}) + "\n", encoding="utf-8")
+    words = ["--judge", "openai", "--judge-url", "http://93.184.216.34/v1", "--judge-model", "m"]
+    said = error(capsys, path, *words)
+    assert "line 1 is credentialed" in said and "http://93.184.216.34/v1" in said
+    assert main(["audit-judge", str(path)]) == 0

@@ -212,3 +212,42 @@ def test_a_judge_that_answers_and_one_that_fails(
         assert rows[1] == dict(zip(KEYS, ["row-2", None, None, None, None, 1.0, None, 0, 0, "cyst"], strict=True))
         assert errors.startswith("medix-verl: warning: 1 of 2 answers unscored: judge: HTTP 400")
         assert errors.count("\n") == 1
+
+
+ELSEWHERE = ("--semantic", "off", "--judge", "openai", "--judge-url", "http://93.184.216.34/v1", "--judge-model", "m")
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"credentialed": True}, "line 2 is"),
+        ({"meta": {"credentialed": True}, "id": "q7"}, r"line 2 \(id 'q7'\) is"),
+        ({"data_source": "mimic_cxr_report_generation"}, "line 2 of mimic_cxr_report_generation is"),
+    ],
+)
+def test_a_credentialed_line_goes_to_no_judge_elsewhere(tmp_path: Path, more: dict[str, Any], name: str) -> None:
+    source = write(tmp_path / "in.jsonl", RIGHT, {**RIGHT, **more})
+    words = (str(source), "--out", str(tmp_path / "out.jsonl"))
+    match = f"{name} credentialed data.*http://93.184.216.34/v1.*--allow-remote-credentialed"
+    fail(tmp_path, ConfigError, match, *words, *ELSEWHERE)
+    assert run(parse(*words, *ELSEWHERE, "--allow-remote-credentialed")) == 0  # RIGHT needs no call
+    assert run(parse(*words, *ELSEWHERE[:2], "--judge", "rule")) == 0
+
+
+def test_a_network_of_ones_own_may_see_a_credentialed_line(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {**RIGHT, "credentialed": True})
+    words = (str(source), "--out", str(tmp_path / "out.jsonl"), *ELSEWHERE[:4])
+    inside = ("--judge-url", "http://10.1.2.3/v1", "--judge-model", "m")
+    fail(tmp_path, ConfigError, "10.1.2.3 is not this machine", *words, *inside)
+    assert run(parse(*words, *inside, "--local-network", "10.1.0.0/16")) == 0
+
+
+def test_what_lets_credentialed_data_out_is_typed_in_full() -> None:
+    with pytest.raises(SystemExit):
+        parse("in.jsonl", "--out", "out.jsonl", "--allow-remote")
+
+
+def test_a_line_that_is_no_flag(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", {**RIGHT, "credentialed": "yes"})
+    with pytest.raises(DataError, match="line 1: credentialed is a text; accepted: true, false"):
+        run(parse(str(source), "--out", str(tmp_path / "out.jsonl")))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from medix_verl.errors import JudgeError
+from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.mock_verdicts import verdict_of
 from medix_verl.judge.pool import JudgePool
@@ -53,6 +53,25 @@ class HereLink:
 
     async def stats(self) -> object:
         return self.worker.stats()
+
+
+def test_a_credentialed_row_is_in_no_batch_to_a_judge_elsewhere() -> None:
+    async def ask(url: str) -> tuple[HereLink, str]:
+        spec = replace(SPEC, url=url)
+        link = HereLink(spec)
+        judge = RemoteJudge(spec, JudgePool(spec, spec.urls).writer, "m", [link], urls=spec.urls)
+        try:
+            await judge.ask("a cyst", replace(REFERENCE, credentialed_row="row 'q7' of mimic-cxr"))
+        except ConfigError as error:
+            return link, str(error)
+        finally:
+            await judge.close()
+        return link, ""
+
+    link, refused = asyncio.run(ask("http://93.184.216.34/v1"))
+    assert "row 'q7' of mimic-cxr" in refused and "http://93.184.216.34/v1" in refused and link.batches == []
+    link, refused = asyncio.run(ask("http://127.0.0.1:9/v1"))
+    assert refused == "" and link.batches == [1]
 
 
 class BrokenLink(HereLink):

@@ -300,3 +300,14 @@ def test_a_score_is_in_bounds_or_has_a_reason(
     assert (found.score is None) == bool(found.reason)
     assert found.score is None or 0 <= found.score <= 1
     assert found.judge_ok is (found.judge is not None)
+
+
+@pytest.mark.parametrize("text", ["<answer>pneumonia</answer>", "<answer>cyst</answer>", "no answer"])
+def test_a_credentialed_row_stops_at_a_judge_elsewhere_whatever_the_answer(text: str) -> None:
+    row = replace(REFERENCE, credentialed_row="row 'q7' of mimic-cxr")
+    elsewhere = JudgeSpec(kind="openai", url="http://93.184.216.34/v1", model="m")
+    reward = CompositeReward(replace(OFF, judge=elsewhere))
+    with pytest.raises(ConfigError, match="row 'q7' of mimic-cxr is credentialed.*93.184.216.34"):
+        reward.score_sync(text, row)
+    reward.close_sync()
+    assert CompositeReward(OFF).score_sync(text, row).score is not None  # the rule judge asks nobody
