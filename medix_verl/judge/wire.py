@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,10 +94,23 @@ def read_key(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise ConfigError(f"judge.api_key_env names {variable}, which is not set; type: export {variable}=...")
+        raise ConfigError(
+            f"judge.api_key_env names {variable}, which is not set; type: export {variable}=...{_where_to_set()}"
+        )
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"the environment variable {variable} holds characters that no API key has; set it again")
     return key
+
+
+def _where_to_set() -> str:
+    """A worker has the environment of the node that it runs on, and nothing of the shell that started the run."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return ""
+    return (
+        " before `ray start` on every node, or give it to the job: ray job submit --runtime-env FILE, as "
+        "examples/cluster/ray.sh does (not as an override: verl prints its configuration)"
+    )
 
 
 def read_reply(status: int, headers: Mapping[str, str], raw: bytes, soft: bool = False) -> Reply:

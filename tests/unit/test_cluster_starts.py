@@ -26,6 +26,7 @@ FOLDER = ROOT / "examples" / "cluster"
 SCRIPTS = [FOLDER / "ray.sh", FOLDER / "slurm.sbatch"]
 STARTS = [*SCRIPTS, FOLDER / "kuberay.yaml"]
 SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+PYTHON = Path(sys.executable).parent
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$0")$(printf ' [%s]' "$@")" >>"$LOG"
 for word in "$@"; do if [ -f "$word" ] && [[ "$word" == *.json ]]; then cat "$word" >"$LOG.json"; fi; done
@@ -69,7 +70,7 @@ def run(
         stand_in.chmod(0o755)
     log = folder / "log"
     plain = {key: value for key, value in os.environ.items() if key in ("HOME", "LANG")}
-    variables = {**plain, "PATH": f"{folder}:{os.environ['PATH']}", "LOG": str(log), **environment}
+    variables = {**plain, "PATH": f"{folder}:{PYTHON}:{os.environ['PATH']}", "LOG": str(log), **environment}
     told = subprocess.run(
         ["bash", str(path), *words], capture_output=True, text=True, env=variables, timeout=60, check=False
     )
@@ -98,6 +99,31 @@ def test_ray_gets_the_job_and_no_key_on_its_command_line(tmp_path: Path) -> None
     assert json.loads((tmp_path / "log.json").read_text()) == {"env_vars": {"OPENAI_API_KEY": "a-key"}}
     left = re.search(r"\[--runtime-env\] \[([^\]]+)\]", calls[0])
     assert left is not None and not Path(left[1]).exists()
+
+
+def forwarded(folder: Path, *words: str, **environment: str) -> set[str]:
+    told, calls = run(FOLDER / "ray.sh", folder, *words, RAY_ADDRESS="http://h:8265", SHARED="/s", **environment)
+    assert told.returncode == 0, told.stderr
+    assert not any(value in line for value in environment.values() for line in (*calls, told.stdout, told.stderr))
+    return set(json.loads((folder / "log.json").read_text())["env_vars"])
+
+
+@pytest.mark.parametrize(
+    "word", ["reward.medix.judge.api_key_env=LAB_KEY", "reward.medix.judge={kind: openai, api_key_env: LAB_KEY}"]
+)
+def test_ray_forwards_the_variable_that_the_command_names(tmp_path: Path, word: str) -> None:
+    assert forwarded(tmp_path, "+recipe=medix", word, LAB_KEY="a-key", OTHER_KEY="b-key") == {"LAB_KEY"}
+    assert forwarded(tmp_path, "+recipe=medix", LAB_KEY="a-key") == set()
+
+
+@pytest.mark.parametrize("recipe", ["+recipe=lab_child", "+recipe@_global_=[medix,lab_child]"])
+def test_ray_forwards_the_variable_that_a_recipe_or_its_parent_names(tmp_path: Path, recipe: str) -> None:
+    (tmp_path / "mine" / "recipe").mkdir(parents=True)
+    parent = "# @package _global_\ndefaults:\n  - medix\nreward: {medix: {judge: {api_key_env: LAB_KEY}}}\n"
+    (tmp_path / "mine" / "recipe" / "lab_parent.yaml").write_text(parent)
+    (tmp_path / "mine" / "recipe" / "lab_child.yaml").write_text("# @package _global_\ndefaults:\n  - lab_parent\n")
+    mine = {"MEDIX_RECIPES": str(tmp_path / "mine"), "LAB_KEY": "a-key", "OTHER_KEY": "b-key"}
+    assert forwarded(tmp_path, recipe, **mine) == {"LAB_KEY", "MEDIX_RECIPES"}
 
 
 def test_slurm_starts_a_head_the_workers_and_one_driver(tmp_path: Path) -> None:

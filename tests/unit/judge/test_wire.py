@@ -2,16 +2,18 @@
 """The bytes of a request, and what a server's answer means."""
 
 import json
+import sys
+import types
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.errors import JudgeError
+from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.retry import TemporaryError
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.wire import EndpointError, Reply, fixed_part, read_reply, request_body
+from medix_verl.judge.wire import EndpointError, Reply, fixed_part, read_key, read_reply, request_body
 
 SPEC = JudgeSpec(kind="openai", url="http://h/v1", model="m")
 
@@ -63,3 +65,17 @@ def test_half_a_body_may_pass_and_a_strange_message_stays() -> None:
         read_reply(200, {}, answer()[:-3])
     with pytest.raises(JudgeError, match="message is list, not text"):
         read_reply(200, {}, answer(message={"content": []}))
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_worker_without_the_key_says_where_a_cluster_wants_it(
+    monkeypatch: pytest.MonkeyPatch, connected: bool
+) -> None:
+    """On another node there is nothing of the shell that started the run."""
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(is_initialized=lambda: connected))  # type: ignore[arg-type]
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    with pytest.raises(ConfigError) as caught:
+        read_key("JUDGE_KEY")
+    said = str(caught.value)
+    assert "type: export JUDGE_KEY=..." in said
+    assert ("before `ray start` on every node" in said and "ray job submit --runtime-env" in said) is connected
