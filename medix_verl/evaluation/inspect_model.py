@@ -118,9 +118,9 @@ class ServedModel(ModelAPI):
 
     def retry_wait(self) -> Any:
         """The library's own first wait is three seconds, and grows to half an hour."""
-        from tenacity import wait_exponential_jitter
+        from tenacity import wait_exponential, wait_random
 
-        return wait_exponential_jitter(initial=0.5, max=15, jitter=0.5)
+        return wait_exponential(multiplier=0.5, max=15) + wait_random(0, 0.5)
 
 
 def wire(message: ChatMessage) -> dict[str, Any]:
