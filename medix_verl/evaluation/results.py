@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import DataError
+from medix_verl.evaluation.manifest import entry_name
 from medix_verl.evaluation.records import CONDITIONS, Record, read_records
 from medix_verl.evaluation.tasks import TaskSpec, tasks
 
@@ -55,6 +56,11 @@ class Evaluation:
     def tasks(self, condition: str = "real") -> dict[str, Sequence[Record]]:
         """Task -> records under one condition."""
         return {task: found for (task, shown), found in self.records.items() if shown == condition}
+
+    def refused(self, task: str, condition: str = "real") -> Mapping[str, int]:
+        """Rows of a task's source that its converter refused, by reason; none of them is a record."""
+        done = dict(self.manifest.get("done") or {})
+        return dict((done.get(entry_name(task, condition)) or {}).get("refused") or {})
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -15,6 +15,7 @@ from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.grounding import Grounding, ground
 from medix_verl.evaluation.judges import Disagreement, LengthBias, consistency, length_bias, verdicts
 from medix_verl.evaluation.leakage import Leakage
+from medix_verl.evaluation.manifest import entry_name, missing
 from medix_verl.evaluation.paired import Comparison
 from medix_verl.evaluation.results import Evaluation, is_open, spec_of
 from medix_verl.evaluation.sheet import Labels
@@ -54,6 +55,8 @@ class Line:
     shown: bool
     """Whether its texts and pictures may be on the page."""
     summary: TaskSummary
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> rows of its source that are none of its questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,9 @@ def build(evaluation: Evaluation, beside: Beside | None = None, seed: int = 0) -
     Raises:
         DataError: The records contradict one another.
     """
-    lines = tuple(line_of(summarise_task(task, records)) for task, records in evaluation.tasks().items())
+    lines = tuple(
+        line_of(summarise_task(task, records), evaluation.refused(task)) for task, records in evaluation.tasks().items()
+    )
     judged = verdicts(evaluation)
     return Content(
         evaluation=evaluation,
@@ -101,7 +106,7 @@ def build(evaluation: Evaluation, beside: Beside | None = None, seed: int = 0) -
     )
 
 
-def line_of(summary: TaskSummary) -> Line:
+def line_of(summary: TaskSummary, refused: Mapping[str, int]) -> Line:
     """A task with what the table of tasks says of it."""
     spec = spec_of(summary.task)
     return Line(
@@ -111,6 +116,7 @@ def line_of(summary: TaskSummary) -> Line:
         published=spec is not None and spec.published_name is not None,
         shown=is_open(summary.task),
         summary=summary,
+        refused=refused,
     )
 
 
@@ -152,8 +158,10 @@ def run_warnings(evaluation: Evaluation) -> list[str]:
     manifest = evaluation.manifest
     if not evaluation.finished:
         found.append("This evaluation did not finish: figures are of the part that was done.")
-    for name, cause in dict(manifest.get("failed") or {}).items():
-        found.append(f"{name} has no figure: {cause}")
+    there = {entry_name(task, condition) for task, condition in evaluation.records}
+    lost = missing(dict(manifest)) if "asked" in manifest else dict(manifest.get("failed") or {})
+    for name, cause in lost.items():
+        found.append(f"{name} {'is not whole' if name in there else 'has no figure'}: {cause}")
     limit = dict(manifest.get("settings") or {}).get("limit")
     if limit:
         found.append(f"Only {limit} questions of each task were asked: these are no figures of the whole sets.")
@@ -164,9 +172,13 @@ def task_warnings(line: Line) -> list[str]:
     """What lies behind the figure of one task."""
     summary = line.summary.overall
     counts = summary.counts
-    if summary.estimate is None:
-        return [f"{line.task} has no score: {counts.unscored} unscored, {counts.errors} errors of {counts.total}."]
     found = []
+    if line.refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(line.refused.items()))
+        found.append(f"{line.task}: {sum(line.refused.values())} rows of its source were refused ({reasons}).")
+    if summary.estimate is None:
+        told = f"{counts.unscored} unscored, {counts.errors} errors of {counts.total}"
+        return [f"{line.task} has no score: {told}.", *found]
     lost = counts.total - counts.scored
     if lost > LOST_SHARE * counts.total and summary.worst is not None and summary.best is not None:
         bounds = f"the figure could be {summary.worst:.1%} to {summary.best:.1%}"

@@ -126,6 +126,17 @@ def test_warnings_come_from_the_numbers(tmp_path: Path) -> None:
     assert found[-1] == "The judge was compared with no clinician and with no other judge."
 
 
+def test_refused_rows_and_missing_tasks_are_told(tmp_path: Path) -> None:
+    done = {"medqa": {"questions": 40, "refused": {"no answer": 3, "no picture": 4}}}
+    more = {"done": done, "asked": ["medqa", "slake_vqa"], "tasks": ["medqa"], "conditions": ["real"]}
+    content = build(read_evaluation(made(tmp_path, finished=False, failed={"medqa": "the model is down"}, **more)))
+    told = warnings(content)
+    assert "medqa: 7 rows of its source were refused (3 no answer, 4 no picture)." in told
+    assert "medqa is not whole: the model is down" in told and "slake_vqa has no figure: not run yet" in told
+    text = render(content)
+    assert "refused rows</th>" in text and '<td class="number bad">7</td>' in text
+
+
 def test_a_task_without_any_score(tmp_path: Path) -> None:
     folder = made(tmp_path / "e", judge={"kind": "rule", "model": []}, protocol={"name": "robust"})
     write_records(record_path(folder, "medqa"), [record("medqa", n, None) for n in range(3)])
