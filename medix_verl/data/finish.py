@@ -2,13 +2,16 @@
 """The second stage of a preparation: from finished parts to the file, its report, the dropped rows and the card.
 
 What is dropped is decided by the parts' fingerprints alone, in the order of the rows, so the same parts always give
-the same bytes. All files are made in the parts' folder and renamed at the end, the parquet file last: when it is
-there, everything is.
+the same bytes. Pictures are stored one by one while the rows are written, each whole under its name; dropped rows,
+report and parquet file are made in the parts' folder and renamed, in this order. When the parquet file is there, all
+that it needs is, but the card is not: it is made of the parquet file. A preparation that is killed in between keeps
+its parts, and the same command makes everything anew from them.
 
-    train.parquet          the rows
-    train.report.json      counts: rows read, refused, dropped and written, by reason; flags
-    train.dropped.jsonl    one line for each row that is not in the file: id, reason, detail
     train.images/          the pictures, with `--images files`
+    train.dropped.jsonl    one line for each row that is not in the file: id, reason, detail
+    train.report.json      counts: rows read, refused, dropped and written, by reason; flags
+    train.parquet          the rows
+    CARD.html              the dataset card, with `--card CARD.html`
 """
 
 from __future__ import annotations
