@@ -232,12 +232,20 @@ def run_other(command: str, words: Sequence[str], args: argparse.Namespace) -> i
 
 def export_folder(folder: Path, out: Path | None, names: Sequence[str] | None) -> int:
     """Write an evaluation in the published leaderboard's layout."""
-    from medix_verl.evaluation.export import export
+    from medix_verl.evaluation.export import export_evaluation
+    from medix_verl.evaluation.results import read_evaluation
 
     if out is None:
         raise ConfigError(f"export needs a folder to write to; type: medix-verl evaluate export {folder} --out FOLDER")
-    for path in export(folder, out, names):
+    found = export_evaluation(read_evaluation(folder), out, names)
+    for path in found.files:
         print(path)
+    told = f"{found.answers} answers of {len(found.tasks)} tasks"
+    told += (
+        f"; {found.without_score} have no score and are in {found.files[0].name} only" if found.without_score else ""
+    )
+    told += f"; {found.refused} rows of their sources were refused and never asked" if found.refused else ""
+    say(f"{told}; tasks not written: {', '.join(found.left_out)}" if found.left_out else told)
     return 0
 
 

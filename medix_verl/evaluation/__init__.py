@@ -3,10 +3,11 @@
 
 - What is asked: `tasks` and `tasks.json` are the table, `loading` reads a task's questions, `subjects` says what
   judging needs of them.
-- How it is judged: `protocol` and `protocol_spec` are the two ways, `asking` talks to judge models with the files in
-  `prompts`, `votes` reads what they say.
+- How it is judged: `protocol` and `protocol_spec` are the two ways, `judge_facts` refuses what would do nothing there,
+  `asking` talks to judge models with the files in `prompts`, `votes` reads what they say.
 - What is left: `records`, one line a question; nothing above the run reads anything else.
-- What it amounts to: `intervals`, `statistics`, `paired`, `agreement`; `pairs` and `audit` measure a judge.
+- What it amounts to: `intervals`, `statistics`, `paired`, `permutation`, `agreement`; `pairs` and `audit` measure a
+  judge.
 
 Only the `inspect_*` files know the evaluation framework. "Could not be judged" is counted beside the numbers, never
 inside them.

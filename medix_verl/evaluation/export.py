@@ -6,7 +6,8 @@ with its choices, answer, response, answer_idx), `NAME_eval.jsonl` (the same wit
 `NAME_score.txt`, as the official evaluation leaves them (github.com/mbzuai-oryx/MediX-R1, eval/README.md). Its ids are
 TASK_NUMBER; the numbers here count by our own ids, which stand beside them as `source_id`. Only tasks of the published
 average are written. Credentialed tasks are refused, since the files are made to be handed on; so is an evaluation that
-did not finish. An answer without a score is in the first file only, as the layout has no way to say so.
+did not finish. An answer without a score is in the first file only, as the layout has no way to say so; how many these
+are, and which tasks are not there, is told to whoever exports.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import Any
 
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.records import Record
-from medix_verl.evaluation.results import Evaluation, is_open, read_evaluation, spec_of
+from medix_verl.evaluation.results import Evaluation, is_open, spec_of
 from medix_verl.whole_file import whole_file
 
-__all__ = ["Exported", "export", "export_evaluation", "folder_name"]
+__all__ = ["Exported", "export_evaluation", "folder_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,13 @@ class Exported:
     files: tuple[Path, Path, Path]
     tasks: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Tasks that are not of the published average."""
+    """Tasks that are not written: not named, or not of the published average."""
+    answers: int
+    """In the first file."""
     without_score: int
-    """Answers that are in the first file only."""
-
-
-def export(folder: Path, out: Path, names: Sequence[str] | None = None) -> tuple[Path, Path, Path]:
-    """Write the three files of an evaluation's folder; see export_evaluation."""
-    return export_evaluation(read_evaluation(folder), out, names).files
+    """Of these, those that are in the first file only."""
+    refused: int
+    """Rows of the tasks' sources that were never asked, and are in no file."""
 
 
 def export_evaluation(evaluation: Evaluation, out: Path, names: Sequence[str] | None = None) -> Exported:
@@ -69,8 +69,10 @@ def export_evaluation(evaluation: Evaluation, out: Path, names: Sequence[str] | 
     write(files[0], jsonl(line for task in tasks for line in lines[task]))
     write(files[1], jsonl(line for task in tasks for line in judged[task]))
     write(files[2], f"Model: {evaluation.model}\n\n{score_table(judged)}\n")
-    lost = sum(len(lines[task]) - len(judged[task]) for task in tasks)
-    return Exported(files, tuple(tasks), left_out, lost)
+    count = sum(len(lines[task]) for task in tasks)
+    lost = count - sum(len(judged[task]) for task in tasks)
+    refused = sum(sum(evaluation.refused(task).values()) for task in tasks)
+    return Exported(files, tuple(tasks), left_out, count, lost, refused)
 
 
 def chosen(there: Mapping[str, Sequence[Record]], names: Sequence[str] | None) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares two evaluations sample by sample: differences with intervals, permutation tests, and Holm's correction.
+"""Compares two evaluations sample by sample: differences with intervals, and permutation tests (see `permutation`).
 
 Only ids that are in both and have a score in both are compared; the others are listed. One id with two questions, two
 references or two clusters is refused: the difference would be one of data, not of models. The interval of a task's
@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from statistics import NormalDist
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.intervals import (
-    CHUNK,
     CONFIDENCE,
     ClusterSums,
     cluster_sums,
@@ -30,17 +28,15 @@ from medix_verl.evaluation.intervals import (
     student,
     wilson,
 )
+from medix_verl.evaluation.permutation import affordable, holm, sign_flip
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation
 
 __all__ = ["Comparison", "Macro", "Pairs", "TaskComparison", "compare", "compare_pairs", "holm", "match", "sign_flip"]
 
 ROUNDS = 10_000
-EXACT_CLUSTERS = 13
-"""Up to so many clusters that differ, all 2^13 sign patterns are tried, and the p-value is exact."""
-MOST_WEIGHTS = 100_000_000
-"""Clusters times rounds beyond which fewer rounds are drawn, so that 90,000 clusters take seconds."""
-FEWEST_ROUNDS = 2000
+NO_SPREAD = 1e-18
+"""Sum of squares below which clusters differ by rounding alone."""
 SAME = ("question", "reference", "cluster", "answer_type")
 """What must be the same under one id."""
 
@@ -202,81 +198,57 @@ def compare_pairs(pairs: Pairs, seed: int = 0, rounds: int = ROUNDS) -> TaskComp
 
 def difference_interval(sums: ClusterSums, rounds: int, rng: Any) -> tuple[float, float]:
     """The bootstrap's interval of a difference."""
-    if not sums.squares:
-        # Nothing differs, which is no proof that nothing ever will: as many clusters may as zero of these leave open.
-        _, reach = wilson(0.0, len(sums.sizes), NormalDist().inv_cdf(0.5 + CONFIDENCE / 2))
-        return -reach, reach
+    reach = reach_without_spread(sums)
+    if reach is not None:
+        return sums.mean - reach, sums.mean + reach
     clusters = len(sums.sizes)
     return percentiles(resample(sums, affordable(rounds, clusters), rng), clusters, CONFIDENCE)
 
 
-def affordable(rounds: int, clusters: int) -> int:
-    """Rounds that take seconds."""
-    return min(rounds, max(FEWEST_ROUNDS, MOST_WEIGHTS // clusters))
+def reach_without_spread(sums: ClusterSums) -> float | None:
+    """Half an interval's width where all clusters have one and the same mean; None where they do not.
 
-
-def sign_flip(totals: Any, rounds: int, rng: Any) -> float:
-    """Two-sided p-value of the sum of `totals`, if the sign of each is as likely + as -.
-
-    Args:
-        totals: One number a cluster: the sum of its differences.
-        rounds: Sign patterns that are drawn where there are too many to try them all.
-        rng: A numpy generator.
-
-    Returns:
-        The share of sign patterns whose sum is at least as far from 0; never 0.
+    That nothing varies is no proof that nothing ever will: as much as so many clusters may leave open, had each of them
+    been a zero. One cluster that differs says nothing of others.
     """
-    import numpy as np
-
-    given = np.asarray(totals, dtype=np.float64)
-    given = given[given != 0]
-    if not len(given):
-        return 1.0
-    # A sum that is the same on paper may differ in its last bits.
-    bar = abs(float(given.sum())) - 1e-9 * float(np.abs(given).sum())
-    if len(given) <= EXACT_CLUSTERS:
-        signs: Any = np.array(list(product((-1.0, 1.0), repeat=len(given))))
-        return float((np.abs(signs @ given) >= bar).mean())
-    rounds = affordable(rounds, len(given))
-    hits, step = 0, max(1, CHUNK // len(given))
-    for start in range(0, rounds, step):
-        signs = rng.integers(0, 2, size=(min(step, rounds - start), len(given))) * 2.0 - 1.0
-        hits += int((np.abs(signs @ given) >= bar).sum())
-    return (1 + hits) / (1 + rounds)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: p-values that hold for all tests together, in the order given."""
-    ranked = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(ranked):
-        highest = max(highest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        corrected[place] = highest
-    return corrected
+    clusters = len(sums.sizes)
+    if clusters < 2 and sums.squares:
+        return 2.0
+    moves = sums.totals - sums.mean * sums.sizes
+    if float((moves * moves).sum()) > NO_SPREAD:
+        return None
+    return wilson(0.0, clusters, NormalDist().inv_cdf(0.5 + CONFIDENCE / 2))[1]
 
 
 def macro_difference(tasks: Sequence[Pairs], seed: int, rounds: int) -> Macro | None:
     """The mean over tasks of b minus a; None where a task has no pair.
 
     Each cluster moves the mean by a sum over the tasks that it occurs in. The interval is Student's, from the spread of
-    those moves.
+    those moves; a task whose clusters do not differ adds what its own interval leaves open.
     """
     import numpy as np
 
     if not tasks or not all(pairs.both for pairs in tasks):
         return None
-    mean, moves, flips = 0.0, {}, {}  # type: float, dict[str, float], dict[str, float]
+    mean, beside, moves, flips = 0.0, 0.0, {}, {}  # type: float, float, dict[str, float], dict[str, float]
     for pairs in tasks:
         values, clusters = differences(pairs)
         weight = 1 / (len(tasks) * len(values))
         average = sum(values) / len(values)
         mean += average / len(tasks)
+        reach = reach_without_spread(cluster_sums(values, clusters, low=-1.0))
+        beside += ((reach or 0.0) / len(tasks)) ** 2
         for value, cluster in zip(values, clusters, strict=True):
             moves[cluster] = moves.get(cluster, 0.0) + weight * (value - average)
             flips[cluster] = flips.get(cluster, 0.0) + weight * value
     p_value = sign_flip(list(flips.values()), rounds, generator(seed, "flip over tasks"))
-    parts, half = np.array(list(moves.values())), 2.0
-    if len(parts) > 1:
-        spread = float((parts * parts).sum()) * len(parts) / (len(parts) - 1)
-        half = student(CONFIDENCE, freedom(parts)) * spread**0.5 if spread > 0 else 0.0
+    half = (spread_reach(np.array(list(moves.values()))) ** 2 + beside) ** 0.5 if len(moves) > 1 else 2.0
     return Macro(Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), len(tasks)), p_value)
+
+
+def spread_reach(moves: Any) -> float:
+    """Half of Student's interval of a sum that each cluster moves by so much; 0 where none of them moves it."""
+    squares = float((moves * moves).sum())
+    if squares <= NO_SPREAD:
+        return 0.0
+    return student(CONFIDENCE, freedom(moves)) * (squares * len(moves) / (len(moves) - 1)) ** 0.5

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command's words: what is refused before anything heavy is imported, the list of tasks, local copies by name."""
 
+import argparse
 import sys
 from pathlib import Path
 
 import pytest
 
+from medix_verl.cli import evaluate
 from medix_verl.cli.main import main
 from medix_verl.cli.sources import read_sources
 from medix_verl.errors import ConfigError
+from medix_verl.evaluation.judge_facts import check_judging
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,33 @@ def test_a_wrong_file_of_copies_is_refused(tmp_path: Path, text: str, message: s
 def test_a_word_that_is_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="no such file or folder"):
         read_sources(["nowhere"])
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return parser.parse_args(["m", "--judge", "openai", "--judge-url", "http://x/v1", "--judge-model", "q", *words])
+
+
+def test_swap_belongs_to_the_robust_protocol() -> None:
+    off = parsed("--protocol", "robust", "--no-judge-swap")
+    assert not evaluate.protocol_of(off).swap and "swap" not in evaluate.judge_settings(off)
+    assert evaluate.protocol_of(parsed("--protocol", "robust")).swap
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            ["--judge-prompt", "reference"],
+            "--judge-prompt was given and would do nothing: protocol published has its own",
+        ),
+        (["--no-judge-guard"], "--judge-guard was given and would do nothing"),
+        (["--judge-swap"], "--judge-swap was given and would do nothing: protocol published"),
+        (["--protocol", "robust", "--judge-soft"], "--judge-soft was given and would do nothing: protocol robust"),
+    ],
+)
+def test_a_judge_flag_that_would_do_nothing_is_refused(more: list[str], told: str) -> None:
+    args = parsed(*more)
+    with pytest.raises(ConfigError, match=told):
+        check_judging(evaluate.judge_settings(args), evaluate.protocol_of(args))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from medix_verl.cli.main import main
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.export import export_evaluation, folder_name
-from medix_verl.evaluation.records import Record
+from medix_verl.evaluation.export import export_evaluation, folder_name, left_behind
+from medix_verl.evaluation.records import Record, record_path, write_records
 from medix_verl.evaluation.results import Evaluation
 
 
@@ -38,7 +39,8 @@ def test_three_files(tmp_path: Path) -> None:
     names = ["My_Model_8B.jsonl", "My_Model_8B_eval.jsonl", "My_Model_8B_score.txt"]
     assert [path.relative_to(tmp_path).as_posix() for path in found.files] == [f"My_Model_8B/{name}" for name in names]
     assert sorted(path.name for path in (tmp_path / "My_Model_8B").iterdir()) == sorted(names)
-    assert (found.tasks, found.left_out, found.without_score) == (("medqa", "rad_vqa"), ("healthbench",), 1)
+    assert (found.tasks, found.left_out) == (("medqa", "rad_vqa"), ("healthbench",))
+    assert (found.answers, found.without_score, found.refused) == (4, 1, 0)
     answers, judged = lines(found.files[0]), lines(found.files[1])
     assert [line["id"] for line in answers] == ["medqa_0", "medqa_1", "medqa_2", "rad_vqa_0"]
     assert answers[0] == {
@@ -107,8 +109,38 @@ def test_a_task_without_scores_leaves_no_average(tmp_path: Path) -> None:
     assert text.count("no score") == 4
 
 
+def test_what_the_files_do_not_show_is_told(tmp_path: Path) -> None:
+    tasks = {
+        "medqa": [record("medqa", 0), record("medqa", 1, None)],
+        "rad_vqa": [record("rad_vqa", 0, None), record("rad_vqa", 1), record("rad_vqa", 2)],
+        "healthbench": [record("healthbench", 0, 0.5)],
+    }
+    given = evaluation(tasks)
+    done = {"rad_vqa": {"questions": 3, "refused": {"no answer": 4, "no picture": 1}}}
+    given = Evaluation(given.folder, {**given.manifest, "done": done}, given.records)
+    assert left_behind(export_evaluation(given, tmp_path)) == [
+        "left out: healthbench",
+        "2 of 5 answers (medqa: 1, rad_vqa: 1) have no score and are in no figure of the table",
+        "5 rows (rad_vqa: 5) of the sources were refused and are in no file",
+    ]
+    assert left_behind(export_evaluation(evaluation({"medqa": [record("medqa", 0)]}), tmp_path / "whole")) == []
+
+
 def test_names_of_folders() -> None:
     assert folder_name("MBZUAI/MediX-R1-8B") == "MediX_R1_8B" and folder_name("runs/a b/") == "a_b"
     for bad in ("../..", "/", "org/..."):
         with pytest.raises(ConfigError, match="of which no folder can be named; evaluate it under another"):
             folder_name(bad)
+
+
+def test_the_command_says_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = {"medqa": [record("medqa", 0), record("medqa", 1, None)], "healthbench": [record("healthbench", 0, 0.5)]}
+    for task, found in tasks.items():
+        write_records(record_path(tmp_path / "e", task), found)
+    manifest = {"model": "m", "finished": True, "done": {"medqa": {"refused": {"no answer": 3}}}}
+    (tmp_path / "e" / "eval.json").write_text(json.dumps(manifest))
+    assert main(["evaluate", "export", str(tmp_path / "e"), "--out", str(tmp_path / "board")]) == 0
+    shown = capsys.readouterr()
+    assert [Path(line).name for line in shown.out.splitlines()] == ["m.jsonl", "m_eval.jsonl", "m_score.txt"]
+    told = "2 answers of 1 tasks; 1 have no score and are in m.jsonl only; 3 rows of their sources were refused and"
+    assert f"{told} never asked; tasks not written: healthbench" in shown.err

@@ -144,3 +144,36 @@ def test_a_record_without_score_is_never_a_number() -> None:
 
     with pytest.raises(DataError, match="record '00000' has no score; leave it out of the comparison"):
         value_of(record(0, None))
+
+
+@pytest.mark.parametrize(("a", "b", "value"), [(1.0, 1.0, 0.0), (0.0, 1.0, 1.0), (0.8, 0.4, -0.4)])
+def test_that_nothing_varies_is_no_certainty(a: float, b: float, value: float) -> None:
+    """Neither the task's interval nor the average's has a width of zero; more questions make both narrower."""
+    widths = []
+    for count in (5, 50):
+        tasks = [(records([a] * count, task=name), records([b] * count, task=name)) for name in ("t", "u")]
+        found = compare(evaluation("a", {"t": tasks[0][0], "u": tasks[1][0]}),
+                        evaluation("b", {"t": tasks[0][1], "u": tasks[1][1]}), rounds=200)  # fmt: skip
+        assert found.macro is not None
+        for difference in (found.tasks["t"].difference, found.macro.difference):
+            assert difference is not None and difference.value == pytest.approx(value)
+            assert -1.0 <= difference.low <= value <= difference.high <= 1.0
+            widths.append(difference.high - difference.low)
+    assert 0.05 < widths[2] < widths[0] and 0.05 < widths[3] < widths[1]
+    assert widths[1] < widths[0] and widths[3] < widths[2], "two tasks say more than one"
+
+
+def test_a_task_without_spread_widens_the_average() -> None:
+    varied = match("t", records([0.0] * 20), records([0.0, 1.0] * 10))
+    widths = []
+    for count in (4, 400):
+        same = match("u", *([record(n, 1.0, task="u", cluster=f"u{n}") for n in range(count)] for _ in "ab"))
+        found = macro_difference([varied, same], 0, 200)
+        assert found is not None
+        widths.append(found.difference.high - found.difference.low)
+    assert widths[0] > 1.5 * widths[1] > 0.1
+
+
+def test_one_cluster_says_nothing_of_others() -> None:
+    found = macro_difference([match("t", records([0.0] * 9, cluster="one"), records([1.0] * 9, cluster="one"))], 0, 100)
+    assert found is not None and (found.difference.low, found.difference.high) == (-1.0, 1.0)
