@@ -8,7 +8,7 @@ import pytest
 
 from medix_verl.cli.main import main
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.export import export_evaluation, folder_name, left_behind
+from medix_verl.evaluation.export import export_evaluation, folder_name
 from medix_verl.evaluation.records import Record, record_path, write_records
 from medix_verl.evaluation.results import Evaluation
 
@@ -107,23 +107,6 @@ def test_a_task_without_scores_leaves_no_average(tmp_path: Path) -> None:
     tasks = {"medqa": [record("medqa", 0, None)], "rad_vqa": [record("rad_vqa", 0)]}
     text = export_evaluation(evaluation(tasks), tmp_path).files[2].read_text(encoding="utf-8")
     assert text.count("no score") == 4
-
-
-def test_what_the_files_do_not_show_is_told(tmp_path: Path) -> None:
-    tasks = {
-        "medqa": [record("medqa", 0), record("medqa", 1, None)],
-        "rad_vqa": [record("rad_vqa", 0, None), record("rad_vqa", 1), record("rad_vqa", 2)],
-        "healthbench": [record("healthbench", 0, 0.5)],
-    }
-    given = evaluation(tasks)
-    done = {"rad_vqa": {"questions": 3, "refused": {"no answer": 4, "no picture": 1}}}
-    given = Evaluation(given.folder, {**given.manifest, "done": done}, given.records)
-    assert left_behind(export_evaluation(given, tmp_path)) == [
-        "left out: healthbench",
-        "2 of 5 answers (medqa: 1, rad_vqa: 1) have no score and are in no figure of the table",
-        "5 rows (rad_vqa: 5) of the sources were refused and are in no file",
-    ]
-    assert left_behind(export_evaluation(evaluation({"medqa": [record("medqa", 0)]}), tmp_path / "whole")) == []
 
 
 def test_names_of_folders() -> None:
