@@ -6,7 +6,7 @@ answer's and whose question is in its prompt. Where several rows fit, only what 
 a picture: a picture that may be another question's is worse than none. Pictures are read for chosen rows only.
 
 Rows say themselves whether they are credentialed (`meta.credentialed`, which the public sets' converters and
-`prepare --option credentialed=yes` write), and so does the report beside a prepared file. An answer is withheld where
+`prepare --set credentialed=yes` write), and so does the report beside a prepared file. An answer is withheld where
 its row is, and where nobody can tell: its row is in no file that was read, and not all of the run's files were.
 """
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medix_verl.credentialed import is_credentialed
 from medix_verl.data.images import load_image
 from medix_verl.data.schema import check_file, read_images, read_meta
 from medix_verl.errors import DataError
@@ -34,7 +35,6 @@ __all__ = ["DataRow", "DataRows", "draw_pictures", "read_rows", "rows_of_run", "
 COLUMNS = ["id", "data_source", "question", "answer", "modality", "meta"]
 MAX_PICTURES = 4
 SIDE = 256
-CREDENTIALED = "mimic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,10 @@ def read_rows(files: Sequence[Path], whole: bool = False) -> DataRows:
     sources: dict[str, bool] = defaultdict(bool)
     for path in files:
         check_file(path)
-        must_stay = reported_credentialed(path)
+        whole_file_stays = reported_credentialed(path)
         for number, row in enumerate(pq.read_table(path, columns=COLUMNS).to_pylist()):
             source = row["data_source"]
-            closed = must_stay or named_credentialed(source) or bool(meta_of(row).get("credentialed"))
+            closed = whole_file_stays or must_stay(source, meta_of(row))
             found = DataRow(path, number, row["id"], source, row["question"], row["modality"], closed)
             by_id[found.id].append(found)
             by_reference[row["answer"]].append(found)
@@ -166,51 +166,10 @@ def reported_credentialed(path: Path) -> bool:
     return isinstance(found, dict) and bool(found.get("credentialed"))
 
 
-def named_credentialed(source: str) -> bool:
-    """Whether a data source is a credentialed one by its name."""
+def must_stay(source: str, meta: Mapping[str, Any]) -> bool:
+    """Whether a row is credentialed: by what it says of itself, by its source's name, or by the table of tasks."""
     spec = spec_of(source)
-    return CREDENTIALED in source.lower() or (spec is not None and spec.credentialed)
-
-
-def draw_pictures(rows: Iterable[DataRow]) -> dict[DataRow, tuple[tuple[str, ...], int]]:
-    """Thumbnails of some rows as data URIs, and how many pictures of each are not shown."""
-    import pyarrow.parquet as pq
-
-    wanted: dict[Path, list[DataRow]] = defaultdict(list)
-    for row in rows:
-        wanted[row.file].append(row)
-    drawn = {}
-    for path, chosen in wanted.items():
-        with pq.ParquetFile(path) as file:
-            ends, start = [], 0
-            for group in range(file.num_row_groups):
-                start += file.metadata.row_group(group).num_rows
-                ends.append(start)
-            start = 0
-            for group, end in enumerate(ends):
-                inside = [row for row in chosen if start <= row.number < end]
-                column = file.read_row_group(group, columns=["images"]).column("images") if inside else ()
-                for row in inside:
-                    drawn[row] = thumbnails(row, column[row.number - start].as_py())
-                start = end
-    return drawn
-
-
-def thumbnails(row: DataRow, images: Any) -> tuple[tuple[str, ...], int]:
-    """The pictures of one row; a damaged one is counted and not shown."""
-    refs = read_images(images, f"row {row.id!r}")
-    shown = []
-    for ref in refs[:MAX_PICTURES]:
-        try:
-            picture = load_image(ref, row.id, row.file.parent)
-        except DataError:
-            continue
-        picture = picture.convert("RGB")
-        picture.thumbnail((SIDE, SIDE))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=75)
-        shown.append(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}")
-    return tuple(shown), len(refs) - len(shown)
+    return is_credentialed(source, meta) or (spec is not None and spec.credentialed)
 
 
 def withheld(answer: Answer, rows: DataRows, known: Iterable[str] = ()) -> bool:
@@ -224,7 +183,7 @@ def withheld(answer: Answer, rows: DataRows, known: Iterable[str] = ()) -> bool:
     Returns:
         True where a row that it may belong to is credentialed, or its row is not there and may be.
     """
-    if answer.source is not None and named_credentialed(answer.source):
+    if answer.source is not None and must_stay(answer.source, {}):
         return True
     found = rows.fitting(answer)
     if found:
