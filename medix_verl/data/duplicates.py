@@ -16,17 +16,18 @@ Between files a row collides with the strongest kind that fits, of equals with t
 
 GPT-3 (Brown et al. 2020, appendix C) took one common run of 13 words for a collision. Exam questions share phrases of
 that length, so a share of the shorter question must be common here, as for PaLM (Chowdhery et al. 2022, section 8: 70 %
-of the 8-word runs). A picture without structure (all black) is no leak. Which kinds drop a row is QualitySpec's.
+of the 8-word runs). A picture without structure (all black) is no leak. Which kinds drop a row is QualitySpec's; these
+count before the others: an exact copy is the same question too, and goes where only that is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medix_verl.data.checks import KINDS_BETWEEN, QualitySpec
+from medix_verl.data.checks import KINDS_BETWEEN, KINDS_WITHIN, QualitySpec
 from medix_verl.data.fingerprints import Fingerprint
 from medix_verl.data.marks import GramTable, Marks, first_equal, gram_table, in_parts, join_parts, row_keys
 from medix_verl.data.near import bits_apart, near_pairs
@@ -98,7 +99,7 @@ def read_file(name: str, items: Iterable[tuple[str, Fingerprint]]) -> Evaluation
 def between(table: Marks, files: list[EvaluationFile], overlaps: list[np.ndarray], spec: QualitySpec) -> list[Finding]:
     found: dict[int, Finding] = {}
     matches = [collisions(table, file.marks, spec) for file in files]
-    for kind in KINDS_BETWEEN:
+    for kind in dropping_first(KINDS_BETWEEN, spec.drop_between):
         for number, file in enumerate(files):
             others = overlaps[number] if kind == "near-text" else matches[number][kind]
             for row in np.flatnonzero(others != NONE).tolist():
@@ -107,6 +108,11 @@ def between(table: Marks, files: list[EvaluationFile], overlaps: list[np.ndarray
                     drop = kind in spec.drop_between
                     found[row] = Finding(row, str(table.ids[row]), kind, file.name, other, drop)
     return list(found.values())
+
+
+def dropping_first(kinds: Sequence[str], drop: Collection[str]) -> list[str]:
+    """The kinds, strongest first, those that drop a row before the others: a stronger one holds the weaker ones too."""
+    return sorted(kinds, key=lambda kind: kind not in drop)
 
 
 def collisions(table: Marks, other: Marks, spec: QualitySpec) -> dict[str, np.ndarray]:
@@ -178,9 +184,13 @@ def inside(table: Marks, alive: np.ndarray, spec: QualitySpec) -> list[Finding]:
             found.append(Finding(row, str(table.ids[row]), kind, None, str(table.ids[other]), drop))
         alive[rows] = False
 
-    note("exact", *repeated(row_keys(table.text, table), alive))
-    note("near-exact", *near_repeated(table, alive, spec))
-    note("same-question", *repeated(row_keys(table.question, table), alive))
+    look: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+        "exact": lambda: repeated(row_keys(table.text, table), alive),
+        "near-exact": lambda: near_repeated(table, alive, spec),
+        "same-question": lambda: repeated(row_keys(table.question, table), alive),
+    }
+    for kind in dropping_first(KINDS_WITHIN, spec.drop_within):
+        note(kind, *look[kind]())
     return found
 
 

@@ -171,6 +171,25 @@ def test_the_spec_decides_what_a_leak_drops() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("drop", "kind"),
+    [(("same-image",), "same-image"), (("same-question",), "same-question"), (("near-text",), "exact")],
+)
+def test_an_exact_copy_goes_where_a_weaker_kind_of_leak_does(drop: tuple[str, ...], kind: str) -> None:
+    row = item("a", "What is shown?", "retina", FUNDUS)
+    against = {"e": [item("t", "What is shown?", "retina", FUNDUS)]}
+    found = find_duplicates([row], against, replace(SPEC, drop_between=drop))
+    leaks = [(one.kind, one.drop) for one in found if one.other_file]
+    assert leaks == [(kind, kind in drop)]
+
+
+@pytest.mark.parametrize("drop", ["near-exact", "same-question"])
+def test_an_exact_copy_goes_where_a_weaker_kind_does(drop: str) -> None:
+    rows = [item(name, "What is shown?", "retina", FUNDUS) for name in "ab"]
+    found = find_duplicates(rows, {}, replace(SPEC, drop_within=(drop,)))
+    assert [(one.id, one.kind, one.drop) for one in found] == [("b", drop, True)]
+
+
 def test_a_leaked_row_is_no_rows_first_copy() -> None:
     against = {"e": [item("t", "What is shown?", "an eye", jpeg(FUNDUS, 95))]}
     rows = [
