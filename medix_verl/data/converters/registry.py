@@ -8,8 +8,10 @@ its file, and needs no installation. A built-in name always means the built-in c
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import metadata
@@ -98,13 +100,18 @@ def _entry_points() -> Iterator[metadata.EntryPoint]:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give the .py file of a converter (SPEC and read)")
-    spec = importlib.util.spec_from_file_location(f"medix_verl_dataset_{path.stem}", path)
+    # Two files of one name in two folders are two modules.
+    place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"medix_verl_dataset_{path.stem}_{place}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is no Python file; give the .py file of a converter (SPEC and read)")
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their own module up while it is being imported, and pickle does later.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as cause:  # a user's file may fail in any way; the message says whose it is
+        sys.modules.pop(spec.name, None)
         raise ConfigError(f"{path} cannot be imported: {type(cause).__name__}: {cause}; mend it") from cause
     return module
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converters are found by name, entry point, module and file; what is none is refused with what to type."""
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -79,3 +80,35 @@ def test_a_file_that_fails_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("1 / 0\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"bad\.py cannot be imported: ZeroDivisionError"):
         registry.find(str(tmp_path / "bad.py"))
+
+
+DATACLASS = """from __future__ import annotations
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass
+class Row:
+    name: str
+    places: dataclasses.InitVar[int] = 0
+
+
+"""
+
+
+def test_a_file_may_hold_dataclasses_and_one_of_its_name_may_lie_elsewhere(tmp_path: Path) -> None:
+    found = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(DATACLASS + CONVERTER, encoding="utf-8")
+        found.append(registry.find(str(tmp_path / folder / "mine.py")))
+    assert found[0].Row is not found[1].Row
+    row = pickle.loads(pickle.dumps(found[0].Row("x")))
+    assert type(row) is found[0].Row
+
+
+def test_a_file_that_cannot_be_imported_leaves_no_module(tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(ConfigError):
+        registry.find(str(tmp_path / "half.py"))
+    assert not [name for name in sys.modules if "half" in name and name.startswith("medix_verl_dataset")]
