@@ -10,10 +10,11 @@ loaded raises, at construction.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -106,8 +107,16 @@ class SentenceEncoder:
         answers = [similarity(left, right) for left, right in vectors if left is not None and right is not None]
         if len(answers) < len(pairs):
             return None
+        self.touch(text for pair in pairs for text in pair)
         self.book.enter(len(pairs), 2 * len(pairs), 0, sum(answer.value is None for answer in answers))
         return answers
+
+    def touch(self, texts: Iterable[str]) -> None:
+        """Mark texts as just used, so that the cache forgets others first; runs in any event loop's thread."""
+        for text in texts:
+            # The worker thread may have dropped one since it was read.
+            with contextlib.suppress(KeyError):
+                self.cache.move_to_end(text)
 
     async def close(self) -> None:
         """Answer what was asked, then release the model."""

@@ -114,6 +114,13 @@ def test_the_cache_forgets_the_oldest() -> None:
     assert model.batches == [["a", "b"], ["c"], ["b"]]
 
 
+def test_the_cache_keeps_what_is_asked_again_and_again() -> None:
+    model = FakeModel()
+    small = SemanticSpec(cache_size=4)
+    run(model, [("a", "b")], [("c", "d")], [("a", "b")], [("e", "f")], [("a", "b")], [("c", "d")], spec=small)
+    assert model.batches == [["a", "b"], ["c", "d"], ["e", "f"], ["c", "d"]]
+
+
 def test_what_was_done_is_counted_once() -> None:
     async def main() -> None:
         encoder = SentenceEncoder(SemanticSpec(), FakeModel())
