@@ -6,6 +6,9 @@ files' rows and the seed, and on nothing else. Weights are shares of an epoch's 
 times an epoch, a source gives at most its `cap`; what a source cannot give, the others share by their weights, and
 the report says so. With `rows: null` the epoch is the largest in which only caps, never a lack of rows, bend a share.
 
+The rows are drawn once, when training starts, and every epoch has the same ones: a row that was not drawn is never seen
+in this run, however many epochs it has. Another `seed` draws others; weights by the files' sizes leave none out.
+
 A file that is missing, a filter that leaves nothing and a pass rate outside 0..1 are refused.
 """
 
