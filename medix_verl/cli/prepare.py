@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decontaminate-against", type=Path, nargs="+", default=[], metavar="FILE", help="evaluation files"
     )
+    parser.add_argument(
+        "--quality", type=Path, metavar="FILE.yaml", help="what is refused, flagged and dropped, as for `check`"
+    )
     parser.add_argument("--card", type=Path, metavar="FILE.html", help="write a dataset card")
     parser.add_argument("--limit", type=int, metavar="N", help="read only the first N rows of the set")
     parser.add_argument(
@@ -57,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-prompt-tokens", type=int, metavar="N", help="refuse rows whose prompt is longer")
     parser.add_argument(
         "--model", help="whose tokens --max-prompt-tokens counts; default: an estimate, rather too high"
+    )
+    parser.add_argument(
+        "--patch-size",
+        type=int,
+        metavar="PIXELS",
+        help="of that estimate: 16 for Qwen3-VL (default), 14 for Qwen2.5-VL; a --model brings its own",
     )
     parser.add_argument(
         "--set", dest="options", action="append", default=[], metavar="KEY=VALUE", help="an option of the set"
@@ -96,12 +105,14 @@ def run_demo(args: argparse.Namespace) -> int:
 
 def job_of(args: argparse.Namespace) -> Job:
     """What was typed, as the data room reads it."""
+    from medix_verl.data.checks import read_quality
     from medix_verl.data.job import Job
 
     if args.seed is not None:
         raise ConfigError("--seed is for the demo; nothing in a preparation is random: leave it out")
     if args.out is None:
         raise ConfigError(f"--out is missing; give the file to write, such as --out {args.split or 'train'}.parquet")
+    quality = {} if args.quality is None else {"quality": read_quality(args.quality.expanduser())}
     options = read_options(args.options)
     if args.allow_identified:
         options[ALLOW_IDENTIFIED] = "yes"
@@ -119,6 +130,8 @@ def job_of(args: argparse.Namespace) -> Job:
         card=None if args.card is None else args.card.expanduser(),
         max_prompt_tokens=args.max_prompt_tokens,
         model=args.model,
+        patch_size=args.patch_size,
+        **quality,
     )
 
 

@@ -106,6 +106,8 @@ def read_quality(path: Path) -> QualitySpec:
 
     try:
         return QualitySpec.from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as cause:
+        raise ConfigError(f"{path} cannot be read ({cause.strerror or cause}); give a YAML file of limits") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
         raise ConfigError(f"{path} is no YAML ({' '.join(str(cause).split())}); mend that line") from cause
     except ConfigError as cause:

@@ -45,6 +45,8 @@ class Job:
     """Longer prompts are refused; None counts none."""
     model: str | None = None
     """Whose tokens are counted; None estimates them."""
+    patch_size: int | None = None
+    """Side of a patch, in pixels, for that estimate; None is Qwen3-VL's."""
     rows_a_part: int = 1024
 
     def __post_init__(self) -> None:
@@ -56,9 +58,26 @@ class Job:
                 check_integer(name, value, low=1)
         if self.model is not None and self.max_prompt_tokens is None:
             raise ConfigError(f"--model is {self.model!r}, but nothing is counted; give --max-prompt-tokens N as well")
+        self.check_patch()
         if self.out.is_dir() or self.out.suffix != ".parquet":
             kind = "a folder" if self.out.is_dir() else "no .parquet file"
             raise ConfigError(f"--out {self.out} is {kind}; give a file such as {self.out / 'train.parquet'}")
+
+    def check_patch(self) -> None:
+        """Refuse a patch size that nothing would go by.
+
+        Raises:
+            ConfigError: No prompt is counted, a model brings its own, or it is no number of pixels.
+        """
+        if self.patch_size is None:
+            return
+        check_integer("--patch-size", self.patch_size, low=1)
+        if self.max_prompt_tokens is None:
+            raise ConfigError(
+                f"--patch-size is {self.patch_size}, but nothing is counted; give --max-prompt-tokens N as well"
+            )
+        if self.model is not None:
+            raise ConfigError(f"--patch-size is {self.patch_size}, and --model {self.model} has its own; leave out one")
 
 
 def place_of(job: Job, spec: SetSpec) -> str:

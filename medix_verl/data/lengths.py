@@ -24,6 +24,7 @@ from medix_verl.specs import check_integer
 from medix_verl.types import ImageRef, Sample
 
 __all__ = [
+    "Count",
     "PixelRule",
     "count_by_model",
     "count_by_rule",
@@ -178,13 +179,19 @@ def count_by_rule(rule: PixelRule, template: str = "medix") -> Count:
     return count
 
 
-def count_by_model(model: str, template: str = "medix", kwargs: Mapping[str, Any] | None = None) -> Count:
+def count_by_model(
+    model: str,
+    template: str = "medix",
+    kwargs: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Count:
     """Count prompts exactly, with a model's own tokenizer, chat template and pixel rule.
 
     Args:
         model: Folder or hub name.
         template: One of `prompts.template_names()`.
         kwargs: `data.mm_processor_kwargs` of the recipe.
+        say: Told in one line by which patches pictures are counted.
 
     Raises:
         ConfigError: The model cannot be loaded, or sizes pictures by another rule.
@@ -199,6 +206,8 @@ def count_by_model(model: str, template: str = "medix", kwargs: Mapping[str, Any
     rule = rule_of(processor, kwargs)
     if rule is None:
         raise ConfigError(f"the model {model} sizes pictures by a rule that is not known here; leave the model out")
+    merged = f"{rule.merge} x {rule.merge} of them a token"
+    say(f"prompts are counted by {model}: patches of {rule.patch} x {rule.patch} pixels, {merged}")
 
     def count(sample: Sample, sizes: Sequence[tuple[int, int]]) -> int:
         messages = build_messages(sample, [""] * len(sample.images), template)

@@ -27,7 +27,7 @@ from medix_verl.data.converters.registry import find, options_of
 from medix_verl.data.finish import finish
 from medix_verl.data.images import read_bytes
 from medix_verl.data.job import Job, place_of
-from medix_verl.data.lengths import PixelRule, count_by_model, count_by_rule
+from medix_verl.data.lengths import Count, PixelRule, count_by_model, count_by_rule
 from medix_verl.data.parts import Parts, locked
 from medix_verl.data.source import Source
 from medix_verl.errors import ConfigError, DataError
@@ -68,7 +68,7 @@ def prepare(job: Job, say: Callable[[str], None], checker: Check | None = None) 
         parts = Parts(job.out, plan_of(job, converter, source))
         tell(parts.begin(), parts, say)
         if not parts.complete:
-            fill(parts, job, converter, source, checker)
+            fill(parts, job, converter, source, checker, say)
         report = finish(parts, job, spec, source, say)
         parts.remove()
     return report
@@ -79,8 +79,10 @@ def plan_of(job: Job, converter: ModuleType, source: Source) -> dict[str, Any]:
     from medix_verl import __version__
 
     file = getattr(converter, "__file__", None)
-    # An option may name a further folder or table; a change of that is a change of the rows too.
-    named = {key: Path(value).expanduser() for key, value in source.options.items() if value}
+    # An option may name a further folder or file; a change of that is a change of the rows too. Only those that say so
+    # are looked for: any other value may happen to be the name of a folder that lies here.
+    places = {key for key, option in options_of(converter).items() if option.place}
+    named = {key: Path(value).expanduser() for key, value in source.options.items() if value and key in places}
     return {
         "version": __version__,
         "converter": job.name,
@@ -92,7 +94,7 @@ def plan_of(job: Job, converter: ModuleType, source: Source) -> dict[str, Any]:
         "options' files": {key: Source(path).digest() for key, path in named.items() if path.exists()},
         "limit": job.limit,
         "quality": asdict(job.quality),
-        "prompt tokens": [job.max_prompt_tokens, job.model],
+        "prompt tokens": [job.max_prompt_tokens, job.model, job.patch_size],
         "rows a part": job.rows_a_part,
     }
 
@@ -104,7 +106,9 @@ def tell(found: str, parts: Parts, say: Callable[[str], None]) -> None:
         say(f"the parts of an earlier run are of {found}; starting anew")
 
 
-def fill(parts: Parts, job: Job, converter: ModuleType, source: Source, checker: Check | None) -> None:
+def fill(
+    parts: Parts, job: Job, converter: ModuleType, source: Source, checker: Check | None, say: Callable[[str], None]
+) -> None:
     """Stage 1: read the set into parts, from the first that is not finished."""
     base = str(source.root or ".")
     items = islice(converter.read(source, job.split), job.limit)
@@ -116,7 +120,7 @@ def fill(parts: Parts, job: Job, converter: ModuleType, source: Source, checker:
             bar.update()
         whole = complete_samples(items, job, base)
         checked = outcomes(whole, checker or partial(check, spec=job.quality), job.workers)
-        short = short_enough(counted(checked, bar), job)
+        short = short_enough(counted(checked, bar), job, say)
         while (first := next(short, None)) is not None:
             parts.write(number, chain([first], islice(short, job.rows_a_part - 1)))
             number += 1
@@ -152,13 +156,25 @@ def embedded(sample: Sample, base: str) -> Sample:
     return replace(sample, images=images)
 
 
-def short_enough(found: Iterator[Outcome], job: Job) -> Iterator[Outcome]:
+def counter_of(job: Job, say: Callable[[str], None]) -> Count:
+    """What counts a prompt's tokens, and a line that says by which patches."""
+    kwargs = {"min_pixels": MIN_PIXELS, "max_pixels": MAX_PIXELS}
+    if job.model is not None:
+        return count_by_model(job.model, kwargs=kwargs, say=say)
+    rule = PixelRule(**kwargs) if job.patch_size is None else PixelRule(**kwargs, patch=job.patch_size)
+    say(
+        f"prompts are estimated with patches of {rule.patch} x {rule.patch} pixels; --model NAME counts them, "
+        "--patch-size names another size (14 for Qwen2.5-VL, 16 for Qwen3-VL)"
+    )
+    return count_by_rule(rule)
+
+
+def short_enough(found: Iterator[Outcome], job: Job, say: Callable[[str], None]) -> Iterator[Outcome]:
     """Refuse the prompts that training would have to cut or drop."""
     if job.max_prompt_tokens is None:
         yield from found
         return
-    kwargs = {"min_pixels": MIN_PIXELS, "max_pixels": MAX_PIXELS}
-    count = count_by_rule(PixelRule(**kwargs)) if job.model is None else count_by_model(job.model, kwargs=kwargs)
+    count = counter_of(job, say)
     for item in found:
         if isinstance(item.item, Refused):
             yield item

@@ -70,7 +70,10 @@ def test_whole_prompts(processor: Any, demo_folder: Path, count: int, budget: di
     sample = Sample("s", "s", "Which organ is this?", "lung", "X_RAY" if count else None, images=tuple(refs))
     text = processor.apply_chat_template(build_messages(sample, images), add_generation_prompt=True, tokenize=False)
     whole = processor(text=[text], images=images or None, **budget)["input_ids"][0]
-    assert count_by_model(str(demo_folder / "policy"), kwargs=budget)(sample, sizes) == len(whole)
+    said: list[str] = []
+    assert count_by_model(str(demo_folder / "policy"), kwargs=budget, say=said.append)(sample, sizes) == len(whole)
+    patch = processor.image_processor.patch_size
+    assert len(said) == 1 and f"policy: patches of {patch} x {patch} pixels" in said[0]
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

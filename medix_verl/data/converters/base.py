@@ -88,6 +88,8 @@ class Option:
     about: str
     accepted: tuple[str, ...] = ()
     """The accepted values; empty where the converter itself reads the text."""
+    place: bool = False
+    """Whether the value is the path of a folder or file: a preparation starts anew when what lies there has changed."""
 
 
 class Converter(Protocol):

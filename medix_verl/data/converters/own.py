@@ -2,9 +2,9 @@
 """A user's own questions: a JSONL or CSV table, and pictures in a folder or an archive.
 
 Columns: `question`, `answer`; as needed `id`, `image` (a name) or `images` (several), `modality`, `options`, `split`,
-`answer_type`, `patient_id`, `synonyms`, `tolerance`. Picture names start at the table's folder, or at
-`--set images_from=FOLDER`. A DICOM file is refused as a picture: its bytes would carry the patient's data into the
-training file (`medix-verl prepare dicom` looks at it, and takes the pixels alone).
+`answer_type`, `patient_id`, `synonyms`, `tolerance`, `pass_rate` (0 to 1, for a curriculum). Picture names start at the
+table's folder, or at `--set images_from=FOLDER`. A DICOM file is refused as a picture: its bytes would carry the
+patient's data into the training file (`medix-verl prepare dicom` looks at it, and takes the pixels alone).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SPEC = SetSpec(
 )
 OPTIONS: Mapping[str, Option] = {
     **own_table.OPTIONS,
-    "images_from": Option("", "folder or file with the pictures; default: where the table lies"),
+    "images_from": Option("", "folder or file with the pictures; default: where the table lies", place=True),
 }
 
 

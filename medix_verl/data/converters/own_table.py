@@ -9,6 +9,7 @@ Rows with a `split` belong to that one, in a table without the column all rows b
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["OPTIONS", "YES_NO", "OwnTable", "is_of", "list_of", "name_of", "open_table", "read_records", "sample_of"]
 
 COLUMNS = ("id", "question", "answer", "options", "modality", "split", "answer_type")
-KEPT = ("patient_id", "synonyms", "tolerance")
-"""Columns that go to meta without being asked for: the rule judge and the statistics read them."""
+KEPT = ("patient_id", "synonyms", "tolerance", "pass_rate")
+"""Columns that go to meta without being asked for: the rule judge, the statistics and the curriculum read them."""
 RESERVED = frozenset({"licence", "image_id", "credentialed", "modality_word", "modality_guess"})
 SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
 YES_NO = ("no", "yes")
@@ -203,17 +204,33 @@ def meta_of(values: Mapping[str, Any], table: OwnTable) -> dict[str, Any]:
         meta["synonyms"] = synonyms
     if "tolerance" in values:
         meta["tolerance"] = tolerance_of(values["tolerance"])
+    if "pass_rate" in values:
+        meta["pass_rate"] = rate_of(values["pass_rate"])
     return meta
 
 
 def tolerance_of(value: Any) -> float:
-    try:
-        number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number < float("inf"):
+    number = number_of(value)
+    if number is None or number < 0:
         raise DataError(f"tolerance is {value!r}; accepted: a number of at least 0, the relative error")
     return number
+
+
+def rate_of(value: Any) -> float:
+    """A CSV cell is a text, and a curriculum takes numbers only: it becomes one here, or the row is refused."""
+    number = number_of(value)
+    if number is None or not 0 <= number <= 1:
+        raise DataError(f"pass_rate is {value!r}; accepted: a number from 0 to 1, the share of right answers")
+    return number
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number, also one that is written as text; None for anything else."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def list_of(value: Any, column: str) -> list[str] | None:

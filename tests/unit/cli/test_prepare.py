@@ -134,3 +134,22 @@ def test_a_stop_is_orderly(capsys: pytest.CaptureFixture[str]) -> None:
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
     assert capsys.readouterr().err == "stopped; what is finished is kept: type the same command again to go on\n"
+
+
+def test_the_limits_of_a_file_are_those_of_check(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = tmp_path / "q.yaml"
+    limits.write_text("max_answer_chars: 3000\nmin_side: 64\nrefuse: [picture-tiny]\n", encoding="utf-8")
+    assert main([*words, "--quality", str(limits)]) == 1
+    assert "picture-tiny" in capsys.readouterr().err
+    limits.write_text("max_answer_chars: 3000\n", encoding="utf-8")
+    assert main([*words, "--quality", str(limits)]) == 0
+    assert "flagged" not in capsys.readouterr().out
+    assert main([*words, "--quality", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml cannot be read (No such file or directory); give a YAML file" in capsys.readouterr().err
+
+
+def test_patches_of_another_size(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--max-prompt-tokens", "2000", "--patch-size", "14"]) == 0
+    assert "prompts are estimated with patches of 14 x 14 pixels" in capsys.readouterr().err

@@ -129,6 +129,44 @@ def test_long_prompts_are_refused(tmp_path: Path) -> None:
     assert report["reasons"] == {"prompt too long": 1} and ids(job.out) == ["r0", "r1", "r3", "r4"]
 
 
+@pytest.mark.parametrize(("patch", "kept"), [(None, 5), (14, 0)])
+def test_the_estimate_goes_by_the_patches_that_are_named(tmp_path: Path, patch: int | None, kept: int) -> None:
+    """A picture of the least size is 256 tokens by 16 x 16 pixels a patch, and 342 by 14 x 14."""
+    job, say = replace(job_for(tmp_path), max_prompt_tokens=550, patch_size=patch), Say()
+    if kept:
+        prepare(job, say)
+        assert len(ids(job.out)) == kept
+    else:
+        with pytest.raises(DataError):
+            prepare(job, say)
+    assert any(f"patches of {patch or 16} x {patch or 16} pixels; --model NAME counts them" in one for one in say.lines)
+
+
+def test_an_option_that_is_no_path_may_be_the_name_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "ward").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    job = replace(job_for(tmp_path, count=2), options={"suffix": "ward"})
+    prepare(job, Say())
+    assert [sample.question[-5:] for sample in read_samples(job.out)] == ["?ward"] * 2
+
+
+def test_what_lies_where_an_option_points_belongs_to_the_rows(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "a.png").write_bytes(picture(1, 32))
+    table = tmp_path / "mine.csv"
+    table.write_text("id,question,answer,image\nr0,What?,this,a.png\nr1,Why?,so,\n", encoding="utf-8")
+    options = {"images_from": str(pictures)}
+    job = Job("own", "train", tmp_path / "out.parquet", place=str(table), options=options, rows_a_part=1)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(job, Say(), Failing("r1"))
+    (pictures / "a.png").write_bytes(picture(2, 48))
+    say = Say()
+    prepare(job, say)
+    assert any("starting anew" in line for line in say.lines)
+    assert next(read_samples(job.out)).images[0].bytes == picture(2, 48)
+
+
 class Failing:
     """A check that fails at one row, as a full disk would."""
 
@@ -227,6 +265,12 @@ def test_a_row_may_be_credentialed_where_the_set_is_not(tmp_path: Path) -> None:
         ({"images": "file"}, "--images is 'file'; accepted: embed, files; did you mean 'files'"),
         ({"workers": 0}, "--workers is 0; set it to an integer of at least 1"),
         ({"limit": 0}, "--limit is 0"),
+        ({"patch_size": 14}, "--patch-size is 14, but nothing is counted; give --max-prompt-tokens"),
+        ({"patch_size": 0, "max_prompt_tokens": 9}, "--patch-size is 0; set it to an integer of at least 1"),
+        (
+            {"patch_size": 14, "max_prompt_tokens": 9, "model": "m"},
+            "--patch-size is 14, and --model m has its own; leave out one",
+        ),
         ({"model": "m"}, "--model is 'm', but nothing is counted; give --max-prompt-tokens"),
         ({"out": Path("train.json")}, r"--out train\.json is no \.parquet file; give a file such as"),
         ({"out": Path()}, r"--out \. is a folder; give a file such as train\.parquet"),

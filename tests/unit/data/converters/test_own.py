@@ -92,6 +92,16 @@ def test_a_csv_says_the_same(tmp_path: Path) -> None:
     assert (second.options, second.images, second.meta["answer_type"]) == (("so", "x"), (), "open")
 
 
+def test_a_pass_rate_is_a_number_wherever_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("question,answer,pass_rate\nWhy?,so,0.25\nHow?,so,often\nWhere?,here,\n")
+    first, second, third = read(tmp_path / "mine.csv")
+    assert isinstance(first, Sample) and first.meta["pass_rate"] == 0.25 and isinstance(first.meta["pass_rate"], float)
+    assert isinstance(second, Refused) and second.detail == (
+        "line 3: pass_rate is 'often'; accepted: a number from 0 to 1, the share of right answers"
+    )
+    assert isinstance(third, Sample) and "pass_rate" not in third.meta
+
+
 def test_ids_are_made_of_the_content_and_stay(tmp_path: Path) -> None:
     one, other = lines(tmp_path / "1", row(), row(), row(answer="x")), lines(tmp_path / "2", row(answer="x"), row())
     ids = [item.id for item in read(one)]
@@ -140,6 +150,10 @@ def test_pictures_from_another_folder_and_from_an_archive(tmp_path: Path) -> Non
         ({"options": ["a nodule"]}, "too few options", "line 2: only"),
         ({"options": [1, 2]}, "bad value", "options is .1, 2.; accepted"),
         ({"answer_type": "free"}, "bad value", "answer_type is 'free'; accepted: open, closed"),
+        ({"pass_rate": "often"}, "bad value", "line 2: pass_rate is 'often'; accepted: a number from 0 to 1"),
+        ({"pass_rate": 1.5}, "bad value", "pass_rate is 1.5"),
+        ({"pass_rate": True}, "bad value", "pass_rate is True"),
+        ({"pass_rate": "nan"}, "bad value", "pass_rate is 'nan'"),
         ({"tolerance": "much"}, "bad value", "tolerance is 'much'; accepted: a number of at least 0"),
         ({"tolerance": True}, "bad value", "tolerance is True"),
         ({"tolerance": -1}, "bad value", "tolerance is -1"),
