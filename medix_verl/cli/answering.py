@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from medix_verl.cli.lines import waiting
 from medix_verl.credentialed import is_credentialed
 from medix_verl.data.parquet import read_samples
 from medix_verl.data.prompts import render_prompt
@@ -59,7 +64,9 @@ def answer_file(spec: AnsweringSpec, log: Path) -> int:
     if not samples:
         raise DataError(f"{spec.questions} has no rows; give a parquet file with questions")
     served = ServerSpec(str(spec.model), spec.load_limit_s, spec.serve_args)
-    with serving(served, log, lambda cause: None) as url:
+    with ExitStack() as stack:
+        with waiting("loading the model"):
+            url = stack.enter_context(serving(served, log, lambda cause: None))
         texts = asyncio.run(ask_all(f"{url}/chat/completions", samples, spec, log))
     lines = [line_of(sample, text) for sample, text in zip(samples, texts, strict=True)]
     with whole_file(spec.out) as part:
@@ -72,18 +79,22 @@ async def ask_all(url: str, samples: Sequence[Sample], spec: AnsweringSpec, log:
     import aiohttp
 
     gate = asyncio.Semaphore(spec.connections)
+    bar = tqdm(total=len(samples), delay=2, disable=not sys.stderr.isatty(), file=sys.stderr, unit="answer")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(spec.timeout_s), trust_env=False) as session:
 
         async def ask(sample: Sample) -> str:
             async with gate:
                 # A worker thread opens the pictures, so that the answers of others are not kept waiting.
                 body = await asyncio.to_thread(request_of, sample, spec)
-                return await post(session, url, body, sample.id, log)
+                text = await post(session, url, body, sample.id, log)
+            bar.update()
+            return text
 
         tasks = [asyncio.create_task(ask(sample)) for sample in samples]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
+            bar.close()
             for task in tasks:
                 task.cancel()
 

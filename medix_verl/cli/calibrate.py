@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from medix_verl.cli.lines import waiting
 from medix_verl.cli.score_spec import substitute_encoder
 from medix_verl.embedding.build import build_encoder
 from medix_verl.embedding.calibrate import Calibration, Labelled, calibrate
@@ -40,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """
     pairs = [Labelled(case.candidate, case.reference.answer, int(case.label)) for case in read_pairs(args.pairs)]
     model = args.model or substitute_encoder() or SemanticSpec().model
-    found = asyncio.run(compare_and_fit(SemanticSpec(model=model), pairs))
+    with waiting(f"embedding with {model}"):
+        found = asyncio.run(compare_and_fit(SemanticSpec(model=model), pairs))
     if args.json:
         print(json.dumps({"model": model, **asdict(found)}))
     else:

@@ -13,9 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medix_verl.cli.lines import waiting
+from medix_verl.whole_file import whole_file
+
 if TYPE_CHECKING:
     from medix_verl.evaluation.paired import Comparison, TaskComparison
-from medix_verl.whole_file import whole_file
 
 __all__ = ["compare_folders", "lines_of"]
 
@@ -25,7 +27,8 @@ def compare_folders(a: Path, b: Path, args: argparse.Namespace) -> int:
     from medix_verl.evaluation.paired import compare
     from medix_verl.evaluation.results import read_evaluation
 
-    found = compare(read_evaluation(a), read_evaluation(b), seed=args.seed)
+    with waiting("comparing the answers of both"):
+        found = compare(read_evaluation(a), read_evaluation(b), seed=args.seed)
     print("\n".join(lines_of(found)))
     if args.out is not None:
         write(args.out, found)

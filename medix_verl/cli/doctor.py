@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from medix_verl.cli.checks import Check, local_checks
+from medix_verl.cli.lines import waiting
 from medix_verl.cli.verl_checks import run_probe, verl_checks
 from medix_verl.errors import ConfigError
 
@@ -62,7 +63,9 @@ def as_json(checks: Iterable[Check]) -> str:
 def _all_checks(args: argparse.Namespace) -> Iterator[Check]:
     recipe = args.recipe.strip("[]") if args.recipe else None
     yield from local_checks()
-    yield from verl_checks(run_probe(recipe, args.overrides))
+    with waiting("asking verl, which takes its time to load, and the judge"):
+        found = verl_checks(run_probe(recipe, args.overrides))
+    yield from found
 
 
 def _is_plan(args: argparse.Namespace) -> bool:
@@ -75,7 +78,9 @@ def _plan(args: argparse.Namespace) -> Iterator[Check]:
     from medix_verl.cli.plan_recipe import plan_recipe
 
     names = (args.recipe or "medix").strip("[]").split(",")
-    return plan_recipe(names, args.gpus, args.nodes, args.gpu_memory)
+    with waiting("composing the recipe with verl's own configuration"):
+        found = list(plan_recipe(names, args.gpus, args.nodes, args.gpu_memory))
+    yield from found
 
 
 def _is_sound(checks: Iterable[Check]) -> bool:
@@ -85,6 +90,8 @@ def _is_sound(checks: Iterable[Check]) -> bool:
 def _fix() -> None:
     from medix_verl.cpu.environment import fix_mismatches
 
+    with waiting("mending"):
+        done = fix_mismatches()
     # On standard error, so that --json stays one object.
-    for line in fix_mismatches() or ["builds: nothing to mend"]:
+    for line in done or ["builds: nothing to mend"]:
         print(line, file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ import shlex
 from pathlib import Path
 
 from medix_verl.cli.judge_flags import add_judge_flags, judge_words
-from medix_verl.cli.lines import say
+from medix_verl.cli.lines import say, waiting
 from medix_verl.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from medix_verl.runs.export import ExportSpec, export_checkpoint
 
     check(args)
-    done = export_checkpoint(ExportSpec(args.checkpoint, args.out, args.limit), say)
+    with waiting("exporting"):
+        done = export_checkpoint(ExportSpec(args.checkpoint, args.out, args.limit), say)
     found = done.findings
     pictures = "with" if found["pictures"] else "without"
     print(

@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medix_verl.cli.lines import waiting
+
 if TYPE_CHECKING:
     from medix_verl.data.mixture import Plan
 
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from medix_verl.data.mixture import build
     from medix_verl.data.mixture_spec import read_mixture
 
-    plan = build(read_mixture(args.file))
+    with waiting("reading the sources"):
+        plan = build(read_mixture(args.file))
     for line in table(plan):
         print(line)
     return 0

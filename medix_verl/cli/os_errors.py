@@ -84,7 +84,8 @@ def _of_missing(path: Path) -> str:
 def _of_file_in_the_way(path: Path) -> str:
     files = [part for part in (path, *path.parents) if part.is_file()]
     if files:
-        return f"{path}: {files[-1]} is a file, where a folder is needed; give another path, or move that file away"
+        what = "a file" if files[-1] == path else f"{files[-1]} is a file"
+        return f"{path}: {what}, where a folder is needed; give another path, or move that file away"
     return f"{path}: it exists already; give another name, or move it away"
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medix_verl.cli.lines import waiting
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import Head
 from medix_verl.recipes_index import GROUP, VARIABLE, recipe_files, recipe_heads
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "begin", "check", "run", "tables"]
 
 NAME = re.compile(r"[A-Za-z][\w-]*")
+COMPOSING = "composing with verl's own configuration"
 TABLES = (("recipe", "model", "algorithm", "GPUs", "what was run"), ("overlay", "what it changes", "what was run"))
 
 
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.command == "new":
         begin(args.name, args.parent, args.folder)
     else:
-        found = check(args.file)
+        with waiting(COMPOSING):
+            found = check(args.file)
         print("\n".join(f"FAIL  {line}" for line in found) or f"ok    {args.file}: composes, and verl accepts it")
         return 1 if found else 0
     return 0
@@ -203,7 +206,9 @@ def _show(names: list[str], full: bool) -> None:
 
     from medix_verl.cli.composed import booking, changes, complete, compose_recipes, stock_of
 
-    config = compose_recipes(names)
+    with waiting(COMPOSING):
+        config = compose_recipes(names)
+        stock = stock_of(config)
     if full:
         print(OmegaConf.to_yaml(config, resolve=True), end="")
         return
@@ -213,14 +218,15 @@ def _show(names: list[str], full: bool) -> None:
     print(f"\npython -m verl.trainer.main_ppo +recipe={_typed(complete(names))}")
     gpus = f"{book.nodes} x ({book.train} train, {book.generate} generate, {book.judge} judge)"
     print(f"GPUs: {'none' if config.trainer.device == 'cpu' else gpus}\n")
-    for key, (_, value) in changes(stock_of(config), config).items():
+    for key, (_, value) in changes(stock, config).items():
         print(f"{key}={_plain(value)}")
 
 
 def _diff(one: list[str], two: list[str]) -> None:
     from medix_verl.cli.composed import changes, compose_recipes
 
-    found = changes(compose_recipes(one), compose_recipes(two))
+    with waiting(COMPOSING):
+        found = changes(compose_recipes(one), compose_recipes(two))
     for key, (before, after) in found.items():
         print(f"{key}: {_plain(before)} -> {_plain(after)}")
     print(f"{len(found)} keys differ", file=sys.stderr)

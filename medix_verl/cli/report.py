@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medix_verl.cli.lines import say
+from medix_verl.cli.lines import say, waiting
 from medix_verl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def report_run(args: argparse.Namespace) -> int:
     from medix_verl.report.run_page import write_run_page
 
     files = find_run(args.folder, args.metrics, args.rollouts, args.validation)
-    made = write_run_page(files, args.out, args.data, args.samples)
+    with waiting("reading the run and writing its page"):
+        made = write_run_page(files, args.out, args.data, args.samples)
     for text in made.signs:
         say(f"warning: {text}")
     answers, size = made.training.answers + made.validation.answers, args.out.stat().st_size / 1e6
@@ -89,7 +90,8 @@ def report_evaluation(args: argparse.Namespace) -> int:
     from medix_verl.report.content import warnings
     from medix_verl.report.page import write_page
 
-    content = write_page(args.folder, args.out, read_beside(args), args.samples, args.seed)
+    with waiting("reading the evaluation and writing its page"):
+        content = write_page(args.folder, args.out, read_beside(args), args.samples, args.seed)
     for text in warnings(content):
         say(f"warning: {text}")
     size = args.out.stat().st_size / 1e6

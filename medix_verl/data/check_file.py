@@ -7,6 +7,7 @@ that it is with. Nothing is changed, and one bad row does not hide the next. Mem
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from medix_verl.data.checking import outcomes
 from medix_verl.data.checks import QualitySpec, check
@@ -50,7 +52,7 @@ def check_parquet(
     Raises:
         DataError: The file is no file of samples, or a file of `against` cannot be used.
     """
-    check_file(path)
+    total = check_file(path)
     quality = spec or QualitySpec()
     refused: list[Refused] = []
     flags: Counter[str] = Counter()
@@ -58,7 +60,9 @@ def check_parquet(
     test = partial(check, spec=quality, base_dir=str(path.parent))
 
     def marks() -> Iterator[tuple[str, Fingerprint]]:
-        for found in outcomes(rows_of(path, facts), test, workers):
+        seen = outcomes(rows_of(path, facts), test, workers)
+        # On standard error, and only where a person watches.
+        for found in tqdm(seen, total=total, delay=2, unit=" rows", disable=not sys.stderr.isatty(), file=sys.stderr):
             flags.update(found.flags)
             if isinstance(found.item, Refused):
                 refused.append(found.item)

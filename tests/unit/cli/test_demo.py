@@ -118,4 +118,4 @@ def test_ctrl_c(demo: FakeDemo, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_file_in_the_place_of_the_folder(demo: FakeDemo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").touch()
     assert main(["demo", "--out", str(tmp_path / "out")]) == 1
-    assert "out: File exists" in capsys.readouterr().err
+    assert "out: a file, where a folder is needed" in capsys.readouterr().err

@@ -69,6 +69,7 @@ def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     assert describe_os_error(caught.value) == (
         f"{file / 'a'}: {file} is a file, where a folder is needed; give another path, or move that file away"
     )
+    assert described(errno.EEXIST, file).startswith(f"{file}: a file, where a folder is needed; ")
     assert described(errno.EEXIST, tmp_path / "b").endswith("it exists already; give another name, or move it away")
 
 

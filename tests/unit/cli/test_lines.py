@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seconds of a silent wait: on a terminal, after a while, and gone at the end."""
+
+import io
+import sys
+import threading
+import time
+
+import pytest
+
+from medix_verl.cli import lines
+from medix_verl.cli.lines import say, waiting
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(lines, "TICK_S", 0.02)
+    monkeypatch.setenv("LINES", "40")  # tqdm hides a bar where it believes that there is no room
+    monkeypatch.setenv("COLUMNS", "100")
+    return screen
+
+
+def wait_for(screen: Terminal, text: str) -> None:
+    limit = time.monotonic() + 20
+    while text not in screen.getvalue():
+        assert time.monotonic() < limit, screen.getvalue()
+        time.sleep(0.01)
+
+
+def test_a_long_wait_counts_its_seconds_and_leaves_no_line(terminal: Terminal) -> None:
+    with waiting("asking verl", patience_s=0.0):
+        wait_for(terminal, "asking verl: 00:0")
+        say("a line above it")
+    assert "a line above it\n" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r")
+    assert terminal.getvalue().rsplit("\r", 2)[-2].strip() == ""
+    assert not [thread for thread in threading.enumerate() if thread.name == "medix-waiting"]
+
+
+def test_a_short_wait_shows_nothing(terminal: Terminal) -> None:
+    with waiting("asking verl", patience_s=30.0):
+        pass
+    assert terminal.getvalue() == ""
+
+
+def test_an_error_passes_through_and_the_line_goes(terminal: Terminal) -> None:
+    with pytest.raises(ZeroDivisionError), waiting("asking verl", patience_s=0.0):
+        _ = 1 / 0
+    assert not [thread for thread in threading.enumerate() if thread.name == "medix-waiting"]
+
+
+def test_a_log_file_gets_nothing_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with waiting("asking verl", patience_s=0.0):
+        time.sleep(0.05)
+    assert screen.getvalue() == ""
