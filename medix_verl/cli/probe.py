@@ -101,9 +101,16 @@ def _compose(name: str, more: Sequence[str] = ()) -> dict[str, Any]:
             # Hydra takes a group that it does not know for a plain new key, and says nothing.
             return {"error": "it does not land: Hydra does not know the group 'recipe'"}
         medix: Any = OmegaConf.to_container(config.reward.medix, resolve=True)
+        files = [*_listed(config.data.train_files), *_listed(config.data.val_files)]
     except Exception as error:  # noqa: BLE001 - Hydra and OmegaConf raise many kinds; each is a finding
         return {"error": first_cause(error)}
-    return {"error": None, "judge": medix.get("judge") or {}, "semantic": medix.get("semantic") or {}}
+    judge, semantic = medix.get("judge") or {}, medix.get("semantic") or {}
+    return {"error": None, "judge": judge, "semantic": semantic, "files": files}
+
+
+def _listed(files: Any) -> list[str]:
+    """`data.train_files` is one path, several, or null."""
+    return [] if files is None else [files] if isinstance(files, str) else [str(path) for path in files]
 
 
 if __name__ == "__main__":

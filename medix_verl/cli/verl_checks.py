@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.cli.checks import Check
+from medix_verl.cli.credentialed_check import check_credentialed
 from medix_verl.cli.probe import MARKER
 from medix_verl.embedding.model import is_cached
 
@@ -57,7 +58,7 @@ def verl_checks(report: Report) -> list[Check]:
 
 
 def check_chosen(chosen: Mapping[str, Any], known: Sequence[str]) -> list[Check]:
-    """The recipe that is looked into: its names, whether it composes, its judge and its encoder."""
+    """The recipe that is looked into: its names, whether it composes, its judge, its encoder and its data."""
     recipe = chosen["name"]
     for name in recipe.split(","):
         if name not in known:
@@ -67,7 +68,9 @@ def check_chosen(chosen: Mapping[str, Any], known: Sequence[str]) -> list[Check]
     if chosen["error"] is not None:
         todo = f"python -m verl.trainer.main_ppo +recipe=[{recipe}] ... --cfg job"
         return [Check("recipe", "FAIL", f"{recipe}: {chosen['error']}", todo)]
-    return [check_judge(chosen["judge"], recipe), check_encoder(chosen["semantic"], recipe)]
+    judge = chosen["judge"]
+    rows = check_credentialed(judge, chosen["files"], recipe)
+    return [check_judge(judge, recipe), check_encoder(chosen["semantic"], recipe), rows]
 
 
 def run_probe(

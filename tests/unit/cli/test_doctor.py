@@ -36,7 +36,7 @@ from medix_verl.cpu.environment import Mismatch
 
 GOOD_PLUGIN = {"loaded": True, "registered": True, "searchpath": True, "platform": "cpu", "error": None}
 CPU = {"device": "cpu", "vendor": "cpu", "available": True, "count": 1, "error": None}
-RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}}
+RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}, "files": []}
 OPENAI = {"kind": "openai", "url": "http://judge:8085/v1", "model": "Qwen/Qwen3-4B"}
 ENCODER = {"enable": True, "kind": "sentence_transformers"}
 
@@ -242,7 +242,9 @@ def test_a_configuration_without_weights_is_no_encoder(tmp_path: Path, monkeypat
 
 def test_sound_report() -> None:
     checks = verl_checks(report())
-    assert [check.name for check in checks] == ["plugin", "platform", "recipes", "judge", "encoder"]
+    assert [check.name for check in checks] == [
+        "plugin", "platform", "recipes", "judge", "encoder", "credentialed rows"
+    ]  # fmt: skip
     assert all(check.status == "ok" for check in checks)
     assert "medix_cpu" in checks[3].found
 
