@@ -33,7 +33,6 @@ __all__ = [
     "check_overrides",
     "recipe_files",
     "recipe_heads",
-    "recipe_names",
     "search_paths",
 ]
 
@@ -89,11 +88,6 @@ def recipe_files() -> dict[str, Traversable]:
                 raise ConfigError(f"{place} has a recipe '{name}', which there is already; give it another name")
             found[name] = entry
     return dict(sorted(found.items()))
-
-
-def recipe_names() -> list[str]:
-    """Names that `+recipe=NAME` accepts, overlays too, sorted."""
-    return list(recipe_files())
 
 
 def recipe_heads() -> dict[str, Head]:

@@ -27,7 +27,6 @@ __all__ = [
     "package_folder",
     "start_up_line",
     "torch_is_cpu_only",
-    "unfix",
 ]
 
 START_UP_FILE = "medix_verl_torchvision.pth"
@@ -135,19 +134,6 @@ def fix_mismatches(site_packages: Path | None = None, run: Runner | None = None)
         else:
             done.append(_uninstall(mismatch.package, run or _run))
     return done
-
-
-def unfix(site_packages: Path | None = None) -> bool:
-    """Remove the start-up file; torchcodec stays away until pip installs it again.
-
-    Returns:
-        True when there was a file to remove.
-    """
-    folder = package_folder("torchvision", site_packages)
-    if folder is None or not _start_up(folder).is_file():
-        return False
-    _start_up(folder).unlink()
-    return True
 
 
 def start_up_line() -> str:

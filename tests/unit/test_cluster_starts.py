@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medix_verl.recipes_index import recipe_names
+from medix_verl.recipes_index import recipe_heads
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "cluster"
@@ -44,7 +44,7 @@ def test_each_is_short_and_names_recipes_that_exist(path: Path) -> None:
     assert len(text.splitlines()) < 40
     assert "SPDX-License-Identifier: Apache-2.0" in "".join(text.splitlines()[:2])
     names = {name for found in re.findall(r"\+recipe=\[?([\w,]+)", text) for name in found.split(",")}
-    assert names and names <= set(recipe_names())
+    assert names and names <= set(recipe_heads())
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

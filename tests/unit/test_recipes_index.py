@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from medix_verl import recipes_index
 from medix_verl.errors import ConfigError
-from medix_verl.recipes_index import GROUP, SEARCH_PATH, check_overrides, recipe_heads, recipe_names, search_paths
+from medix_verl.recipes_index import GROUP, SEARCH_PATH, check_overrides, recipe_heads, search_paths
 
 
 def test_the_recipes_are_found_where_hydra_looks() -> None:
-    assert {"medix", "medix_cpu"} <= set(recipe_names())
-    assert recipe_names() == sorted(recipe_names())
+    assert {"medix", "medix_cpu"} <= set(recipe_heads())
+    assert list(recipe_heads()) == sorted(recipe_heads())
     assert SEARCH_PATH == "pkg://medix_verl.recipes"
     assert GROUP == "recipe"
 
@@ -34,7 +34,7 @@ def folder_with(path: Path, name: str, text: str = "# @package _global_\na: 1\n"
 def test_recipes_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = folder_with(tmp_path / "one", "ours"), folder_with(tmp_path / "two", "theirs")
     monkeypatch.setenv("MEDIX_RECIPES", os.pathsep.join(["", str(one), str(two)]))
-    assert {"ours", "theirs", "medix"} <= set(recipe_names())
+    assert {"ours", "theirs", "medix"} <= set(recipe_heads())
     assert list(search_paths()) == [SEARCH_PATH, f"file://{one}", f"file://{two}"]
     check_overrides(["+recipe=[medix,ours]"])
     assert recipe_heads()["ours"].columns == ()
@@ -43,10 +43,10 @@ def test_recipes_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_folder_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDIX_RECIPES", str(tmp_path))
     with pytest.raises(ConfigError, match=r"MEDIX_RECIPES names .* has no folder 'recipe'; type mkdir -p"):
-        recipe_names()
+        recipe_heads()
     folder_with(tmp_path, "medix")
     with pytest.raises(ConfigError, match=r"has a recipe 'medix', which there is already; give it another name"):
-        recipe_names()
+        recipe_heads()
 
 
 def package_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, with_recipes: bool) -> None:
@@ -62,19 +62,19 @@ def package_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, with_
 
 def test_recipes_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package_of(tmp_path, monkeypatch, "lab_recipes", with_recipes=True)
-    assert "hospital" in recipe_names()
+    assert "hospital" in recipe_heads()
     assert list(search_paths())[-1] == "pkg://lab_recipes"
 
 
 def test_a_package_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package_of(tmp_path, monkeypatch, "lab_without", with_recipes=False)
     with pytest.raises(ConfigError, match=r"package lab_without of medix_verl.recipes has no folder 'recipe'"):
-        recipe_names()
+        recipe_heads()
     point = metadata.EntryPoint("lab", "lab_gone", "medix_verl.recipes")
     monkeypatch.setattr(recipes_index.metadata, "entry_points", lambda group: [point])
     assert "lab_gone" not in sys.modules
     with pytest.raises(ConfigError, match=r"entry point lab of medix_verl.recipes names lab_gone, which cannot be"):
-        recipe_names()
+        recipe_heads()
 
 
 def test_lists_are_checked() -> None:

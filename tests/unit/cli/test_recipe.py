@@ -12,7 +12,7 @@ from medix_verl.cli.main import main
 from medix_verl.cli.recipe import begin, check, tables
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import Head
-from medix_verl.recipes_index import recipe_heads, recipe_names
+from medix_verl.recipes_index import recipe_heads
 from medix_verl.runs.record import write_record
 
 HEADS = [
@@ -38,7 +38,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(
-        recipe_names(), key=lambda name: (recipe_heads()[name].is_overlay, name)
+        recipe_heads(), key=lambda name: (recipe_heads()[name].is_overlay, name)
     )
     assert main(["recipe", "list", "--markdown"]) == 0
     assert "| `medix_lora` | adapters |" in capsys.readouterr().out

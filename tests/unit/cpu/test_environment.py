@@ -16,7 +16,6 @@ from medix_verl.cpu.environment import (
     package_folder,
     start_up_line,
     torch_is_cpu_only,
-    unfix,
 )
 from medix_verl.errors import SetupError
 
@@ -93,9 +92,6 @@ def test_fix_is_idempotent_and_can_be_undone(tmp_path: Path) -> None:
     assert (site / START_UP_FILE).read_text() == start_up_line()
     assert find_mismatches(site) == []
     assert fix_mismatches(site, FakePip()) == []
-    assert unfix(site) is True
-    assert unfix(site) is False
-    assert len(find_mismatches(site)) == 1
 
 
 def test_fix_uninstalls_torchcodec_through_this_interpreter(tmp_path: Path) -> None:
