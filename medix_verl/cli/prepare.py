@@ -105,14 +105,13 @@ def run_demo(args: argparse.Namespace) -> int:
 
 def job_of(args: argparse.Namespace) -> Job:
     """What was typed, as the data room reads it."""
-    from medix_verl.data.checks import read_quality
+    from medix_verl.data.checks import QualitySpec, read_quality
     from medix_verl.data.job import Job
 
     if args.seed is not None:
         raise ConfigError("--seed is for the demo; nothing in a preparation is random: leave it out")
     if args.out is None:
         raise ConfigError(f"--out is missing; give the file to write, such as --out {args.split or 'train'}.parquet")
-    quality = {} if args.quality is None else {"quality": read_quality(args.quality.expanduser())}
     options = read_options(args.options)
     if args.allow_identified:
         options[ALLOW_IDENTIFIED] = "yes"
@@ -131,7 +130,7 @@ def job_of(args: argparse.Namespace) -> Job:
         max_prompt_tokens=args.max_prompt_tokens,
         model=args.model,
         patch_size=args.patch_size,
-        **quality,
+        quality=QualitySpec() if args.quality is None else read_quality(args.quality.expanduser()),
     )
 
 
