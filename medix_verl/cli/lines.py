@@ -50,7 +50,8 @@ def waiting(what: str, patience_s: float = PATIENCE_S) -> Iterator[None]:
 def _count(what: str, patience_s: float, over: threading.Event) -> None:
     if over.wait(patience_s):
         return
-    with tqdm(desc=what, bar_format="{desc}: {elapsed}", leave=False, delay=TICK_S, file=sys.stderr) as bar:
+    with tqdm(desc=what, bar_format="{desc}: {elapsed}", leave=False, file=sys.stderr) as bar:
         bar.start_t -= patience_s
+        bar.refresh()
         while not over.wait(TICK_S):
             bar.refresh()
