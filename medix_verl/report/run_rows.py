@@ -172,6 +172,47 @@ def must_stay(source: str, meta: Mapping[str, Any]) -> bool:
     return is_credentialed(source, meta) or (spec is not None and spec.credentialed)
 
 
+def draw_pictures(rows: Iterable[DataRow]) -> dict[DataRow, tuple[tuple[str, ...], int]]:
+    """Thumbnails of some rows as data URIs, and how many pictures of each are not shown."""
+    import pyarrow.parquet as pq
+
+    wanted: dict[Path, list[DataRow]] = defaultdict(list)
+    for row in rows:
+        wanted[row.file].append(row)
+    drawn = {}
+    for path, chosen in wanted.items():
+        with pq.ParquetFile(path) as file:
+            ends, start = [], 0
+            for group in range(file.num_row_groups):
+                start += file.metadata.row_group(group).num_rows
+                ends.append(start)
+            start = 0
+            for group, end in enumerate(ends):
+                inside = [row for row in chosen if start <= row.number < end]
+                column = file.read_row_group(group, columns=["images"]).column("images") if inside else ()
+                for row in inside:
+                    drawn[row] = thumbnails(row, column[row.number - start].as_py())
+                start = end
+    return drawn
+
+
+def thumbnails(row: DataRow, images: Any) -> tuple[tuple[str, ...], int]:
+    """The pictures of one row; a damaged one is counted and not shown."""
+    refs = read_images(images, f"row {row.id!r}")
+    shown = []
+    for ref in refs[:MAX_PICTURES]:
+        try:
+            picture = load_image(ref, row.id, row.file.parent)
+        except DataError:
+            continue
+        picture = picture.convert("RGB")
+        picture.thumbnail((SIDE, SIDE))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=75)
+        shown.append(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}")
+    return tuple(shown), len(refs) - len(shown)
+
+
 def withheld(answer: Answer, rows: DataRows, known: Iterable[str] = ()) -> bool:
     """Whether an answer must not be shown.
 
