@@ -25,6 +25,7 @@ from medix_verl.evaluation.server import LOAD_LIMIT_S, ServerSpec, serving
 __all__ = ["Model", "check_served", "connected", "read_model", "served_names"]
 
 ASK_S = 10.0
+NO_ENTRY = ("HTTP 401", "HTTP 403")
 KNOWN_FILES = ("config.json", "params.json")
 
 
@@ -98,15 +99,17 @@ def served_names(url: str, api_key: str | None) -> list[str]:
     Raises:
         SetupError: It does not answer, or with something else.
     """
-    names = listed(url, api_key)
-    if names is None:
-        cause = "it lists no models"
+    names, cause = listed(url, api_key)
+    if cause in NO_ENTRY:
+        key = "the key in --api-key-env is not accepted" if api_key else "name its key's variable with --api-key-env"
+        raise SetupError(f"the server at {url} answers {cause} where it lists its models; {key}")
+    if cause:
         raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1, or --model-name")
     return names
 
 
-def listed(url: str, api_key: str | None) -> list[str] | None:
-    """The models that a server lists; None where it answers with no list.
+def listed(url: str, api_key: str | None) -> tuple[list[str], str]:
+    """The models that a server lists, and why there is no list where it answers with none.
 
     Raises:
         SetupError: It does not answer.
@@ -115,9 +118,11 @@ def listed(url: str, api_key: str | None) -> list[str] | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(urllib.request.Request(f"{url}/models", headers=headers), timeout=ASK_S) as reply:
-            return [str(item["id"]) for item in json.loads(reply.read())["data"]]
-    except (urllib.error.HTTPError, ValueError, KeyError, TypeError):
-        return None
+            return [str(item["id"]) for item in json.loads(reply.read())["data"]], ""
+    except urllib.error.HTTPError as error:
+        return [], f"HTTP {error.code}"
+    except (ValueError, KeyError, TypeError):
+        return [], "it lists no models"
     except (urllib.error.URLError, OSError) as error:
         cause = getattr(error, "reason", None) or error
         raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1") from error
@@ -132,7 +137,7 @@ def check_served(model: Model) -> None:
     """
     if model.url is None:
         return
-    names = listed(model.url, read_key(model.api_key_env))
+    names, _ = listed(model.url, read_key(model.api_key_env))
     # Some servers list NAME:TAG and take NAME, and some a pattern.
     if names and not any(fnmatchcase(model.name, name) or name.startswith(f"{model.name}:") for name in names):
         shown = ", ".join(names[:8])

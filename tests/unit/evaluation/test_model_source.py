@@ -13,7 +13,7 @@ from medix_verl.evaluation.model_source import Model, check_served, read_model
 
 
 class Lists(BaseHTTPRequestHandler):
-    """Lists models as an OpenAI-compatible server does; below /two it has two, below /odd nonsense."""
+    """Lists models as an OpenAI-compatible server does: below /two two, below /odd nonsense, below /key none without."""
 
     def do_GET(self) -> None:
         answers = {
@@ -21,7 +21,7 @@ class Lists(BaseHTTPRequestHandler):
             "/two/models": b'{"data": [{"id": "a"}, {"id": "b"}]}',
             "/tags/models": b'{"data": [{"id": "llama:latest"}, {"id": "open/*"}]}',
         }
-        self.send_response(200)
+        self.send_response(401 if self.path.startswith("/key") else 200)
         self.end_headers()
         self.wfile.write(answers.get(self.path, b"<html>"))
 
@@ -54,6 +54,15 @@ def test_a_server_that_is_none_is_told(address: str) -> None:
         read_model(f"{address}/odd")
 
 
+def test_a_server_that_wants_a_key_is_no_missing_server(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SetupError, match=r"answers HTTP 401 where it lists its models; name .* --api-key-env"):
+        read_model(f"{address}/key")
+    monkeypatch.setenv("SOME_KEY", "wrong")
+    with pytest.raises(SetupError, match="HTTP 401 .* the key in --api-key-env is not accepted") as told:
+        read_model(f"{address}/key", api_key_env="SOME_KEY")
+    assert "wrong" not in str(told.value)
+
+
 def test_a_name_that_the_server_does_not_list_is_refused(address: str) -> None:
     with pytest.raises(
         ConfigError, match=r"does not list 'org/nam'; it lists org/name; did you mean --model-name org/name"
@@ -64,7 +73,8 @@ def test_a_name_that_the_server_does_not_list_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("org/name", "v1"), ("llama", "tags"), ("open/any", "tags"), ("any", "odd"), ("any", None)]
+    ("name", "place"),
+    [("org/name", "v1"), ("llama", "tags"), ("open/any", "tags"), ("any", "odd"), ("any", "key"), ("any", None)],
 )
 def test_a_name_that_may_be_right_is_asked(address: str, name: str, place: str | None) -> None:
     check_served(Model(name, place and f"{address}/{place}"))
