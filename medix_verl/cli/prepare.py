@@ -57,6 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes that check pictures; default: the cores, at most 8"
     )
+    add_counting(parser)
+    parser.add_argument(
+        "--set", dest="options", action="append", default=[], metavar="KEY=VALUE", help="an option of the set"
+    )
+    parser.add_argument("--allow-identified", action="store_true", help="dicom: take files that hold patient data")
+    parser.add_argument("--seed", type=int, help="demo: seed of data and models")
+
+
+def add_counting(parser: argparse.ArgumentParser) -> None:
+    """Declare how long a prompt may be, and by what it is counted."""
     parser.add_argument("--max-prompt-tokens", type=int, metavar="N", help="refuse rows whose prompt is longer")
     parser.add_argument(
         "--model", help="whose tokens --max-prompt-tokens counts; default: an estimate, rather too high"
@@ -67,11 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="of that estimate: 16 for Qwen3-VL (default), 14 for Qwen2.5-VL; a --model brings its own",
     )
-    parser.add_argument(
-        "--set", dest="options", action="append", default=[], metavar="KEY=VALUE", help="an option of the set"
-    )
-    parser.add_argument("--allow-identified", action="store_true", help="dicom: take files that hold patient data")
-    parser.add_argument("--seed", type=int, help="demo: seed of data and models")
 
 
 def run(args: argparse.Namespace) -> int:
