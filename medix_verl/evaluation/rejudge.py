@@ -76,10 +76,7 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
         raise ConfigError(f"--out {spec.out} is the evaluation itself; give another folder")
     tasks = judgeable([find(name) for name in old["tasks"]], spec.judge, say)
     credentialed = [task.name for task in tasks if task.credentialed]
-    if credentialed and not spec.allow_remote:
-        for judge in judge_specs(spec.judge):
-            for url in judge.urls:
-                check_address("the judge", url, credentialed, parse_networks(spec.networks))
+    guard(spec, credentialed)
     ask_judges(judge_specs(spec.judge))
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(spec.out))
@@ -98,13 +95,34 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
         manifest["finished"] = not lost
         write_manifest(spec.out, manifest)
         write_summary(spec.out, manifest)
+    check_whole(spec, lost)
+    return manifest
+
+
+def guard(spec: RejudgeSpec, credentialed: Sequence[str]) -> None:
+    """Refuse a judge that credentialed tasks must not reach.
+
+    Raises:
+        ConfigError: Its address is not local.
+    """
+    if credentialed and not spec.allow_remote:
+        for judge in judge_specs(spec.judge):
+            for url in judge.urls:
+                check_address("the judge", url, credentialed, parse_networks(spec.networks))
+
+
+def check_whole(spec: RejudgeSpec, lost: Mapping[str, str]) -> None:
+    """Say what the evaluation itself lacks.
+
+    Raises:
+        RunStoppedError: There is something.
+    """
     if lost:
         name, cause = next(iter(lost.items()))
         raise RunStoppedError(
             f"{len(lost)} tasks of {spec.source} have no figure, the first {name}: {cause}; finish it with --resume, "
             f"then rejudge it into {spec.out} with --resume"
         )
-    return manifest
 
 
 def wanted_manifest(spec: RejudgeSpec, old: Manifest, tasks: Sequence[str]) -> Manifest:
