@@ -17,6 +17,9 @@ from medix_verl.errors import ConfigError
 __all__ = ["Head", "check_list", "lineage", "read_head"]
 
 _PARENT = re.compile(r"^  - (?P<name>[\w-]+)\s*(?:#.*)?$", re.MULTILINE)
+_HEADER = re.compile(r"#+\s*@(?P<key>\S+)(?:\s+(?P<value>\S+))?")
+_GROUP_PLACES = ("_group_", "recipe", None)
+"""What a package line may say and still leave the keys below `recipe`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Head:
     not_with: tuple[str, ...]
     parents: tuple[str, ...]
     """Recipes of its `defaults` list, in order."""
+    has_place: bool = True
+    """False where no `# @package` line says whose keys its keys are."""
 
 
 def read_head(name: str, text: str) -> Head:
@@ -55,6 +60,7 @@ def read_head(name: str, text: str) -> Head:
         columns=tuple(part.strip() for part in columns.split("|")) if columns else (),
         not_with=tuple(part.strip() for part in marked.get("not with", "").split(",") if part.strip()),
         parents=_parents(text),
+        has_place=_has_place(text),
     )
 
 
@@ -74,9 +80,11 @@ def check_list(names: Sequence[str], heads: Mapping[str, Head]) -> None:
         heads: The head of every recipe.
 
     Raises:
-        ConfigError: An overlay before or without the recipe that it changes, two that exclude each other, or a
-            recipe that begins anew and would silently undo the one before it.
+        ConfigError: A file without a `# @package` line, an overlay before or without the recipe that it changes, two
+            that exclude each other, or a recipe that begins anew and would silently undo the one before it.
     """
+    for name in names:
+        _check_place(name, heads)
     overlays = [name for name in names if heads[name].is_overlay]
     recipes = [name for name in names if name not in overlays]
     if (overlays and list(names) != [*recipes, *overlays]) or (not recipes and overlays):
@@ -89,6 +97,15 @@ def check_list(names: Sequence[str], heads: Mapping[str, Head]) -> None:
             _check_exclusion(earlier, later, heads)
             if not heads[later].is_overlay:
                 _check_undoing(earlier, later, heads)
+
+
+def _check_place(name: str, heads: Mapping[str, Head]) -> None:
+    lost = [above for above in lineage(name, heads) if above in heads and not heads[above].has_place]
+    if lost:
+        raise ConfigError(
+            f"the file of recipe '{lost[0]}' has no line '# @package _global_' at its top: all of its keys would go "
+            "below a key 'recipe', and verl would train without them; write that line first"
+        )
 
 
 def _check_exclusion(earlier: str, later: str, heads: Mapping[str, Head]) -> None:
@@ -110,6 +127,17 @@ def _check_undoing(earlier: str, later: str, heads: Mapping[str, Head]) -> None:
             f"{later} begins anew from {again[0]} and would undo {earlier}; type +recipe="
             + (f"[{','.join([earlier, *overlays])}]" if overlays else later)
         )
+
+
+def _has_place(text: str) -> bool:
+    """Whether Hydra sees a package: it reads lines `# @KEY VALUE` and empty ones, and stops at the first other line."""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        found = _HEADER.match(line)
+        if found is None:
+            return False
+        if found["key"] == "package":
+            return found["value"] not in _GROUP_PLACES
+    return False
 
 
 def _is(line: str, *keys: str) -> bool:

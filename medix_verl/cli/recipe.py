@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import waiting
 from medix_verl.errors import ConfigError
-from medix_verl.recipe_heads import Head
+from medix_verl.recipe_heads import Head, read_head
 from medix_verl.recipes_index import GROUP, VARIABLE, recipe_files, recipe_heads
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _compose_file(path: Path) -> DictConfig:
     if path.suffix != ".yaml":
         raise ConfigError(f"{path} does not end in .yaml, and Hydra would not find it; rename it")
     text = path.read_text(encoding="utf-8")
-    if not text.startswith("# @package _global_"):
+    if not read_head(path.stem, text).has_place:
         raise ConfigError(f"{path} must begin with the line '# @package _global_', else its keys land under recipe")
     known = recipe_files().get(path.stem)
     if known is not None and known.read_text(encoding="utf-8") == text:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,29 @@ def test_our_own_heads_are_complete(name: str) -> None:
     assert len(found.columns) == (2 if found.is_overlay else 4)
     assert f"{name}" in found.command and "verl.trainer.main_ppo +recipe=" in found.command
     assert set(found.not_with) <= set(heads) and set(found.parents) <= set(heads)
+
+
+@pytest.mark.parametrize(
+    ("top", "has_place"),
+    [
+        ("# @package _global_", True),
+        ("\n#@package   _global_", True),
+        ("# @title mine\n# @package actor_rollout_ref", True),
+        ("# a word first\n# @package _global_", False),
+        ("# @package _group_", False),
+        ("# @package", False),
+        ("", False),
+    ],
+)
+def test_where_the_keys_go_is_read_as_hydra_reads_it(top: str, has_place: bool) -> None:
+    assert read_head("any", f"{top}\ntrainer: {{nnodes: 2}}\n").has_place is has_place
+
+
+def test_a_file_whose_keys_would_be_lost_is_refused() -> None:
+    heads = {**HEADS, "lost": replace(head("lost", "base"), has_place=False), "heir": head("heir", "lost")}
+    for names in (["lost"], ["heir"], ["base", "heir"]):
+        with pytest.raises(ConfigError, match="'lost' has no line '# @package _global_' at its top.*write that line"):
+            check_list(names, heads)
 
 
 def test_lineage() -> None:

@@ -40,6 +40,12 @@ def test_recipes_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert recipe_heads()["ours"].columns == ()
 
 
+def test_a_recipe_that_would_train_on_verls_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIX_RECIPES", str(folder_with(tmp_path, "ours", "defaults: [medix]\ntrainer: {nnodes: 2}\n")))
+    with pytest.raises(ConfigError, match="verl would train without them"):
+        check_overrides(["+recipe=ours"])
+
+
 def test_a_folder_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDIX_RECIPES", str(tmp_path))
     with pytest.raises(ConfigError, match=r"MEDIX_RECIPES names .* has no folder 'recipe'; type mkdir -p"):
