@@ -138,12 +138,18 @@ def leaves(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def changes(before: DictConfig, after: DictConfig) -> dict[str, tuple[Any, Any]]:
-    """Keys whose values differ -> (before, after), interpolations as they are written; a missing key is `None`."""
+    """Keys whose values differ -> (before, after), interpolations as they are written; a missing key is `None`.
+
+    A section that was empty and has keys now is told by its keys, and the other way round.
+    """
     from omegaconf import OmegaConf
 
     old = leaves(OmegaConf.to_container(before, resolve=False))
     new = leaves(OmegaConf.to_container(after, resolve=False))
-    keys = [*new, *(key for key in old if key not in new)]
+    sections = {
+        ".".join(parts[:size]) for parts in (key.split(".") for key in (*old, *new)) for size in range(len(parts))
+    }
+    keys = [key for key in (*new, *(key for key in old if key not in new)) if key not in sections]
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 

@@ -79,7 +79,7 @@ def _plan(args: argparse.Namespace) -> Iterator[Check]:
 
     names = (args.recipe or "medix").strip("[]").split(",")
     with waiting("composing the recipe with verl's own configuration"):
-        found = list(plan_recipe(names, args.gpus, args.nodes, args.gpu_memory))
+        found = list(plan_recipe(names, args.gpus, args.nodes, args.gpu_memory, args.overrides))
     yield from found
 
 

@@ -6,6 +6,7 @@ The GPUs that train are those that are left of a node when the judge and the gen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,16 @@ from medix_verl.errors import ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from medix_verl.cli.composed import Booking
+
 __all__ = ["adapter_share", "plan_of", "plan_recipe"]
 
 BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
 
 
-def plan_recipe(names: Sequence[str], gpus: int | None, nodes: int | None, memory: float) -> Iterator[Check]:
+def plan_recipe(
+    names: Sequence[str], gpus: int | None, nodes: int | None, memory: float, overrides: Sequence[str] = ()
+) -> Iterator[Check]:
     """Compose the recipe for these nodes and say what fits.
 
     Args:
@@ -30,23 +35,28 @@ def plan_recipe(names: Sequence[str], gpus: int | None, nodes: int | None, memor
         gpus: GPUs of a node; None takes as many as the recipe asks for.
         nodes: None takes the recipe's.
         memory: GiB of one GPU.
+        overrides: Of the recipe, as a run gets them.
 
     Raises:
-        ConfigError: A number below 1, a recipe that does not compose, or a model whose size is not known.
+        ConfigError: A number below 1 or without an end, a recipe that does not compose or that takes no GPU, or a
+            model of unknown size.
     """
     from medix_verl.cli.composed import booking, compose_recipes, faults
 
     for flag, value in (("--gpus", gpus), ("--nodes", nodes), ("--gpu-memory", memory)):
-        if value is not None and not value >= 1:
-            raise ConfigError(f"{flag} {value}: it must be at least 1; type {flag} 8")
-    asked = booking(compose_recipes(names))
+        if value is not None and not 1 <= value < math.inf:
+            raise ConfigError(f"{flag} {value}: it must be a number of at least 1; type {flag} 8")
+    composed = compose_recipes(names, overrides)
+    if composed.trainer.device == "cpu":
+        raise ConfigError(f"{','.join(names)} trains on the CPU, there are no GPUs to plan; leave --gpu-memory out")
+    asked = booking(composed)
     train = asked.train if gpus is None else gpus - asked.judge - asked.generate
     if train < 1:
         found = f"{asked.node} GPUs a node ({asked.judge} judge, {asked.generate} generate), {gpus} are there"
-        yield Check("GPUs", "FAIL", found, "a judge elsewhere (reward.medix.judge.kind=openai), or more GPUs")
+        yield Check("GPUs", "FAIL", found, _fewer(asked))
         return
     words = [f"trainer.n_gpus_per_node={train}", f"trainer.nnodes={nodes or asked.nodes}"]
-    config = compose_recipes(names, words)
+    config = compose_recipes(names, [*overrides, *words])
     book = booking(config)
     typed = f"{book.nodes} x ({book.train} train, {book.judge} judge, {book.generate} generate)"
     said = faults(config)
@@ -55,6 +65,16 @@ def plan_recipe(names: Sequence[str], gpus: int | None, nodes: int | None, memor
     yield from plan_checks(plan_of(config, memory))
     if words != [f"trainer.n_gpus_per_node={asked.train}", f"trainer.nnodes={asked.nodes}"]:
         yield Check("type", "ok", " ".join(words))
+
+
+def _fewer(asked: Booking) -> str:
+    """What to do where the GPUs are all taken before one of them trains."""
+    todo = ["more GPUs"]
+    if asked.judge:
+        todo.append("a judge elsewhere (no medix_judge_verl, and reward.medix.judge.url=http://HOST:8085/v1)")
+    if asked.generate:
+        todo.append("GPUs that train and generate (no medix_async_separate)")
+    return ", or ".join(todo)
 
 
 def plan_of(config: DictConfig, memory: float) -> Plan:
@@ -120,13 +140,22 @@ def _training(config: DictConfig, model: ModelSize) -> Training:
     )
     rank = section.model.get("lora_rank", 0)
     return Training(
-        tokens=section.actor.ppo_max_token_len_per_gpu,
-        probability_tokens=section.rollout.log_prob_max_token_len_per_gpu,
+        tokens=_tokens(config, section.actor, "ppo", section.actor.use_dynamic_bsz),
+        probability_tokens=_tokens(config, section.rollout, "log_prob", section.rollout.log_prob_use_dynamic_bsz),
         recompute=recompute,
         chunked_logits=bool(section.actor.get("entropy_from_logits_with_chunking", False)),
         adapters=adapter_share(model, rank),
         reference=bool(section.actor.use_kl_loss or config.algorithm.use_kl_in_reward) and rank <= 0,
     )
+
+
+def _tokens(config: DictConfig, section: DictConfig, prefix: str, dynamic: bool) -> int:
+    """Tokens of a micro-batch on one GPU: the limit, or without dynamic batches as many of the longest texts."""
+    if dynamic:
+        return int(section[f"{prefix}_max_token_len_per_gpu"])
+    texts = section[f"{prefix}_micro_batch_size_per_gpu"] or 1  # none at all is among the faults
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    return int(texts * longest // config.actor_rollout_ref.actor.get("ulysses_sequence_parallel_size", 1))
 
 
 def _rollout(config: DictConfig) -> Rollout:

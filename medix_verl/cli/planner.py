@@ -116,8 +116,8 @@ class Plan:
 def plan_checks(plan: Plan) -> Iterator[Check]:
     """One check a phase, each with its parts in GiB; what does not fit FAILs and says what to change."""
     sleeping = CONTEXT_GIB if plan.rollout.sleeps or plan.rollout.apart else plan.rollout.share * plan.memory
-    todo = _MEGATRON if plan.engine.megatron else _UPDATE
-    yield _phase("update", {**_states(plan), **_pass(plan, training=True), "others": sleeping}, plan.memory, todo)
+    update = {**_states(plan), **_pass(plan, training=True), "others": sleeping}
+    yield _phase("update", update, plan.memory, _less_in_update(plan))
     passes = {"weights": _states(plan)["weights"], **_pass(plan, training=False), "others": sleeping}
     yield _phase("probabilities", passes, plan.memory, _PROBABILITIES)
     yield _rollout(plan)
@@ -125,11 +125,22 @@ def plan_checks(plan: Plan) -> Iterator[Check]:
     yield _host(plan)
 
 
-_UPDATE = "more nodes, medix.model_dtype=bf16, actor.ppo_max_token_len_per_gpu lower, or +recipe=[...,medix_lora]"
-_MEGATRON = "more nodes, or actor.megatron.tensor_model_parallel_size or medix.expert_parallel higher"
 _PROBABILITIES = (
-    "rollout.log_prob_max_token_len_per_gpu lower, or actor_rollout_ref.actor.entropy_from_logits_with_chunking=true"
+    "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu lower, or "
+    "actor_rollout_ref.actor.entropy_from_logits_with_chunking=true"
 )
+
+
+def _less_in_update(plan: Plan) -> str:
+    """What makes an update smaller; only what this plan has not got already."""
+    if plan.engine.megatron:
+        sizes = ["actor_rollout_ref.actor.megatron.tensor_model_parallel_size higher"]
+        sizes += ["++medix.expert_parallel higher"] if plan.model.experts else []
+        return ", or ".join(["more nodes", *sizes])
+    halves = ["++medix.model_dtype=bf16"] if plan.engine.bytes_per_weight > 2 else []
+    adapters = ["+recipe=[...,medix_lora]"] if plan.training.adapters == 1.0 else []
+    shorter = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu lower"
+    return ", or ".join(["more nodes", *halves, shorter, *adapters])
 
 
 def _states(plan: Plan) -> dict[str, float]:

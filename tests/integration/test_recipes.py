@@ -238,6 +238,44 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "1 x (6 train, 2 judge, 0 generate)" in shown and "2 a node, each weights 7.5" in shown
     assert main(["doctor", "--recipe", "medix_30b", "--gpus", "4", "--gpu-memory", "40"]) == 1
-    assert "medix.model_dtype=bf16" in capsys.readouterr().out
+    assert "actor_rollout_ref.actor.ppo_max_token_len_per_gpu lower" in capsys.readouterr().out
     assert main(["doctor", "--recipe", "medix,medix_judge_verl", "--gpus", "2", "--gpu-memory", "80"]) == 1
-    assert "a judge elsewhere" in capsys.readouterr().out
+    assert "a judge elsewhere (no medix_judge_verl, and reward.medix.judge.url=" in capsys.readouterr().out
+    assert main(["doctor", "--recipe", "medix_cpu", "--gpu-memory", "80"]) == 1
+    assert "medix_cpu trains on the CPU" in capsys.readouterr().err
+
+
+def test_a_plan_knows_what_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["doctor", "--recipe", "medix", "--gpus", "8", "--gpu-memory", "80"]
+    typed = ["actor_rollout_ref.rollout.tensor_model_parallel_size=4", "trainer.n_gpus_per_node=4", "trainer.nnodes=2"]
+    assert main([*words, *typed]) == 0
+    shown = capsys.readouterr().out
+    assert "2 x (8 train" in shown and "weights 4.1 + cache" in shown and "trainer.nnodes=2" in shown
+
+
+def test_what_a_plan_advises_can_be_typed() -> None:
+    half = plan_of(compose_recipes(["medix"], ["++medix.model_dtype=bf16"]), 80.0)
+    assert half.engine.bytes_per_weight == 2
+    spread = plan_of(compose_recipes(["medix_30b", "medix_megatron"], ["++medix.expert_parallel=4"]), 80.0)
+    assert spread.engine.expert == 4
+
+
+def test_a_section_that_was_empty_is_told_by_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "show", "medix"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "data.mm_processor_kwargs.min_pixels=262144" in lines
+    assert not any(
+        line.startswith(("data.mm_processor_kwargs=", "trainer.v1.sampler.sampler_kwargs=")) for line in lines
+    )
+    found = changes(DictConfig({"a": {}, "b": {"c": 1}}), DictConfig({"a": {"x": 1}, "b": {}}))
+    assert found == {"a.x": (None, 1), "b.c": (1, None)}
+
+
+def test_a_plan_without_dynamic_batches() -> None:
+    actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    words = [f"{actor}.use_dynamic_bsz=false", f"{actor}.ppo_micro_batch_size_per_gpu=2"]
+    words += [f"{rollout}.log_prob_use_dynamic_bsz=false", f"{rollout}.log_prob_micro_batch_size_per_gpu=3"]
+    found = plan_of(with_typed("medix", words), 80.0).training
+    assert (found.tokens, found.probability_tokens) == (2 * 8448, 3 * 8448)
+    found = plan_of(composed("medix"), 80.0).training
+    assert (found.tokens, found.probability_tokens) == (16896, 33792)

@@ -345,8 +345,9 @@ def test_a_plan_needs_the_memory_of_a_gpu(words: list[str], capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "words", [["--gpu-memory", "0"], ["--gpu-memory", "80", "--gpus", "0"], ["--gpu-memory", "nan"]]
+    "words",
+    [["--gpu-memory", "0"], ["--gpu-memory", "80", "--gpus", "0"], ["--gpu-memory", "nan"], ["--gpu-memory", "inf"]],
 )
 def test_a_plan_on_nothing(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *words]) == 1
-    assert "it must be at least 1" in capsys.readouterr().err
+    assert "it must be a number of at least 1" in capsys.readouterr().err

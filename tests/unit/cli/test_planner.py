@@ -117,6 +117,26 @@ def test_what_does_not_fit_says_what_to_change(changes: dict[str, Any], name: st
     assert found.status == "FAIL" and message in found.found and found.todo
 
 
+@pytest.mark.parametrize(
+    ("changes", "there", "not_there"),
+    [
+        ({}, ["++medix.model_dtype=bf16", "medix_lora"], ["megatron"]),
+        ({"engine": Engine(bytes_per_weight=2)}, ["actor_rollout_ref.actor.ppo_max_token_len_per_gpu"], ["bf16"]),
+        ({"training": replace(PLAN.training, adapters=0.01)}, ["bf16"], ["medix_lora"]),
+        ({"engine": Engine(megatron=True)}, ["actor_rollout_ref.actor.megatron.tensor"], ["expert_parallel", "bf16"]),
+        (
+            {"engine": Engine(megatron=True), "model": replace(DENSE, experts=8, experts_per_token=2)},
+            ["++medix.expert_parallel"],
+            [],
+        ),
+    ],
+)
+def test_no_remedy_that_is_taken_already(changes: dict[str, Any], there: list[str], not_there: list[str]) -> None:
+    todo = checks(**{"memory": 5.0, **changes})["update"].todo
+    assert todo.startswith("more nodes, or ")
+    assert [text for text in there if text not in todo] == [] and [text for text in not_there if text in todo] == []
+
+
 def test_tight_and_few_are_warnings() -> None:
     assert checks(memory=24.0)["update"].status == "warn"
     found = checks(rollout=replace(PLAN.rollout, share=0.06))["rollout"]
