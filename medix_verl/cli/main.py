@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dispatches `medix-verl COMMAND ...` and turns every error into one line.
 
-The exit status is the command's own, or: 1 after an error, 2 after a wrong command line, 130 after Ctrl-C. A command's
-module is imported only when the command is chosen, so `medix-verl --help` costs nothing and works where a dependency
-of one command is missing.
+The exit status is the command's own, or: 1 after an error, 2 after a wrong command line, 130 after Ctrl-C, 141 where
+what it prints to has ended (`| head`). A command's module is imported only when the command is chosen, so `medix-verl
+--help` costs nothing and works where a dependency of one command is missing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,12 +63,16 @@ def main(argv: Sequence[str] | None = None, commands: dict[str, Command] | None 
     debug = "--debug" in words
     try:
         run, args = _parse(words, COMMANDS if commands is None else commands)
-        return run(args)
+        status = run(args)
+        sys.stdout.flush()  # here, and not at the interpreter's end, so that what fails is one line like all else
+        return status
     except KeyboardInterrupt:
         return _fail("interrupted", debug, status=130)
     except MedixError as error:
         return _fail(str(error), debug)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 141
         return _fail(describe_os_error(error), debug)
     except Exception as error:  # noqa: BLE001 - the promise is one line for every error, with --debug for the rest
         return _fail(f"{type(error).__name__}: {_one_line(error)}; --debug shows the traceback", debug)
@@ -113,6 +118,23 @@ def _unknown(chosen: str, commands: dict[str, Command]) -> str:
     close = difflib.get_close_matches(chosen, commands, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown command '{chosen}': {hint}the commands are {', '.join(commands)}; type {PROGRAM} --help"
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output leads to a program that has ended, as `head` does; a pipe of ours may break as well."""
+    import select
+
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError):  # no poll on this system, or an output without a number
+        return False
+    if gone:
+        # The interpreter flushes once more when it ends.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return gone
 
 
 def _one_line(error: BaseException) -> str:

@@ -123,3 +123,36 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out.startswith("medix-verl ")
+
+
+@pytest.mark.parametrize("lines", [1, 20_000])
+def test_a_reader_that_ends_first_is_no_error(lines: int) -> None:
+    """As `medix-verl recipe show medix | head`, with little and with much to print."""
+    program = (
+        "import sys, types\nfrom medix_verl.cli.main import Command, main\n"
+        "fake = types.ModuleType('fake')\nfake.add_arguments = lambda parser: None\n"
+        f"def run(args):\n    sys.stdin.read()\n    for _ in range({lines}):\n        print('y' * 20)\n    return 0\n"
+        "fake.run = run\n"
+        "sys.modules['fake'] = fake\nsys.exit(main(['fake'], {'fake': Command('fake', 'prints')}))\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None and child.stdin is not None and child.stderr is not None
+    child.stdout.close()  # before a word is printed: the child waits for its input
+    child.stdin.close()
+    assert (child.wait(timeout=60), child.stderr.read()) == (141, "")
+    child.stderr.close()
+
+
+def test_a_pipe_of_ours_that_breaks_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when a process that decodes pictures dies."""
+    install_command(monkeypatch, raiser(BrokenPipeError(32, "Broken pipe")))
+    assert main(["fake"], COMMAND) == 1
+    assert capfd.readouterr().err == "medix-verl: error: Broken pipe; --debug shows the traceback\n"
