@@ -13,7 +13,7 @@ from medix_verl.evaluation.model_source import Model, check_served, read_model
 
 
 class Lists(BaseHTTPRequestHandler):
-    """Lists models as an OpenAI-compatible server does: below /two two, below /odd nonsense, below /key none without."""
+    """Lists models as such a server does: below /two there are two, below /odd nonsense, below /key it wants a key."""
 
     def do_GET(self) -> None:
         answers = {
