@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from medix_verl.recipes_index import GROUP, VARIABLE, recipe_files, recipe_heads
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from medix_verl.runs.record import RunRecord
 
 __all__ = ["add_arguments", "begin", "check", "run", "tables"]
 
@@ -188,6 +190,8 @@ def _show_run(folder: Path, full: bool) -> None:
         print(OmegaConf.to_yaml(OmegaConf.create(dict(record.config))), end="")
         return
     print(f"{record.command}\n")
+    for line in _cautions(record):
+        print(line)
     if record.withheld:
         print(f"secrets, to be typed again: {', '.join(record.withheld)}")
     print(f"started: {record.started}; seed: {record.seed}; recipes: {', '.join(record.recipes) or 'none'}")
@@ -199,6 +203,21 @@ def _show_run(folder: Path, full: bool) -> None:
     print("versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items() if version))
     for checkout, commit in record.commits.items():
         print(f"commit of {checkout}: {commit}")
+
+
+def _cautions(record: RunRecord) -> Iterator[str]:
+    """What the command alone does not bring back."""
+    if record.directory:
+        yield f"typed in: {record.directory}"
+    trainer = record.config.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("resume_mode") not in (None, "disable"):
+        yield (
+            "where its checkpoints still are it goes on from the last one; to begin anew, add "
+            "trainer.resume_mode=disable trainer.default_local_dir=FOLDER"
+        )
+    unknown = [name for name in record.recipes if name not in recipe_heads()]
+    if unknown:
+        yield f"not found here: {', '.join(unknown)}; export {VARIABLE}=FOLDER that has it, or take `--full`"
 
 
 def _show(names: list[str], full: bool) -> None:

@@ -83,7 +83,7 @@ def describe(values: Mapping[str, Any], words: Sequence[str]) -> RunRecord:
         judge=judge_of(values),
         encoder=encoder_of(values),
         seed=data.get("seed") if isinstance(data.get("seed"), int) else None,
-        directory=Path.cwd().name,
+        directory=str(Path.cwd()),
     )
 
 

@@ -93,7 +93,7 @@ class RunRecord:
     withheld: tuple[str, ...] = ()
     """Keys whose values are secret and not here; they must be typed again."""
     directory: str = ""
-    """Where the command was typed."""
+    """Where the command was typed: paths in it that are relative start there."""
     format: int = field(default=FORMAT)
 
     @property

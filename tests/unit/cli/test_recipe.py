@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,19 @@ def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.Capt
     assert "judge: openai, judge, at http://h/v1" in shown and "vllm" not in shown
     assert main(["recipe", "show", str(tmp_path)]) == 1
     assert "there is no medix_run.json in" in capsys.readouterr().err
+
+
+def test_a_run_says_what_its_command_alone_does_not_bring_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    config = {"trainer": {"resume_mode": "auto"}}
+    write_record(replace(plain, directory="/home/me", recipes=("medix", "labs_own"), config=config), tmp_path)
+    assert main(["recipe", "show", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "typed in: /home/me\n" in shown and "not found here: labs_own; export MEDIX_RECIPES=" in shown
+    assert "it goes on from the last one; to begin anew, add trainer.resume_mode=disable" in shown
+    write_record(replace(plain, config={"trainer": {"resume_mode": "disable"}}), tmp_path)
+    assert main(["recipe", "show", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert not any(text in shown for text in ("typed in", "begin anew", "not found here"))

@@ -61,6 +61,7 @@ def test_the_record_says_what_repeats_the_run(tmp_path: Path, monkeypatch: pytes
         "j",
     )
     assert record.seed == 5
+    assert record.directory == str(Path.cwd())
     assert [file.role for file in record.data] == ["train", "val"]
     assert record.config["trainer"]["copy"] == "${oc.env:MEDIX_TEST_SECRET}"
     assert "hidden-value" not in repr(record)
