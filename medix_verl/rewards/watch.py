@@ -20,6 +20,8 @@ from medix_verl.errors import RunStoppedError
 __all__ = ["UnscoredWindow", "Watchdog"]
 
 _EXIT_CODE = 70
+_STOOD_STILL_S = 20.0
+"""A look that comes later than this: the machine was suspended, moved or frozen, and no worker can be blamed for it."""
 
 
 class UnscoredWindow:
@@ -64,7 +66,7 @@ class UnscoredWindow:
 
 
 class Watchdog:
-    """Ends the process when nobody reported progress for `limit_s` seconds.
+    """Ends the process when nobody reported progress for `limit_s` seconds in which the machine itself ran.
 
     Args:
         limit_s: seconds without `beat()`; None or 0 switches the watchdog off.
@@ -90,6 +92,7 @@ class Watchdog:
         self._doing = doing
 
     def _watch(self) -> None:
+        pause = min(1.0, self._limit_s / 4)
         while True:
             silent = time.monotonic() - self._last
             if silent > self._current_s:
@@ -99,7 +102,11 @@ class Watchdog:
                     "the stacks of the trainer follow, raise the limit if the step is only slow"
                 )
                 return
-            time.sleep(min(1.0, self._limit_s / 4))
+            before = time.monotonic()
+            time.sleep(pause)
+            late = time.monotonic() - before - pause
+            if late > _STOOD_STILL_S:
+                self._last += late
 
 
 def _end_process(message: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.errors import RunStoppedError
+from medix_verl.rewards import watch
 from medix_verl.rewards.watch import UnscoredWindow, Watchdog
 
 
@@ -102,6 +103,29 @@ def test_progress_keeps_it_quiet() -> None:
         time.sleep(0.1)
         dog.beat(f"step {step}")
     assert told == []
+
+
+class SuspendedOnce:
+    """The module `time` on a machine that stands still for a quarter of an hour in the tenth look."""
+
+    def __init__(self) -> None:
+        self.now, self.looks = 0.0, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.looks += 1
+        self.now += seconds + (900.0 if self.looks == 10 else 0.0)
+
+
+def test_a_machine_that_was_suspended_is_no_worker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told = SuspendedOnce(), list[str]()
+    monkeypatch.setattr(watch, "time", clock)
+    dog = Watchdog(None, told.append)
+    dog._limit_s = dog._current_s = 600.0
+    dog._watch()
+    assert clock.now == pytest.approx(1501.0) and "no progress for 601 s" in told[0]
 
 
 @pytest.mark.parametrize("limit", [None, 0, 0.0])
