@@ -16,7 +16,7 @@ from html import escape
 __all__ = ["Panel", "Series", "draw", "figure", "ticks"]
 
 WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 24
 POINTS = 600
 """Most points of a curve."""
 NOISY = 40

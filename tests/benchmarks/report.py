@@ -107,6 +107,7 @@ def numbers(rng: np.random.Generator, step: int) -> dict[str, float]:
         "medix/judge/p50_s": 0.4, "medix/judge/p95_s": 1.1, "timing_s/step": 60.0, "timing_s/gen": 31.0,
     }  # fmt: skip
     noisy = {key: value * float(rng.normal(1.0, 0.06)) for key, value in levels.items()}
+    noisy |= {key: min(1.0, value) for key, value in noisy.items() if key.startswith("medix/") and "_s" not in key}
     counts = {"medix/judge/asked": 40.0, "medix/judge/cache_hits": 6.0, "medix/judge/equality": 9.0,
               "medix/judge/calls": 26.0, "medix/judge/failures_timeout": float(step % 50 == 0),
               "training/filter_groups/evicted_samples": float(rng.integers(0, 4)), "medix/unscored": 0.0}  # fmt: skip
