@@ -84,11 +84,16 @@ def check(args: argparse.Namespace) -> None:
     if args.score is not None and not args.score.is_file():
         raise ConfigError(f"--score {args.score} is not there; give a parquet file (medix-verl prepare makes one)")
     if args.evaluate:
-        from medix_verl.cli.evaluate import check_extra
-        from medix_verl.evaluation.tasks import select
+        from medix_verl.cli import evaluate as command
+        from medix_verl.evaluation.assemble import judge_specs
+        from medix_verl.evaluation.judge_facts import check_judging
 
-        select(args.evaluate)
-        check_extra()
+        given = evaluation_of(args.out, args)
+        settings = command.judge_settings(given)
+        command.chosen_tasks(given)
+        check_judging(settings, command.protocol_of(given))
+        judge_specs(settings)
+        command.check_extra()
 
 
 def score(model: Path, args: argparse.Namespace) -> None:
@@ -124,9 +129,16 @@ def evaluate(model: Path, args: argparse.Namespace) -> None:
     """Hand on to `medix-verl evaluate`."""
     from medix_verl.cli import evaluate as command
 
+    command.run(evaluation_of(model, args))
+
+
+def evaluation_of(model: Path, args: argparse.Namespace) -> argparse.Namespace:
+    """The words of `medix-verl evaluate`."""
+    from medix_verl.cli import evaluate as command
+
     parser = argparse.ArgumentParser(prog="medix-verl evaluate")
     command.add_arguments(parser)
     words = [str(model), "--tasks", *args.evaluate, "--out", str(model.with_name(f"{model.name}.evaluation"))]
     words += [*judge_words(args), "--prompt", args.prompt, "--max-tokens", str(args.max_tokens)]
     words += [f"--serve-args={args.serve_args}"] if args.serve_args else []
-    command.run(parser.parse_args([*words, *shlex.split(args.evaluate_args)]))
+    return parser.parse_args([*words, *shlex.split(args.evaluate_args)])

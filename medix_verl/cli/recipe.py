@@ -248,7 +248,7 @@ def _diff(one: list[str], two: list[str]) -> None:
         found = changes(compose_recipes(one), compose_recipes(two))
     for key, (before, after) in found.items():
         print(f"{key}: {_plain(before)} -> {_plain(after)}")
-    print(f"{len(found)} keys differ", file=sys.stderr)
+    print("1 key differs" if len(found) == 1 else f"{len(found)} keys differ", file=sys.stderr)
 
 
 def _names(text: str) -> list[str]:

@@ -138,7 +138,8 @@ def validation_falls(metrics: Metrics) -> list[str]:
             continue
         step, best = max(values[:-1], key=lambda item: item[1])
         if best - values[-1][1] >= VALIDATION_FALL:
-            name = key.split("/")[1]
+            # A source's name may have a slash of its own.
+            name = key.removeprefix("val-core/").partition("/acc/mean@")[0]
             told.append(f"Validation acc of {name} fell from {best:.3f} (step {step}) to {values[-1][1]:.3f}.")
     return told
 

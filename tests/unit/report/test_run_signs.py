@@ -89,6 +89,11 @@ def test_a_validation_that_got_worse_is_told_for_its_source() -> None:
     assert "fell" not in signs(run(3, **{key: [0.4, 0.5, 0.49]})) and "fell" not in signs(run(1, **{key: [0.4]}))
 
 
+def test_a_source_with_a_slash_in_its_name_is_told_whole() -> None:
+    key = "val-core__owner__set__acc__mean@4"
+    assert "Validation acc of owner/set fell from 0.500" in signs(run(2, **{key: [0.5, 0.4]}))
+
+
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
