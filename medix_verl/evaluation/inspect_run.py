@@ -9,7 +9,9 @@ once whole ones are there. Nothing is bundled or published.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +81,8 @@ def run_slice(run: TaskRun, served: Served, log_dir: Path) -> Path:
 
     from medix_verl.evaluation.inspect_tasks import build_task
 
-    logs = inspect_eval(build_task(run), model=model_of(run, served), log_dir=str(log_dir), **options_of(run))
+    with own_log_level():
+        logs = inspect_eval(build_task(run), model=model_of(run, served), log_dir=str(log_dir), **options_of(run))
     # After Ctrl-C there is a cancelled log, or none at all.
     if not logs or logs[0].status == "cancelled":
         raise KeyboardInterrupt
@@ -88,6 +91,17 @@ def run_slice(run: TaskRun, served: Served, log_dir: Path) -> Path:
         cause = " ".join((log.error.message if log.error else "no cause was given").split())[:300]
         raise RunStoppedError(f"{run.spec.name}: inspect_ai ended with status {log.status}: {cause}")
     return Path(log.location)
+
+
+@contextlib.contextmanager
+def own_log_level() -> Iterator[None]:
+    """inspect_ai sets the root logger's level for good (its _util/logger.py); other people's warnings stay theirs."""
+    root = logging.getLogger()
+    level = root.level
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def model_of(run: TaskRun, served: Served) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import runpy
 import sys
 import threading
@@ -187,7 +188,9 @@ def test_a_server_that_is_started_finds_models_and_login_where_they_were(
         "from medix_verl.evaluation.mock_model import main; main(['--port', '{port}'])"
     )
     model = Model("any", load_limit_s=60.0, command=(sys.executable, "-c", program))
+    level = logging.getLogger().level
     run_suite(SuiteSpec(model, (find("medqa"),), tmp_path / "eval", sources={"medqa": source}), lambda line: None)
+    assert logging.getLogger().level == level, "the caller's own warnings are silenced"
     given = json.loads(seen.read_text())
     assert given["XDG_CACHE_HOME"] == str(tmp_path / "mine") and "XDG_DATA_HOME" not in given
     assert (tmp_path / "eval" / "library" / "data").is_dir()
