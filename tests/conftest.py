@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test gets: a ring chosen by its folder, our own warnings as errors, and a list of what was not run."""
 
+import signal
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 # A busy machine is no fault of the code: what must be fast has a test that says so.
 settings.register_profile("medix", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("medix")
+
+# A shell starts what it puts in the background deaf to Ctrl-C, and children inherit that: the tests send it to some.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RINGS = ("integration", "gpu")
 

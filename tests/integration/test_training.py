@@ -109,10 +109,13 @@ def test_resume_carries_step_counter_and_optimiser_on(first: Any, train: Callabl
     assert resumed.end.returncode == 0, resumed.log[-3000:]
     assert [step.number for step in resumed.steps if step.is_training] == [3]
     # Another run, with a record of its own; the first one's is kept.
-    assert read_record(checkpoints).config["trainer"]["total_training_steps"] == 3
+    config = read_record(checkpoints).config
+    assert config["trainer"]["total_training_steps"] == 3
     assert read_record(checkpoints / "medix_run.1.json").config["trainer"]["total_training_steps"] == 2
-    assert updates_done(checkpoints / "global_step_2") == {2.0}
-    assert updates_done(checkpoints / "global_step_3") == {3.0}
+    # One mini batch a step, gone through as often as the recipe says.
+    epochs = config["actor_rollout_ref"]["actor"]["ppo_epochs"]
+    assert updates_done(checkpoints / "global_step_2") == {2.0 * epochs}
+    assert updates_done(checkpoints / "global_step_3") == {3.0 * epochs}
 
 
 def updates_done(checkpoint: Path) -> set[float]:
