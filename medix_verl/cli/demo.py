@@ -18,7 +18,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `medix-verl demo`."""
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="folder of data, models and report")
-    parser.add_argument("--steps", type=int, default=80, help="training steps")
+    parser.add_argument("--steps", type=int, default=52, help="training steps (default: 52)")
     parser.add_argument("--judge", choices=("rule", "verl"), default="rule", help="verl: a tiny judge served by vLLM")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights, warm-up and order")
     parser.add_argument("--lr", type=float, help="learning rate; 0: a control, in which nothing can be learnt")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from medix_verl.demo.run import DemoSpec, run_demo
 
     if args.steps < 1:
-        raise ConfigError(f"--steps is {args.steps}, at least 1 is accepted: type --steps 80")
+        raise ConfigError(f"--steps is {args.steps}, at least 1 is accepted: type --steps 52")
     if args.lr is not None and not 0 <= args.lr < 1:
         raise ConfigError(f"--lr is {args.lr:g}, 0 to below 1 is accepted: leave it out, or type --lr 0 for a control")
     if not args.time_limit > 0:

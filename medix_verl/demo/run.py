@@ -45,7 +45,7 @@ class DemoSpec:
     """What `medix-verl demo` can be told."""
 
     out: Path
-    steps: int = 80
+    steps: int = 52
     judge: str = "rule"
     """`rule`, or `verl`: the tiny judge served by verl with vLLM in its own resource pool."""
     seed: int = 0

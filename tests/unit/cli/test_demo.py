@@ -61,7 +61,7 @@ def test_every_option(demo: FakeDemo, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 80"),
+        (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 52"),
         (["--steps", "-3"], "--steps is -3, at least 1 is accepted"),
         (["--lr", "-1"], "--lr is -1, 0 to below 1 is accepted: leave it out, or type --lr 0 for a control"),
         (["--lr", "nan"], "--lr is nan"),
