@@ -24,6 +24,7 @@ from medix_verl.cli.sources import read_sources
 from medix_verl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from medix_verl.evaluation.model_source import Model
     from medix_verl.evaluation.suite import SuiteSpec
     from medix_verl.evaluation.tasks import TaskSpec
 
@@ -122,30 +123,30 @@ def listing(shown: Sequence[TaskSpec]) -> list[str]:
 
 def evaluate(model_word: str, args: argparse.Namespace) -> int:
     """Evaluate a model."""
+    import shlex
+
     check_extra()
+    from medix_verl.evaluation.model_source import read_model
     from medix_verl.evaluation.suite import run_suite
 
-    spec = suite_of(model_word, args)
+    extra = shlex.split(args.serve_args)
+    model = read_model(model_word, args.model_name, args.api_key_env, args.load_limit, extra)
+    spec = suite_of(model, args)
     run_suite(spec, say)
     print((spec.out / "table.md").read_text(encoding="utf-8"), end="")
     return 0
 
 
-def suite_of(model_word: str, args: argparse.Namespace) -> SuiteSpec:
-    """What the words and flags say.
+def suite_of(model: Model, args: argparse.Namespace) -> SuiteSpec:
+    """What the flags say of evaluating a model.
 
     Raises:
         ConfigError: They do not fit together.
     """
-    import shlex
-
     from medix_verl.evaluation.assemble import TaskChoices
-    from medix_verl.evaluation.model_source import read_model
     from medix_verl.evaluation.suite import SuiteSpec
     from medix_verl.evaluation.task_run import Limits
 
-    extra = shlex.split(args.serve_args)
-    model = read_model(model_word, args.model_name, args.api_key_env, args.load_limit, extra)
     return SuiteSpec(
         model=model,
         tasks=chosen_tasks(args),

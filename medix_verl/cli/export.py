@@ -86,13 +86,12 @@ def check(args: argparse.Namespace) -> None:
     if args.evaluate:
         from medix_verl.cli import evaluate as command
         from medix_verl.evaluation.assemble import judge_specs
-        from medix_verl.evaluation.judge_facts import check_judging
+        from medix_verl.evaluation.model_source import Model
+        from medix_verl.evaluation.suite import askable
 
-        given = evaluation_of(args.out, args)
-        settings = command.judge_settings(given)
-        command.chosen_tasks(given)
-        check_judging(settings, command.protocol_of(given))
-        judge_specs(settings)
+        spec = command.suite_of(Model(str(args.out)), evaluation_of(args.out, args))
+        judge_specs(spec.judge)
+        askable(spec, lambda line: None)
         command.check_extra()
 
 

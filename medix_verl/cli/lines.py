@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person sees on standard error while a command works: lines of progress, and the seconds of a silent wait.
+"""What a person sees on standard error while a command works: lines of progress, and the seconds of a silent wait; and
+a value of the configuration as it would be typed.
 
 On a terminal only is anything shown that moves; a log file gets the lines and nothing else.
 """
@@ -10,14 +11,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["say", "waiting"]
+__all__ = ["plain", "say", "waiting"]
 
 PATIENCE_S = 2.0
 """Silence that needs no explanation."""
 TICK_S = 1.0
+
+
+def plain(value: Any) -> str:
+    """A value as Hydra's command line has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def say(line: str) -> None:

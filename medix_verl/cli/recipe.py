@@ -14,19 +14,17 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medix_verl.cli.lines import waiting
+from medix_verl.cli.lines import plain, waiting
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import Head, read_head
 from medix_verl.recipes_index import GROUP, VARIABLE, recipe_files, recipe_heads
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from medix_verl.runs.record import RunRecord
 
 __all__ = ["add_arguments", "begin", "check", "run", "tables"]
 
@@ -61,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         print(tables(heads) if args.markdown else _lines(heads))
     elif args.command == "show":
         if _is_run(args.name):
-            _show_run(Path(args.name), args.full)
+            from medix_verl.cli.repeat import show_run
+
+            show_run(Path(args.name), args.full)
         else:
             _show(_names(args.name), args.full)
     elif args.command == "diff":
@@ -180,46 +180,6 @@ def _is_run(word: str) -> bool:
     return word not in recipe_heads() and (os.sep in word or Path(word).exists())
 
 
-def _show_run(folder: Path, full: bool) -> None:
-    from medix_verl.runs.record import read_record
-
-    record = read_record(folder)
-    if full:
-        from omegaconf import OmegaConf
-
-        print(OmegaConf.to_yaml(OmegaConf.create(dict(record.config))), end="")
-        return
-    print(f"{record.command}\n")
-    for line in _cautions(record):
-        print(line)
-    if record.withheld:
-        print(f"secrets, to be typed again: {', '.join(record.withheld)}")
-    print(f"started: {record.started}; seed: {record.seed}; recipes: {', '.join(record.recipes) or 'none'}")
-    for name in ("model", "judge", "encoder"):
-        print(f"{name}: {getattr(record, name).describe()}")
-    for file in record.data:
-        rows = "rows not known" if file.rows is None else f"{file.rows} rows"
-        print(f"{file.role}: {file.path}, {rows}, {f'sha256 {file.sha256}' if file.sha256 else file.note}")
-    print("versions: " + ", ".join(f"{name} {version}" for name, version in record.versions.items() if version))
-    for checkout, commit in record.commits.items():
-        print(f"commit of {checkout}: {commit}")
-
-
-def _cautions(record: RunRecord) -> Iterator[str]:
-    """What the command alone does not bring back."""
-    if record.directory:
-        yield f"typed in: {record.directory}"
-    trainer = record.config.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("resume_mode") not in (None, "disable"):
-        yield (
-            "where its checkpoints still are it goes on from the last one; to begin anew, add "
-            "trainer.resume_mode=disable trainer.default_local_dir=FOLDER"
-        )
-    unknown = [name for name in record.recipes if name not in recipe_heads()]
-    if unknown:
-        yield f"not found here: {', '.join(unknown)}; export {VARIABLE}=FOLDER that has it, or take `--full`"
-
-
 def _show(names: list[str], full: bool) -> None:
     from omegaconf import OmegaConf
 
@@ -238,7 +198,7 @@ def _show(names: list[str], full: bool) -> None:
     gpus = f"{book.nodes} x ({book.train} train, {book.generate} generate, {book.judge} judge)"
     print(f"GPUs: {'none' if config.trainer.device == 'cpu' else gpus}\n")
     for key, (_, value) in changes(stock, config).items():
-        print(f"{key}={_plain(value)}")
+        print(f"{key}={plain(value)}")
 
 
 def _diff(one: list[str], two: list[str]) -> None:
@@ -247,7 +207,7 @@ def _diff(one: list[str], two: list[str]) -> None:
     with waiting(COMPOSING):
         found = changes(compose_recipes(one), compose_recipes(two))
     for key, (before, after) in found.items():
-        print(f"{key}: {_plain(before)} -> {_plain(after)}")
+        print(f"{key}: {plain(before)} -> {plain(after)}")
     print("1 key differs" if len(found) == 1 else f"{len(found)} keys differ", file=sys.stderr)
 
 
@@ -272,7 +232,3 @@ def _lines(heads: Iterable[Head]) -> str:
 def _line(head: Head) -> str:
     kind = "overlay: " if head.is_overlay else ""
     return kind + (" | ".join(head.columns) or "no head; see its file")
-
-
-def _plain(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,7 +30,7 @@ from medix_verl.evaluation.task_run import Answering, Limits, TaskRun
 from medix_verl.evaluation.tasks import TaskSpec
 from medix_verl.evaluation.watch import Watch
 
-__all__ = ["SuiteSpec", "run_suite"]
+__all__ = ["SuiteSpec", "askable", "run_suite"]
 
 FEWEST = 4
 """Failures in a row that are never taken for the end of a server with fewer."""
@@ -71,9 +71,7 @@ def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = N
         SetupError: The model's server could not be started.
         RunStoppedError: A server was down for good, or a task could not be run; what was done is kept.
     """
-    check_judging(spec.judge, spec.protocol)
-    credentialed = guard(spec)
-    tasks = judgeable(shown_tasks(spec, say), spec.judge, say)
+    tasks, credentialed = askable(spec, say)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(spec.out))
         if credentialed:
@@ -81,6 +79,17 @@ def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = N
         manifest = begin(spec.out, wanted_manifest(spec, tasks), spec.resume)
         Suite(spec, manifest, say, load).run(tasks)
         return manifest
+
+
+def askable(spec: SuiteSpec, say: Callable[[str], None]) -> tuple[list[TaskSpec], list[str]]:
+    """The tasks that can be asked and judged, and the names of the credentialed ones; nothing is asked or written yet.
+
+    Raises:
+        ConfigError: Something does not fit together, or must not be asked.
+    """
+    check_judging(spec.judge, spec.protocol)
+    credentialed = guard(spec)
+    return judgeable(shown_tasks(spec, say), spec.judge, say), credentialed
 
 
 def guard(spec: SuiteSpec) -> list[str]:

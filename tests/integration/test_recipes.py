@@ -24,6 +24,8 @@ from medix_verl.cli.recipe import begin, check, tables
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import check_list
 from medix_verl.recipes_index import recipe_heads
+from medix_verl.runs.compose import compose_record
+from medix_verl.runs.record import write_record
 
 pytestmark = pytest.mark.timeout(900)
 HEADS = recipe_heads()
@@ -279,3 +281,28 @@ def test_a_plan_without_dynamic_batches() -> None:
     assert (found.tokens, found.probability_tokens) == (2 * 8448, 3 * 8448)
     found = plan_of(composed("medix"), 80.0).training
     assert (found.tokens, found.probability_tokens) == (16896, 33792)
+    halved = with_typed("medix", [*words, f"{actor}.ulysses_sequence_parallel_size=2"])
+    assert plan_of(halved, 80.0).training.tokens == 8448
+
+
+def test_a_run_whose_recipe_has_changed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe" / "ours.yaml"
+    recipe.parent.mkdir()
+    text = "# @package _global_\ndefaults: [medix, _self_]\nactor_rollout_ref: {actor: {optim: {lr: 3.0e-6}}}\n"
+    recipe.write_text(text)
+    monkeypatch.setenv("MEDIX_RECIPES", str(tmp_path))
+    words = ["+recipe=ours", "trainer.total_epochs=2"]
+    write_record(compose_record(compose_recipes((), words), words, {}), tmp_path / "run")
+    assert main(["recipe", "show", str(tmp_path / "run")]) == 0
+    assert "has changed since" not in capsys.readouterr().out
+    recipe.write_text(text.replace("3.0e-6", "1.0e-6"))
+    assert main(["recipe", "show", str(tmp_path / "run")]) == 0
+    assert "`--full`: actor_rollout_ref.actor.optim.lr: 3e-06 -> 1e-06\n" in capsys.readouterr().out
+    recipe.write_text(text + "nothing_here: ${no.such.key}\n")
+    assert main(["recipe", "show", str(tmp_path / "run")]) == 0
+    assert "the run's own values are in `--full`" in capsys.readouterr().out
+    recipe.write_text(text.replace("medix,", "no_such_recipe,"))
+    assert main(["recipe", "show", str(tmp_path / "run")]) == 0
+    assert "does not compose any more: " in capsys.readouterr().out

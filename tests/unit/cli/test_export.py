@@ -20,6 +20,9 @@ SERVED = ["--judge", "openai", "--judge-url", "http://127.0.0.1:9/v1", "--judge-
         (["--evaluate", "medqa", "--judge", "openai"], "got no --judge-url"),
         (["--evaluate", "medqa", *SERVED, "--no-judge-guard"], "--judge-guard was given and would do nothing"),
         (["--evaluate", "medqa", *SERVED, "--judge-soft", "--evaluate-args", "--protocol robust"], "--judge-soft"),
+        (["--evaluate", "mimic_cxr_report_generation"], "name your copy with --sources"),
+        (["--evaluate", "healthbench"], "the rule judge cannot read"),
+        (["--evaluate", "medqa", "--evaluate-args", "--images blank"], "tasks without pictures"),
     ],
 )
 def test_what_would_fail_after_the_merging_fails_before_it(

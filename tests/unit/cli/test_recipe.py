@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import platform
 import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from medix_verl.cli import repeat
 from medix_verl.cli.main import main
 from medix_verl.cli.recipe import begin, check, tables
 from medix_verl.errors import ConfigError
 from medix_verl.recipe_heads import Head
 from medix_verl.recipes_index import recipe_heads
-from medix_verl.runs.record import write_record
+from medix_verl.runs.record import DataFile, write_record
 
 HEADS = [
     Head("one", "One.", "", False, ("a model", "GRPO", "8", "nothing"), (), ()),
@@ -90,6 +92,13 @@ def test_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert "names no recipe; type medix-verl recipe list" in capsys.readouterr().err
 
 
+@pytest.fixture
+def no_verl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composing again is for the second ring."""
+    monkeypatch.setattr(repeat, "find_spec", lambda name: None)
+
+
+@pytest.mark.usefixtures("no_verl")
 def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
     write_record(record, tmp_path / "demo" / "checkpoints")
@@ -103,6 +112,7 @@ def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.Capt
     assert "there is no medix_run.json in" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_verl")
 def test_a_run_says_what_its_command_alone_does_not_bring_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,3 +127,18 @@ def test_a_run_says_what_its_command_alone_does_not_bring_back(
     assert main(["recipe", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert not any(text in shown for text in ("typed in", "begin anew", "not found here"))
+
+
+@pytest.mark.usefixtures("no_verl")
+def test_a_run_says_which_versions_and_data_are_others_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    (tmp_path / "same.parquet").write_bytes(b"12345")
+    (tmp_path / "grown.parquet").write_bytes(b"1234567")
+    data = tuple(DataFile("train", f"{name}.parquet", size=5) for name in ("same", "grown", "gone"))
+    here = {"python": platform.python_version()}
+    write_record(replace(plain, directory=str(tmp_path), data=data, versions={**here, "nothing": "1.0"}), tmp_path)
+    assert main(["recipe", "show", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "other versions here: nothing 1.0 -> none\n" in shown
+    assert "not here: gone.parquet (train)\n" in shown and "not here: same" not in shown
+    assert "changed since: grown.parquet (train) had 5 bytes and has 7\n" in shown and "since: same" not in shown
