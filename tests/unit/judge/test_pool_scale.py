@@ -198,7 +198,9 @@ def test_an_outage_that_lasts_is_given_up() -> None:
 )
 def test_what_is_unscored_is_what_was_never_answered(faults: dict[str, float]) -> None:
     async def body(mock: MockJudge) -> None:
-        verdicts = await ask_all(pool(mock, timeout_s=2.0, max_retries=2), 300)
+        # Only a hang needs the timeout; elsewhere a busy machine must not run into it.
+        timeout_s = 3.0 if "hang_share" in faults else 60.0
+        verdicts = await ask_all(pool(mock, timeout_s=timeout_s, max_retries=2), 300)
         unscored = sum(not verdict.ok for verdict in verdicts)
         assert unscored == mock.stats()["unanswered"]
         assert all(verdict.reason for verdict in verdicts if not verdict.ok)
