@@ -70,7 +70,7 @@ def test_recipes_that_are_named_exist(path: Path) -> None:
 def test_files_that_are_named_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     named = re.findall(r"\b(?:tests|examples|recipes|medix_verl)/[\w./-]*\w\.(?:py|md|yaml|sh|sbatch)\b", text)
-    links = [link for link in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)\)", text) if "://" not in link]
+    links = [link for link in re.findall(r"\[[^\]]*\]\(([^)#]+)\)", text) if "://" not in link]
     lost = [name for name in named if not (ROOT / name).is_file()]
     lost += [link for link in links if not (path.parent / link).exists()]
     assert lost == []
