@@ -66,7 +66,10 @@ def find_checkpoint(place: Path) -> Checkpoint:
         if not (place / "actor").is_dir():
             raise DataError(f"{place} has no folder `actor`: the run ended while it saved; give an earlier step")
         return read_actor(place / "actor")
-    return read_actor(last_step(place) / "actor")
+    # The demo and the recipes' reports call the folder above `checkpoints` the run's, as a run's record does.
+    inside = place / "checkpoints"
+    run = inside if inside.is_dir() and not any(place.glob(f"{STEP}*")) else place
+    return read_actor(last_step(run) / "actor")
 
 
 def is_actor(place: Path) -> bool:

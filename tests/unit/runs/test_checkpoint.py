@@ -47,6 +47,14 @@ def test_each_of_the_three_folders_will_do(tmp_path: Path, place: str) -> None:
     assert found.bytes == sum(path.stat().st_size for path in actor.glob("*.pt"))
 
 
+def test_the_folder_above_checkpoints_will_do(tmp_path: Path) -> None:
+    actor = save(tmp_path / "checkpoints", 7)
+    assert find_checkpoint(tmp_path).actor == actor
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(DataError, match="checkpoints holds no checkpoint"):
+        find_checkpoint(tmp_path / "other")
+
+
 def test_of_a_run_the_last_finished_step_is_taken(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, latest=False)
