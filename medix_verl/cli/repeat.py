@@ -7,12 +7,9 @@ because a recipe's file or verl has changed, versions and data files that are ot
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from medix_verl.cli.lines import plain, waiting
 from medix_verl.errors import ConfigError
@@ -21,7 +18,7 @@ from medix_verl.runs.record import RunRecord, read_record
 from medix_verl.runs.secrets import SECRET
 from medix_verl.runs.surroundings import versions
 
-__all__ = ["cautions", "show_run"]
+__all__ = ["show_run"]
 
 SHOWN = 5
 
@@ -39,7 +36,7 @@ def show_run(folder: Path, full: bool) -> None:
         print(OmegaConf.to_yaml(OmegaConf.create(dict(record.config))), end="")
         return
     with waiting("composing the run's command as of today"):
-        said = list(cautions(record))
+        said = list(_cautions(record))
     print(f"{record.command}\n")
     for line in said:
         print(line)
@@ -56,7 +53,7 @@ def show_run(folder: Path, full: bool) -> None:
         print(f"commit of {checkout}: {commit}")
 
 
-def cautions(record: RunRecord) -> Iterator[str]:
+def _cautions(record: RunRecord) -> Iterator[str]:
     """What the command alone does not bring back, one line each."""
     if record.directory:
         yield f"typed in: {record.directory}"
@@ -76,39 +73,28 @@ def cautions(record: RunRecord) -> Iterator[str]:
 
 
 def _other_keys(record: RunRecord) -> Iterator[str]:
-    """Keys to which the same words give another value today."""
-    from medix_verl.cli.composed import leaves
+    """Keys to which the same words give another value today; those of a secret cannot be told."""
+    from omegaconf import OmegaConf
 
-    try:
-        today = leaves(composed_today(record))
-    except ConfigError as error:
-        yield f"the command does not compose any more: {error}"
-        return
-    then = leaves(dict(record.config))
-    keys = [key for key in {**then, **today} if then.get(key) != today.get(key) and SECRET not in str(then.get(key))]
-    if not keys:
-        return
-    listed = [f"{key}: {plain(then.get(key))} -> {plain(today.get(key))}" for key in keys[:SHOWN]]
-    more = f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    yield f"a recipe or verl has changed since, the run's own values are in `--full`: {'; '.join(listed)}{more}"
-
-
-def composed_today(record: RunRecord) -> dict[str, Any]:
-    """The configuration that the run's words give now, as a record would have it.
-
-    Raises:
-        ConfigError: They give none.
-    """
-    from medix_verl.cli.composed import compose_recipes
+    from medix_verl.cli.composed import changes, compose_recipes
     from medix_verl.runs.compose import resolved
 
     words = [word for word in record.overrides if SECRET not in word]
-    values: dict[str, Any] = json.loads(json.dumps(resolved(compose_recipes((), words))))
-    return values
+    try:
+        today = resolved(compose_recipes((), words))
+    except ConfigError as error:
+        yield f"the command does not compose any more: {error}"
+        return
+    found = changes(OmegaConf.create(dict(record.config)), OmegaConf.create(today))
+    told = [f"{key}: {plain(then)} -> {plain(now)}" for key, (then, now) in found.items() if SECRET not in str(then)]
+    if told:
+        more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
+        listed = "; ".join([*told[:SHOWN], *more])
+        yield f"a recipe or verl has changed since, the run's own values are in `--full`: {listed}"
 
 
 def _other_versions(record: RunRecord) -> Iterator[str]:
-    now: Mapping[str, str | None] = versions()
+    now = versions()
     changed = [
         f"{name} {then} -> {now.get(name) or 'none'}"
         for name, then in record.versions.items()
@@ -123,9 +109,8 @@ def _other_files(record: RunRecord) -> Iterator[str]:
     for file in record.data:
         if file.size is None:
             continue
-        path = Path(os.path.join(record.directory, os.path.expanduser(file.path)))
         try:
-            size = path.stat().st_size
+            size = (Path(record.directory) / file.path).stat().st_size
         except OSError:
             yield f"not here: {file.path} ({file.role})"
             continue
