@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.agreement import Estimate
+from medix_verl.evaluation.agreement import Estimate, legend
 from medix_verl.evaluation.judges import (
     Disagreement,
     LengthBias,
@@ -97,7 +97,7 @@ def show(args: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
         labels = read_labels(args.labels, args.key or key_path(args.labels))
         lines += label_lines(labels)
         told["labels"] = asdict(labels)
-    return lines, told
+    return [*lines, *legend(lines)], told
 
 
 def cases_to_ask(args: argparse.Namespace) -> list[Case]:
@@ -148,9 +148,11 @@ def percent(value: Estimate | None) -> str:
     """A share with its interval."""
     if value is None:
         return "-"
-    return f"{value.value:.1%} [{value.low:.1%}, {value.high:.1%}] of {value.count}"
+    return f"{value.value:.1%} {value.mark}[{value.low:.1%}, {value.high:.1%}] of {value.count}"
 
 
 def number(value: Estimate | None) -> str:
     """A number with its interval."""
-    return "-" if value is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}] of {value.count}"
+    return (
+        "-" if value is None else f"{value.value:.3f} {value.mark}[{value.low:.3f}, {value.high:.3f}] of {value.count}"
+    )

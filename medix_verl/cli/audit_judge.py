@@ -34,6 +34,7 @@ from medix_verl.cli.audit_evaluation import (
 )
 from medix_verl.cli.judge_flags import add_credentialed_flags, add_judge_flags, credentialed_settings, judge_settings
 from medix_verl.errors import ConfigError
+from medix_verl.evaluation.agreement import legend
 from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
 from medix_verl.judge.build import build_judge
@@ -135,6 +136,7 @@ def table(report: AuditReport) -> list[str]:
     ]
     if sum(report.confusion.values()):
         lines.insert(1, "  verdicts             " + ", ".join(f"{n} {name}" for name, n in report.confusion.items()))
+    lines += legend(lines)
     lines += [f"unscored, {count} times: {cause}" for cause, count in report.causes.items()]
     if report.passed:
         lines.append("attacks that passed:")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import waiting
+from medix_verl.evaluation.agreement import legend
 from medix_verl.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def lines_of(found: Comparison) -> list[str]:
             lines.append(f"only in {name}: {', '.join(only)}")
     if found.settings:
         lines.append(f"the two were not run alike, they differ in: {', '.join(found.settings)}")
-    return lines
+    return [*lines, *legend(lines)]
 
 
 def line_of(task: str, item: TaskComparison) -> str:
@@ -65,7 +66,7 @@ def line_of(task: str, item: TaskComparison) -> str:
 
 def interval(estimate: Any) -> str:
     """A difference with its interval."""
-    return f"{estimate.value:+.1%} [{estimate.low:+.1%}, {estimate.high:+.1%}]"
+    return f"{estimate.value:+.1%} {estimate.mark}[{estimate.low:+.1%}, {estimate.high:+.1%}]"
 
 
 def write(out: Path, found: Comparison) -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.agreement import Estimate, cohen_kappa, quantile
+from medix_verl.evaluation.agreement import MIN_CLUSTERS, Estimate, quantile
 from medix_verl.evaluation.intervals import CONFIDENCE, clustered_mean
+from medix_verl.evaluation.kappa import clustered_kappa
 from medix_verl.evaluation.pairs import PAIR, Case
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation
@@ -104,7 +105,7 @@ def disagreement(a: Evaluation, b: Evaluation) -> Disagreement:
         a=a.judge,
         b=b.judge,
         agreement=clustered_mean([float(x.value == y.value) for x, y in judged], clusters),
-        kappa=cohen_kappa((x.value, y.value) for x, y in judged),
+        kappa=clustered_kappa([(x.value, y.value) for x, y in judged], clusters),
         table={f"{word(x)}_{word(y)}": counts[x, y] for x in (True, False) for y in (True, False)},
         shift=shift([(y.value or 0.0) - (x.value or 0.0) for x, y in judged], clusters),
         other_response=len(pairs) - len(same),
@@ -120,7 +121,7 @@ def word(verdict: bool) -> str:
 def shift(differences: Sequence[float], clusters: Sequence[str]) -> Estimate | None:
     """The mean of differences in [-1, 1], with the interval of a score that 1/2 is added to."""
     found = clustered_mean([(value + 1) / 2 for value in differences], clusters)
-    return found and Estimate(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1, found.count)
+    return found and replace(found, value=2 * found.value - 1, low=2 * found.low - 1, high=2 * found.high - 1)
 
 
 def length_bias(records: Iterable[Record]) -> LengthBias | None:
@@ -142,7 +143,8 @@ def length_bias(records: Iterable[Record]) -> LengthBias | None:
     value = float(spearmanr(lengths, [record.value for record in kept]).statistic)
     half = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * math.sqrt(FIELLER / (clusters - 3))
     middle = math.atanh(min(1 - 1e-9, max(-1 + 1e-9, value)))
-    estimate = Estimate(value, math.tanh(middle - half), math.tanh(middle + half), len(kept))
+    ends = math.tanh(middle - half), math.tanh(middle + half)
+    estimate = Estimate(value, *ends, len(kept), clusters < MIN_CLUSTERS)
     by_verdict = {
         passed: [length for record, length in zip(kept, lengths, strict=True) if record.value == passed]
         for passed in (0.0, 1.0)

@@ -16,17 +16,17 @@ from statistics import NormalDist
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.evaluation.agreement import Estimate
+from medix_verl.evaluation.agreement import MIN_CLUSTERS, Estimate, wilson
 from medix_verl.evaluation.intervals import (
     CONFIDENCE,
     ClusterSums,
     cluster_sums,
     freedom,
     generator,
+    moves_of,
     percentiles,
     resample,
     student,
-    wilson,
 )
 from medix_verl.evaluation.permutation import affordable, holm, sign_flip
 from medix_verl.evaluation.records import Record
@@ -35,6 +35,8 @@ from medix_verl.evaluation.results import Evaluation
 __all__ = ["Comparison", "Macro", "Pairs", "TaskComparison", "compare", "compare_pairs", "holm", "match", "sign_flip"]
 
 ROUNDS = 10_000
+MIN_DIFFERENT = 15
+"""Effective samples on which the two must differ, lest the interval of their difference be approximate."""
 NO_SPREAD = 1e-18
 """Sum of squares below which clusters differ by rounding alone."""
 SAME = ("question", "reference", "cluster", "answer_type")
@@ -180,29 +182,41 @@ def compare_pairs(pairs: Pairs, seed: int = 0, rounds: int = ROUNDS) -> TaskComp
     values, clusters = differences(pairs)
     if not values:
         return TaskComparison(pairs, 0, None, None, None, None, None, 0, 0)
-    sums = cluster_sums(values, clusters, low=-1.0)
-    low, high = difference_interval(sums, rounds, generator(seed, f"bootstrap {pairs.task}"))
     count = len(values)
     return TaskComparison(
         pairs=pairs,
-        clusters=len(sums.sizes),
+        clusters=len(set(clusters)),
         mean_a=sum(value_of(a) for a, _ in pairs.both) / count,
         mean_b=sum(value_of(b) for _, b in pairs.both) / count,
-        difference=Estimate(sums.mean, max(-1.0, min(low, sums.mean)), min(1.0, max(high, sums.mean)), count),
-        p_value=sign_flip(sums.totals, rounds, generator(seed, f"flip {pairs.task}")),
+        difference=mean_difference(values, clusters, rounds, generator(seed, f"bootstrap {pairs.task}")),
+        p_value=sign_flip(
+            cluster_sums(values, clusters, low=-1.0).totals, rounds, generator(seed, f"flip {pairs.task}")
+        ),
         p_holm=None,
         better=sum(value > 0 for value in values),
         worse=sum(value < 0 for value in values),
     )
 
 
-def difference_interval(sums: ClusterSums, rounds: int, rng: Any) -> tuple[float, float]:
-    """The bootstrap's interval of a difference."""
-    reach = reach_without_spread(sums)
-    if reach is not None:
-        return sums.mean - reach, sums.mean + reach
-    clusters = len(sums.sizes)
-    return percentiles(resample(sums, affordable(rounds, clusters), rng), clusters, CONFIDENCE)
+def mean_difference(values: Sequence[float], clusters: Sequence[str], rounds: int, rng: Any) -> Estimate:
+    """The mean of one difference or more in [-1, 1], with a bootstrap's interval."""
+    sums = cluster_sums(values, clusters, low=-1.0)
+    mean, many, reach = sums.mean, len(sums.sizes), reach_without_spread(sums)
+    low, high = mean - (reach or 0.0), mean + (reach or 0.0)
+    if reach is None:
+        low, high = percentiles(resample(sums, affordable(rounds, many), rng), sums, CONFIDENCE)
+    rare = many < MIN_CLUSTERS or different(values, sums) < MIN_DIFFERENT
+    return Estimate(mean, max(-1.0, min(low, mean)), min(1.0, max(high, mean)), sums.count, rare)
+
+
+def different(values: Sequence[float], sums: ClusterSums) -> float:
+    """On how many samples the two differ, as if these were independent."""
+    count, many = sums.count, sum(value != 0 for value in values)
+    spread = max(0.0, sums.squares - count * sums.mean**2) / count
+    if spread * count <= NO_SPREAD or len(sums.sizes) < 2:
+        return float(min(many, len(sums.sizes)))
+    moves = moves_of(sums)
+    return many / max(1.0, float((moves * moves).sum()) * (count - 1) / spread)
 
 
 def reach_without_spread(sums: ClusterSums) -> float | None:
@@ -230,20 +244,25 @@ def macro_difference(tasks: Sequence[Pairs], seed: int, rounds: int) -> Macro | 
 
     if not tasks or not all(pairs.both for pairs in tasks):
         return None
-    mean, beside, moves, flips = 0.0, 0.0, {}, {}  # type: float, float, dict[str, float], dict[str, float]
+    mean, beside, apart = 0.0, 0.0, 0.0
+    moves: dict[str, float] = {}
+    flips: dict[str, float] = {}
     for pairs in tasks:
         values, clusters = differences(pairs)
         weight = 1 / (len(tasks) * len(values))
         average = sum(values) / len(values)
         mean += average / len(tasks)
-        reach = reach_without_spread(cluster_sums(values, clusters, low=-1.0))
+        sums = cluster_sums(values, clusters, low=-1.0)
+        apart += different(values, sums)
+        reach = reach_without_spread(sums)
         beside += ((reach or 0.0) / len(tasks)) ** 2
         for value, cluster in zip(values, clusters, strict=True):
             moves[cluster] = moves.get(cluster, 0.0) + weight * (value - average)
             flips[cluster] = flips.get(cluster, 0.0) + weight * value
     p_value = sign_flip(list(flips.values()), rounds, generator(seed, "flip over tasks"))
     half = (spread_reach(np.array(list(moves.values()))) ** 2 + beside) ** 0.5 if len(moves) > 1 else 2.0
-    return Macro(Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), len(tasks)), p_value)
+    rare = len(moves) < MIN_CLUSTERS or apart < MIN_DIFFERENT
+    return Macro(Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), len(tasks), rare), p_value)
 
 
 def spread_reach(moves: Any) -> float:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.evaluation.agreement import Estimate, cohen_kappa
+from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.intervals import clustered_mean
 from medix_verl.evaluation.judges import verdicts
+from medix_verl.evaluation.kappa import clustered_kappa
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation, is_open
 from medix_verl.evaluation.thumbnails import thumbnail
@@ -214,12 +215,13 @@ def count_labels(cases: Mapping[str, dict[str, Any]], given: Mapping[str, str]) 
         same, labelled = by_task.get(case["task"], (0, 0))
         by_task[case["task"]] = (same + ((case["value"] == 1.0) == label), labelled + 1)
     names = {True: "yes", False: "no"}
+    clusters = [case["cluster"] for case, _ in sure]
     return Labels(
         labelled=len(sure),
         unsure=len(judged) - len(sure),
         blank=len(cases) - len(judged),
-        agreement=clustered_mean([float(a == b) for a, b in pairs], [case["cluster"] for case, _ in sure]),
-        kappa=cohen_kappa(pairs),
+        agreement=clustered_mean([float(a == b) for a, b in pairs], clusters),
+        kappa=clustered_kappa(pairs, clusters),
         table={f"{names[a]}_{names[b]}": counts[a, b] for a in names for b in names},
         by_task=dict(sorted(by_task.items())),
     )

@@ -12,10 +12,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from medix_verl.errors import DataError
-from medix_verl.evaluation.agreement import Estimate
-from medix_verl.evaluation.intervals import CONFIDENCE, clustered_mean
+from medix_verl.evaluation.agreement import Estimate, few, wilson
+from medix_verl.evaluation.intervals import CONFIDENCE, Spread, spread_interval, spread_of, student
 from medix_verl.evaluation.records import Record
 
 __all__ = ["Counts", "Summary", "TaskSummary", "macro_average", "mean_of", "summarise", "summarise_task"]
@@ -46,6 +47,8 @@ class Summary:
 
     estimate: Estimate | None
     """None where no sample has a score."""
+    spread: Spread | None
+    """What the scores tell of their mean, for an average over tasks; None where no sample has a score."""
     counts: Counts
     clusters: int
     """Distinct clusters among the scored samples."""
@@ -68,8 +71,14 @@ class TaskSummary:
 
 def mean_of(records: Iterable[Record], confidence: float = CONFIDENCE) -> Estimate | None:
     """The mean score of the records that have one, clustered; None where none has."""
+    spread = scored_spread(records)
+    return None if spread is None else spread_interval(spread, confidence)
+
+
+def scored_spread(records: Iterable[Record]) -> Spread | None:
+    """What the records that have a score tell of their mean."""
     scored = [(record.value, record.cluster) for record in records if record.value is not None]
-    return clustered_mean([value for value, _ in scored], [cluster for _, cluster in scored], confidence)
+    return spread_of([value for value, _ in scored], [cluster for _, cluster in scored])
 
 
 def summarise(records: Sequence[Record], confidence: float = CONFIDENCE) -> Summary:
@@ -77,11 +86,12 @@ def summarise(records: Sequence[Record], confidence: float = CONFIDENCE) -> Summ
     states = Counter(record.status for record in records)
     counts = Counts(states["scored"], states["unscored"], states["error"])
     total = math.fsum(record.value for record in records if record.value is not None)
-    clusters = {record.cluster for record in records if record.value is not None}
+    spread = scored_spread(records)
     return Summary(
-        estimate=mean_of(records, confidence),
+        estimate=None if spread is None else spread_interval(spread, confidence),
+        spread=spread,
         counts=counts,
-        clusters=len(clusters),
+        clusters=0 if spread is None else spread.clusters,
         worst=total / counts.total if counts.total else None,
         best=(total + counts.total - counts.scored) / counts.total if counts.total else None,
     )
@@ -114,24 +124,47 @@ def split(records: Sequence[Record], key: Callable[[Record], str], confidence: f
     return {name: summarise(groups[name], confidence) for name in sorted(groups)}
 
 
-def macro_average(estimates: Sequence[Estimate | None]) -> Estimate | None:
+def macro_average(spreads: Sequence[Spread | None], confidence: float = CONFIDENCE) -> Estimate | None:
     """The unweighted mean over tasks, with an interval that takes the tasks as independent.
 
-    Each task's interval is recovered into its distance below and above, and the distances are added in squares (the
-    MOVER of Zou and Donner, Statistics in Medicine 27 (2008) 1693); so one task keeps its own interval, and tasks near
-    0 or 1 their skewed ones.
+    Each task has its Wilson interval, widened for what all tasks together leave unknown of their design effects
+    (Satterthwaite). Half widths add up in squares. How far an interval's middle lies beside its mean is what the score
+    test gains from skewness, and that fades as tasks are added: the shifts are averaged by the tasks' shares in the
+    variance and divided by the number of tasks, as the score interval of a sum has it. So one task keeps its own
+    interval, and many tasks near 0 or 1 have a symmetric one.
 
     Args:
-        estimates: One a task, all at one confidence; None for a task without a score.
+        spreads: One a task; None for a task without a score.
+        confidence: Coverage of the interval, in (0, 1).
 
     Returns:
         The average, whose `count` is the number of tasks; None where a task has no score, or there is no task.
     """
-    known = [estimate for estimate in estimates if estimate is not None]
-    if not known or len(known) < len(estimates):
+    known = [spread for spread in spreads if spread is not None]
+    if not known or len(known) < len(spreads):
         return None
-    count = len(known)
-    mean = math.fsum(estimate.value for estimate in known) / count
-    below = math.sqrt(math.fsum((estimate.value - estimate.low) ** 2 for estimate in known)) / count
-    above = math.sqrt(math.fsum((estimate.high - estimate.value) ** 2 for estimate in known)) / count
-    return Estimate(mean, max(0.0, mean - below), min(1.0, mean + above), count)
+    count, z = len(known), NormalDist().inv_cdf(0.5 + confidence / 2)
+    mean = math.fsum(spread.mean for spread in known) / count
+    widening = (student(confidence, pooled_freedom(known, z)) / z) ** 2
+    ends = [wilson(spread.mean, spread.sized(widening), z) for spread in known]
+    squares = [((high - low) / 2) ** 2 for low, high in ends]
+    total = math.fsum(squares)
+    beside = math.fsum(
+        ((low + high) / 2 - spread.mean) * square
+        for spread, (low, high), square in zip(known, ends, squares, strict=True)
+    )
+    middle, half = mean + beside / total / count, math.sqrt(total) / count
+    fewest = min(spread.clusters for spread in known)
+    cases = math.fsum(min(spread.mean, 1 - spread.mean) * spread.sized(widening) for spread in known)
+    return Estimate(
+        mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half)), count, few(fewest, cases)
+    )
+
+
+def pooled_freedom(spreads: Sequence[Spread], z: float) -> float | None:
+    """Degrees of freedom of the variance of a sum, from those of its parts (Satterthwaite); None where it is known."""
+    squares = [(high - low) ** 2 for low, high in (wilson(spread.mean, spread.sized(1.0), z) for spread in spreads)]
+    parts = math.fsum(
+        square**2 / spread.freedom for spread, square in zip(spreads, squares, strict=True) if spread.freedom
+    )
+    return math.fsum(squares) ** 2 / parts if parts else None

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from medix_verl.evaluation.agreement import legend
 from medix_verl.evaluation.manifest import entry_name, missing
 from medix_verl.evaluation.records import read_records, record_path
 from medix_verl.evaluation.statistics import Summary, TaskSummary, macro_average, summarise_task
@@ -53,7 +54,7 @@ def write_summary(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def average_of(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> Any:
     """The macro average over all tasks of the evaluation with real pictures; None where one has no score."""
-    real = {summary.task: summary.overall.estimate for summary in summaries if summary.condition == "real"}
+    real = {summary.task: summary.overall.spread for summary in summaries if summary.condition == "real"}
     return macro_average([real.get(task) for task in manifest["tasks"]])
 
 
@@ -72,6 +73,7 @@ def render_table(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> s
     if not manifest["finished"]:
         lines += ["**Not finished**: some questions were not asked; they are counted as errors.", ""]
     lines += [f"{name}: {cause}" for name, cause in missing(dict(manifest)).items()]
+    lines += ["", *legend(lines)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -90,7 +92,7 @@ def row(name: str, summary: Summary, refused: int = 0) -> str:
 
 def shown(estimate: Any) -> str:
     """A figure with its interval."""
-    return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
+    return f"{estimate.value:.1%} {estimate.mark}[{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
 def put(path: Path, text: str) -> None:

@@ -122,7 +122,7 @@ def line_of(summary: TaskSummary, refused: Mapping[str, int]) -> Line:
 
 def averages_of(lines: Sequence[Line]) -> tuple[Average, ...]:
     """The published average over its 17 tasks and over its two groups, and the average over what is here."""
-    there = {line.task: line.summary.overall.estimate for line in lines}
+    there = {line.task: line.summary.overall.spread for line in lines}
     published = [spec for spec in select("published")]
     wanted = {
         "Average of the text tasks": [spec.name for spec in published if spec.group == "llm"],

@@ -116,14 +116,16 @@ def percent(value: Estimate | None) -> str:
     """A share with its interval."""
     if value is None:
         return "no score"
-    return f"{value.value * 100:.1f} [{value.low * 100:.1f}, {value.high * 100:.1f}]"
+    return f"{value.value * 100:.1f} {value.mark}[{value.low * 100:.1f}, {value.high * 100:.1f}]"
 
 
 def signed(value: Estimate | None) -> str:
     """A difference of shares with its interval, in percentage points."""
-    return "-" if value is None else f"{value.value * 100:+.1f} [{value.low * 100:+.1f}, {value.high * 100:+.1f}]"
+    if value is None:
+        return "-"
+    return f"{value.value * 100:+.1f} {value.mark}[{value.low * 100:+.1f}, {value.high * 100:+.1f}]"
 
 
 def decimal(value: Estimate | None) -> str:
     """A coefficient with its interval."""
-    return "-" if value is None else f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+    return "-" if value is None else f"{value.value:.2f} {value.mark}[{value.low:.2f}, {value.high:.2f}]"

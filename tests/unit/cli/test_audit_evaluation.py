@@ -30,7 +30,7 @@ def test_without_asking_anybody(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["audit-judge", "--from", str(folder), "--json", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "evaluation             MODEL-X, judged by JUDGE-A" and lines[1] == "  verdicts             40"
-    assert lines[2] == "  votes agree          -" and lines[3].startswith("  length and verdict   ") and len(lines) == 4
+    assert lines[2] == "  votes agree          -" and lines[3].startswith("  length and verdict   ") and len(lines) == 5
     assert json.loads(out.read_text())["verdicts"] == 40
 
 
@@ -39,7 +39,8 @@ def test_another_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["audit-judge", *words]) == 0
     text = capsys.readouterr().out
     assert "two judges             JUDGE-A and JUDGE-B (0 other responses, 0 unscored)" in text
-    assert "agreement            80.0% [" in text and "Cohen's kappa        0.600 [" in text
+    assert "agreement            80.0% ~[" in text and "Cohen's kappa        0.600 ~[" in text
+    assert text.splitlines()[-1].startswith("~ marks an approximate interval: fewer than 60 independent cases")
     assert "16 yes_yes, 4 yes_no, 4 no_yes, 16 no_no" in text
 
 

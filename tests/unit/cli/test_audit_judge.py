@@ -38,12 +38,12 @@ def test_the_table(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pairs                  4 (0 unscored)"
     assert lines[1] == "  verdicts             2 true_yes, 0 false_yes, 1 true_no, 1 false_no"
-    assert lines[2].startswith("  accuracy             75.0% [30.1%, 95.4%] of 4")
-    assert lines[3].startswith("  Cohen's kappa        0.500 [")
+    assert lines[2].startswith("  accuracy             75.0% ~[30.1%, 95.4%] of 4")
+    assert lines[3].startswith("  Cohen's kappa        0.500 ~[")
     assert lines[4].startswith("  same when exchanged  75.0%")  # the rule judge drops articles of a candidate
-    assert lines[6].startswith("  passed               0.0% [0.0%, ")
+    assert lines[6].startswith("  passed               0.0% ~[0.0%, ")
     assert "same in 3 askings      100.0%" in lines[7] and lines[8].startswith("latency                p50 ")
-    assert len(lines) == 9
+    assert len(lines) == 10 and lines[9].startswith("~ marks an approximate interval")
 
 
 def test_the_json_file(pairs: Path, tmp_path: Path) -> None:

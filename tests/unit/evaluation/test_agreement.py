@@ -74,9 +74,14 @@ def test_both_raters_always_the_same_class() -> None:
 def test_the_textbook_table() -> None:
     found = cohen_kappa(spread({("y", "y"): 20, ("y", "n"): 5, ("n", "y"): 10, ("n", "n"): 15}))
     assert found is not None and found.value == pytest.approx(0.4) and found.count == 50
-    assert found.high - found.low == pytest.approx(
-        2 * Z * math.sqrt(delta_variance({("y", "y"): 20, ("y", "n"): 5, ("n", "y"): 10, ("n", "n"): 15})), rel=1e-6
-    )
+    # Wilson's interval of the 30 % disagreement, at the size that leaves kappa its variance, at most 50. By chance 50 %
+    # disagree.
+    variance = delta_variance({("y", "y"): 20, ("y", "n"): 5, ("n", "y"): 10, ("n", "n"): 15})
+    size = min(50, 0.3 * 0.7 / (variance * 0.5**2))
+    middle = (0.3 + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    half = Z / (1 + Z**2 / size) * math.sqrt(0.3 * 0.7 / size + Z**2 / (4 * size**2))
+    assert (found.low, found.high) == pytest.approx((1 - (middle + half) / 0.5, 1 - (middle - half) / 0.5), rel=1e-6)
+    assert found.high - found.low == pytest.approx(2 * Z * math.sqrt(variance), rel=0.05)
 
 
 @pytest.mark.parametrize("agreed", [50, 60, 75, 90, 99])
@@ -99,7 +104,9 @@ def test_the_variance_is_that_of_the_delta_method(counts: list[int]) -> None:
 def test_perfect_and_opposite_raters() -> None:
     perfect = cohen_kappa([("y", "y")] * 3 + [("n", "n")] * 7)
     opposite = cohen_kappa([("y", "n")] * 5 + [("n", "y")] * 5)
-    assert perfect is not None and (perfect.value, perfect.low, perfect.high) == (1, pytest.approx(1), 1)
+    assert perfect is not None and (perfect.value, perfect.high) == (1, 1)
+    # Ten pairs without a disagreement leave open as many as Wilson's interval of 0 of 10; by chance 42 % disagree.
+    assert perfect.low == pytest.approx(1 - Z**2 / (10 + Z**2) / 0.42)
     assert opposite is not None and opposite.value == -1 and opposite.low >= -1
 
 

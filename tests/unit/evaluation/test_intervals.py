@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals against the textbook's closed forms, a calculation by hand, and simulated coverage."""
+"""Intervals against the textbook's closed forms and a calculation by hand, and when they are marked as approximate."""
 
 import math
 from statistics import NormalDist
@@ -12,8 +12,8 @@ from scipy.stats import t as student_t
 
 from medix_verl.errors import DataError
 from medix_verl.evaluation.agreement import share
-from medix_verl.evaluation.intervals import bootstrap_mean, cluster_sums, clustered_mean, effective_size
-from medix_verl.evaluation.simulation import coverage, draw
+from medix_verl.evaluation.intervals import bootstrap_mean, clustered_mean, spread_of, student
+from medix_verl.evaluation.simulation import draw
 
 Z = NormalDist().inv_cdf(0.975)
 
@@ -30,15 +30,16 @@ def test_one_sample_a_cluster_is_the_textbook(hits: int, count: int) -> None:
 def test_whole_clusters_count_once() -> None:
     # Ten answers to one picture that are all right or all wrong tell no more than one answer does.
     values = [1.0] * 30 + [0.0] * 20
-    sums = cluster_sums(values, [place // 10 for place in range(50)])
+    spread = spread_of(values, [place // 10 for place in range(50)])
     # Jackknife by hand: without a right cluster 20/40, without a wrong one 30/40; the mean is 0.6.
     variance = 4 / 5 * (3 * (0.5 - 0.6) ** 2 + 2 * (0.75 - 0.6) ** 2)
     effect = variance / (0.24 / 49)
     moves = np.array([0.01, 0.01, 0.01, 0.0225, 0.0225])
     degrees = 2 / (5 / 4 * ((moves / moves.sum() - 0.2) ** 2).sum())
-    expected = 50 / (effect * (student_t.ppf(0.975, degrees) / Z) ** 2)
-    assert effective_size(sums, 0.95, Z) == pytest.approx(expected)
-    assert effective_size(sums, 0.95, Z) < 5
+    assert spread is not None and (spread.clusters, spread.count) == (5, 50)
+    assert spread.size == pytest.approx(50 / effect) and spread.freedom == pytest.approx(degrees)
+    assert spread.sized((student(0.95, spread.freedom) / Z) ** 2) < spread.size < 5
+    assert spread.sized(1e-9) == 50
 
 
 def test_two_clusters_by_hand() -> None:
@@ -128,24 +129,28 @@ def test_the_bootstrap_agrees_and_is_seeded() -> None:
     assert drawn != bootstrap_mean(values, clusters, seed=1, name="u")
 
 
-# The full grid is tests/benchmarks/coverage.py.
 @pytest.mark.parametrize(
-    ("clusters", "true", "correlation", "sizes"),
+    ("hits", "count", "approximate"),
     [
-        (30, 0.5, 0.6, "five"),
-        (30, 0.2, 0.3, "skewed"),
-        (60, 0.95, 0.3, "mixed"),
-        (100, 0.05, 0.6, "five"),
-        (100, 0.8, 0.6, "skewed"),
-        (300, 0.05, 0.6, "mixed"),
-        (300, 0.95, 0.3, "skewed"),
-        (300, 0.7, 0.0, "one"),
+        (30, 60, False),
+        (29, 59, True),  # too few clusters
+        (5, 100, False),
+        (4, 100, True),  # too few right answers
+        (296, 300, True),  # too few wrong ones
+        (0, 1000, True),
     ],
 )
-def test_95_percent_intervals_cover_95_percent(clusters: int, true: float, correlation: float, sizes: str) -> None:
-    assert 0.93 <= coverage(clustered_mean, clusters, true, correlation, sizes) <= 0.97
+def test_few_cases_are_marked(hits: int, count: int, approximate: bool) -> None:
+    found = clustered_mean([1.0] * hits + [0.0] * (count - hits), range(count))
+    assert found is not None and found.approximate is approximate
+    plain = share(hits, count)
+    assert plain is not None and plain.approximate is approximate and found.mark == ("~" if approximate else "")
 
 
-def test_intervals_that_ignore_clusters_do_not_cover() -> None:
-    naive = lambda values, clusters: clustered_mean(values, range(len(values)))  # noqa: E731
-    assert coverage(naive, 100, 0.3, 0.6, "five", rounds=500) < 0.8
+def test_clusters_that_answer_alike_are_few_cases() -> None:
+    # 12 wrong answers of 700 are enough; two pictures with six wrong answers each are not.
+    values, spread_out = [0.0] * 12 + [1.0] * 688, [*range(12), *[12 + place % 88 for place in range(688)]]
+    together = [place // 7 for place in range(700)]
+    many, few = clustered_mean(values, spread_out), clustered_mean(values, together)
+    assert many is not None and not many.approximate
+    assert few is not None and few.approximate

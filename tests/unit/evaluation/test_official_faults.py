@@ -151,7 +151,7 @@ def test_e10_a_summary_needs_no_picture(tmp_path: Path) -> None:
 
 def test_e11_the_average_is_a_share_like_the_rows_above_it() -> None:
     right, wrong = RECORD, replace(RECORD, id="b", cluster="b", value=0.0)
-    average = macro_average([summarise([right, wrong]).estimate, summarise([right, replace(right, id="c")]).estimate])
+    average = macro_average([summarise([right, wrong]).spread, summarise([right, replace(right, id="c")]).spread])
     assert average is not None and average.value == 0.75
 
 

@@ -2,16 +2,19 @@
 """A task's numbers: counts beside the mean, bounds, splits, and the average over tasks."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 
 from medix_verl.errors import DataError
-from medix_verl.evaluation.agreement import Estimate
-from medix_verl.evaluation.intervals import clustered_mean
+from medix_verl.evaluation.intervals import Spread, clustered_mean, spread_of
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.simulation import draw
 from medix_verl.evaluation.statistics import macro_average, mean_of, summarise, summarise_task
+
+Z = NormalDist().inv_cdf(0.975)
 
 
 def record(number: int, value: float | None = 1.0, status: str = "scored", **more: object) -> Record:
@@ -61,29 +64,48 @@ def test_tasks_and_conditions_are_not_mixed() -> None:
         summarise_task("t", [record(0), record(1, condition="blank")])
 
 
+def spread(mean: float, size: float, freedom: float = 1e6, clusters: int = 100) -> Spread:
+    return Spread(mean, clusters, clusters, size, 1000.0, freedom)
+
+
 def test_the_macro_average_by_hand() -> None:
-    found = macro_average([Estimate(0.5, 0.4, 0.6, 10), Estimate(0.9, 0.6, 0.95, 1000)])
-    assert found is not None and found.count == 2 and found.value == pytest.approx(0.7)
-    assert found.low == pytest.approx(0.7 - math.sqrt(0.1**2 + 0.3**2) / 2)
-    assert found.high == pytest.approx(0.7 + math.sqrt(0.1**2 + 0.05**2) / 2)
+    parts = [(0.5, 60.0, 20.0), (0.9, 40.0, 8.0)]
+    found = macro_average([spread(*part) for part in parts])
+    # Half widths at the sizes found say how the degrees of freedom are pooled.
+    first = [half_and_shift(mean, size)[0] ** 2 for mean, size, _ in parts]
+    pooled = sum(first) ** 2 / sum(square**2 / part[2] for square, part in zip(first, parts, strict=True))
+    widening = (student_t.ppf(0.975, pooled) / Z) ** 2
+    halves, shifts = zip(*(half_and_shift(mean, size / widening) for mean, size, _ in parts), strict=True)
+    squares = [half**2 for half in halves]
+    shift = sum(shift * square for shift, square in zip(shifts, squares, strict=True)) / sum(squares) / 2
+    assert found is not None and (found.count, found.approximate) == (2, False)
+    assert found.value == pytest.approx(0.7)
+    assert found.low == pytest.approx(0.7 + shift - math.sqrt(sum(squares)) / 2)
+    assert found.high == pytest.approx(0.7 + shift + math.sqrt(sum(squares)) / 2)
+
+
+def half_and_shift(p: float, n: float) -> tuple[float, float]:
+    """Wilson's interval: half its width, and how far its middle is from the share."""
+    grown = 1 + Z * Z / n
+    return Z / grown * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)), (p + Z * Z / (2 * n)) / grown - p
 
 
 def test_the_macro_average_of_one_task_is_that_task() -> None:
-    only = Estimate(0.93, 0.8, 0.97, 44)
-    found = macro_average([only])
-    assert found is not None and (found.value, found.low, found.high) == pytest.approx((0.93, 0.8, 0.97))
+    values, clusters = draw(np.random.default_rng(2), 80, 0.93, 0.3)
+    found, own = macro_average([spread_of(values, clusters)]), clustered_mean(values, clusters)
+    assert found is not None and own is not None
+    assert (found.value, found.low, found.high) == pytest.approx((own.value, own.low, own.high))
 
 
-@pytest.mark.parametrize("estimates", [[], [None], [Estimate(0.5, 0.4, 0.6, 10), None]])
-def test_no_average_over_a_task_without_a_score(estimates: list[Estimate | None]) -> None:
-    assert macro_average(estimates) is None
+def test_an_average_is_marked_by_its_smallest_task_and_by_few_cases() -> None:
+    marked = [
+        macro_average([spread(0.5, 60.0), spread(0.5, 60.0, clusters=59)]),
+        macro_average([spread(0.99, 100.0), spread(0.99, 100.0)]),
+        macro_average([spread(0.97, 100.0), spread(0.97, 100.0)]),
+    ]
+    assert [average is not None and average.approximate for average in marked] == [True, True, False]
 
 
-def test_the_macro_interval_covers() -> None:
-    tasks = [(40, 0.9, 0.3), (120, 0.6, 0.5), (60, 0.3, 0.0), (200, 0.75, 0.4)]
-    rng, truth, hits = np.random.default_rng(0), 0.6375, 0
-    for _ in range(2000):
-        found = macro_average([clustered_mean(*draw(rng, *task)) for task in tasks])
-        assert found is not None
-        hits += found.low <= truth <= found.high
-    assert 0.93 <= hits / 2000 <= 0.97
+@pytest.mark.parametrize("spreads", [[], [None], [spread(0.5, 50.0), None]])
+def test_no_average_over_a_task_without_a_score(spreads: list[Spread | None]) -> None:
+    assert macro_average(spreads) is None

@@ -92,7 +92,7 @@ def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
 
 def test_nothing_of_a_credentialed_task_but_its_figures(tmp_path: Path) -> None:
     text = render(build(read_evaluation(made(tmp_path / "e"))), samples=100)
-    assert "SECRET" not in text and "mimic_cxr_report_generation" in text and "60.0 [" in text
+    assert "SECRET" not in text and "mimic_cxr_report_generation" in text and "60.0 ~[" in text
     assert text.count("no text and no picture of it is on this page") == 1
     assert 'alt="picture 1 of mimic' not in text and 'alt="picture 1 of rad_vqa' in text
 

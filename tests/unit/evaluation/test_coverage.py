@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often intervals hold a truth that is known. The full grids are tests/benchmarks/coverage.py."""
+
+from typing import Any
+
+import pytest
+from scipy.stats import binom
+
+from medix_verl.evaluation.agreement import cohen_kappa, share
+from medix_verl.evaluation.intervals import bootstrap_mean, clustered_mean, spread_of
+from medix_verl.evaluation.kappa import clustered_kappa
+from medix_verl.evaluation.paired import mean_difference
+from medix_verl.evaluation.simulation import Coverage, coverage, draw, draw_difference, draw_raters
+from medix_verl.evaluation.statistics import macro_average
+
+
+def means(interval: Any, clusters: int, true: float, correlation: float, sizes: str, rounds: int = 2000) -> Coverage:
+    return coverage(lambda rng: interval(*draw(rng, clusters, true, correlation, sizes)), true, rounds)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "true", "correlation", "sizes"),
+    [
+        (30, 0.5, 0.6, "five"),
+        (30, 0.2, 0.3, "skewed"),
+        (60, 0.95, 0.3, "mixed"),
+        (60, 0.1, 0.0, "one"),
+        (100, 0.05, 0.6, "five"),
+        (100, 0.8, 0.6, "skewed"),
+        (300, 0.05, 0.6, "mixed"),
+        (300, 0.95, 0.3, "skewed"),
+        (300, 0.7, 0.0, "one"),
+    ],
+)
+def test_95_percent_intervals_cover_95_percent(clusters: int, true: float, correlation: float, sizes: str) -> None:
+    assert 0.93 <= means(clustered_mean, clusters, true, correlation, sizes).share <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("clusters", "true", "sizes"), [(30, 0.9, "one"), (60, 0.05, "one"), (30, 0.95, "mixed"), (60, 0.05, "skewed")]
+)
+def test_where_no_interval_covers_95_percent_it_is_marked(clusters: int, true: float, sizes: str) -> None:
+    found = means(clustered_mean, clusters, true, 0.0 if sizes == "one" else 0.6, sizes, 500)
+    assert found.marked > 0.5
+
+
+@pytest.mark.parametrize(("count", "true"), [(30, 0.1), (30, 0.3), (60, 0.05)])
+def test_even_the_textbooks_interval_leaves_the_band(count: int, true: float) -> None:
+    # Worked out exactly: with so few answers of yes or no coverage jumps, whatever one does. Hence the mark.
+    found = [(hits, share(hits, count)) for hits in range(count + 1)]
+    exact = sum(binom.pmf(hits, count, true) for hits, kept in found if kept and kept.low <= true <= kept.high)
+    assert not 0.93 <= exact <= 0.97
+
+
+def test_intervals_that_ignore_clusters_do_not_cover() -> None:
+    naive = lambda values, clusters: clustered_mean(values, range(len(values)))  # noqa: E731
+    assert means(naive, 100, 0.3, 0.6, "five", 500).share < 0.8
+
+
+def test_the_bootstrap_covers_too() -> None:
+    assert 0.93 <= means(lambda *task: bootstrap_mean(*task, rounds=400), 60, 0.7, 0.3, "mixed").share <= 0.97
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        [(40, 0.9, 0.3, "mixed"), (120, 0.6, 0.5, "mixed"), (60, 0.3, 0.0, "mixed"), (200, 0.75, 0.4, "mixed")],
+        [(60, 0.9, 0.0, "one")] * 17,  # distances that are added in squares would cover 92 % here
+        [(60, 0.95, 0.6, "mixed")] * 8,  # widening each task for itself would cover 99 %
+    ],
+)
+def test_the_average_over_tasks_covers(tasks: list[Any]) -> None:
+    truth = sum(task[1] for task in tasks) / len(tasks)
+    found = coverage(lambda rng: macro_average([spread_of(*draw(rng, *task)) for task in tasks]), truth)
+    assert 0.93 <= found.share <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("task", "marked"),
+    [
+        ((150, 0.5, 0.1, 0.3, 0.0, "one"), False),
+        ((150, 0.7, 0.05, 0.2, 0.6, "skewed"), False),
+        ((60, 0.5, 0.1, 0.5, 0.6, "mixed"), False),
+        ((60, 0.8, 0.0, 0.05, 0.0, "one"), True),
+    ],
+)
+def test_a_difference_covers_or_is_marked(task: tuple[Any, ...], marked: bool) -> None:
+    found = coverage(lambda rng: mean_difference(*draw_difference(rng, *task), 400, rng), task[2])
+    assert (found.marked > 0.5) is marked
+    assert marked or 0.93 <= found.share <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("clusters", "shares", "correlation", "sizes"),
+    [
+        (100, (0.475, 0.025, 0.025, 0.475), 0.0, "one"),  # kappa 0.9: two standard errors would cover 88 %
+        (150, (0.45, 0.05, 0.05, 0.45), 0.3, "five"),
+        (150, (0.15, 0.05, 0.05, 0.75), 0.6, "mixed"),
+    ],
+)
+def test_kappa_covers(clusters: int, shares: tuple[float, ...], correlation: float, sizes: str) -> None:
+    both, apart, _, neither = shares
+    truth = 1 - 2 * apart / (1 - (both + apart) ** 2 - (neither + apart) ** 2)
+    found = coverage(lambda rng: clustered_kappa(*draw_raters(rng, clusters, shares, correlation, sizes)), truth)
+    assert 0.93 <= found.share <= 0.98
+
+
+def test_kappa_that_ignores_clusters_does_not_cover() -> None:
+    shares = (0.4, 0.1, 0.1, 0.4)
+    found = coverage(lambda rng: cohen_kappa(draw_raters(rng, 100, shares, 0.6, "five")[0]), 0.6, 500)
+    assert found.share < 0.8
