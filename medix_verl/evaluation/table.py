@@ -70,10 +70,10 @@ def render_table(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> s
     average = average_of(summaries, manifest)
     told = "no average: a task has no score" if average is None else shown(average)
     lines += [f"| **average over {len(manifest['tasks'])} tasks** | {told} | | | | | |", ""]
+    lines += [f"{line}\n" for line in legend(lines)]
     if not manifest["finished"]:
         lines += ["**Not finished**: some questions were not asked; they are counted as errors.", ""]
     lines += [f"{name}: {cause}" for name, cause in missing(dict(manifest)).items()]
-    lines += ["", *legend(lines)]
     return "\n".join(lines).rstrip() + "\n"
 
 

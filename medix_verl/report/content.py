@@ -146,6 +146,7 @@ def warnings(content: Content) -> list[str]:
     return [
         *run_warnings(content.evaluation),
         *(text for line in content.lines for text in task_warnings(line)),
+        *few_warnings(content.lines),
         *(text for found in content.grounding for text in grounding_warnings(found)),
         *leak_warnings(content.beside.leaks),
         *judge_warnings(content),
@@ -183,9 +184,14 @@ def task_warnings(line: Line) -> list[str]:
     if lost > LOST_SHARE * counts.total and summary.worst is not None and summary.best is not None:
         bounds = f"the figure could be {summary.worst:.1%} to {summary.best:.1%}"
         found.append(f"{line.task}: {lost} of {counts.total} questions have no score; {bounds}.")
-    if summary.clusters < FEW_CLUSTERS:
-        found.append(f"{line.task}: only {summary.clusters} independent pictures, patients or questions.")
     return found
+
+
+def few_warnings(lines: Sequence[Line]) -> list[str]:
+    """Tasks whose figures stand on next to nothing, in one sentence."""
+    found = [(line.task, line.summary.overall) for line in lines]
+    few = [f"{task} ({it.clusters})" for task, it in found if it.estimate is not None and it.clusters < FEW_CLUSTERS]
+    return [f"Fewer than {FEW_CLUSTERS} independent pictures, patients or questions: {', '.join(few)}."] if few else []
 
 
 def grounding_warnings(found: Grounding) -> list[str]:
