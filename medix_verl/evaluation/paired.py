@@ -10,7 +10,7 @@ picture in two tasks) are one. The same input and seed give the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
@@ -198,7 +198,7 @@ def compare_pairs(pairs: Pairs, seed: int = 0, rounds: int = ROUNDS) -> TaskComp
     )
 
 
-def mean_difference(values: Sequence[float], clusters: Sequence[str], rounds: int, rng: Any) -> Estimate:
+def mean_difference(values: Sequence[float], clusters: Sequence[Hashable], rounds: int, rng: Any) -> Estimate:
     """The mean of one difference or more in [-1, 1], with a bootstrap's interval."""
     sums = cluster_sums(values, clusters, low=-1.0)
     mean, many, reach = sums.mean, len(sums.sizes), reach_without_spread(sums)
@@ -235,20 +235,27 @@ def reach_without_spread(sums: ClusterSums) -> float | None:
 
 
 def macro_difference(tasks: Sequence[Pairs], seed: int, rounds: int) -> Macro | None:
-    """The mean over tasks of b minus a; None where a task has no pair.
+    """The mean over tasks of b minus a; None where a task has no pair."""
+    if not tasks or not all(pairs.both for pairs in tasks):
+        return None
+    return average_difference([differences(pairs) for pairs in tasks], seed, rounds)
+
+
+def average_difference(
+    tasks: Sequence[tuple[Sequence[float], Sequence[Hashable]]], seed: int = 0, rounds: int = ROUNDS
+) -> Macro:
+    """The mean over one task or more of their mean differences, each given as differences and their clusters.
 
     Each cluster moves the mean by a sum over the tasks that it occurs in. The interval is Student's, from the spread of
-    those moves; a task whose clusters do not differ adds what its own interval leaves open.
+    those moves; a task whose clusters do not differ adds what its own interval leaves open, and the interval is then
+    approximate, as it is with a task of few clusters.
     """
     import numpy as np
 
-    if not tasks or not all(pairs.both for pairs in tasks):
-        return None
-    mean, beside, apart = 0.0, 0.0, 0.0
-    moves: dict[str, float] = {}
-    flips: dict[str, float] = {}
-    for pairs in tasks:
-        values, clusters = differences(pairs)
+    mean, beside, apart, rare = 0.0, 0.0, 0.0, False
+    moves: dict[Hashable, float] = {}
+    flips: dict[Hashable, float] = {}
+    for values, clusters in tasks:
         weight = 1 / (len(tasks) * len(values))
         average = sum(values) / len(values)
         mean += average / len(tasks)
@@ -256,12 +263,13 @@ def macro_difference(tasks: Sequence[Pairs], seed: int, rounds: int) -> Macro | 
         apart += different(values, sums)
         reach = reach_without_spread(sums)
         beside += ((reach or 0.0) / len(tasks)) ** 2
+        rare = rare or reach is not None or len(sums.sizes) < MIN_CLUSTERS
         for value, cluster in zip(values, clusters, strict=True):
             moves[cluster] = moves.get(cluster, 0.0) + weight * (value - average)
             flips[cluster] = flips.get(cluster, 0.0) + weight * value
     p_value = sign_flip(list(flips.values()), rounds, generator(seed, "flip over tasks"))
     half = (spread_reach(np.array(list(moves.values()))) ** 2 + beside) ** 0.5 if len(moves) > 1 else 2.0
-    rare = len(moves) < MIN_CLUSTERS or apart < MIN_DIFFERENT
+    rare = rare or apart < MIN_DIFFERENT
     return Macro(Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half), len(tasks), rare), p_value)
 
 

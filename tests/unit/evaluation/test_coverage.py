@@ -9,7 +9,7 @@ from scipy.stats import binom
 from medix_verl.evaluation.agreement import cohen_kappa, share
 from medix_verl.evaluation.intervals import bootstrap_mean, clustered_mean, spread_of
 from medix_verl.evaluation.kappa import clustered_kappa
-from medix_verl.evaluation.paired import mean_difference
+from medix_verl.evaluation.paired import average_difference, mean_difference
 from medix_verl.evaluation.simulation import Coverage, coverage, draw, draw_difference, draw_raters
 from medix_verl.evaluation.statistics import macro_average
 
@@ -88,6 +88,26 @@ def test_a_difference_covers_or_is_marked(task: tuple[Any, ...], marked: bool) -
     found = coverage(lambda rng: mean_difference(*draw_difference(rng, *task), 400, rng), task[2])
     assert (found.marked > 0.5) is marked
     assert marked or 0.93 <= found.share <= 0.97
+
+
+def test_an_average_difference_covers() -> None:
+    def once(rng: Any) -> Any:
+        drawn = [draw_difference(rng, 60, 0.6, 0.05, 0.3, 0.3, "mixed") for _ in range(5)]
+        return average_difference(
+            [(found, [(n, name) for name in names]) for n, (found, names) in enumerate(drawn)], 0, 1
+        ).difference
+
+    found = coverage(once, 0.05)
+    assert 0.93 <= found.share <= 0.97 and found.marked < 0.5
+
+
+@pytest.mark.parametrize("tasks", [[(40, 30), (80, 30)], [(80, 30), (80, 0)]])
+def test_an_average_difference_is_marked_by_a_small_task_and_by_one_without_a_difference(tasks: Any) -> None:
+    values = [
+        ([1.0] * apart + [0.0] * (many - apart), [(n, place) for place in range(many)])
+        for n, (many, apart) in enumerate(tasks)
+    ]
+    assert average_difference(values).difference.approximate
 
 
 @pytest.mark.parametrize(
