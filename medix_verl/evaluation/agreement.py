@@ -38,8 +38,6 @@ MIN_CLUSTERS = 60
 """Independent cases below which an interval is approximate."""
 MIN_CASES = 5
 """Cases of either kind, right and wrong, below which an interval of their share is approximate."""
-
-
 LEGEND = f"~ marks an approximate interval: fewer than {MIN_CLUSTERS} independent cases, or too few of one kind"
 """What the mark means, for a terminal or a table."""
 
@@ -68,6 +66,7 @@ def few(clusters: int, cases: float) -> bool:
         clusters: Cases that are independent of one another.
         cases: How many independent cases of the rarer kind, right or wrong, would tell as much as those there are.
     """
+    # Five of a hundred are five, whatever rounding makes of 100 * 0.05.
     return clusters < MIN_CLUSTERS or cases < MIN_CASES - 1e-9
 
 
