@@ -11,7 +11,7 @@ a cluster and scores of 0 and 1 the result is the textbook's Wilson interval.
 What the samples tell is a `Spread`, from which an interval is made at once (`clustered_mean`) or only over several
 tasks together (medix_verl.evaluation.statistics). Over the grid of tests/benchmarks/coverage.py 95 % intervals cover 93
 to 97 % with 60 clusters or more and 5 effective samples or more of either kind; below that they are marked as
-approximate, and cover 91.5 to 99 %. `bootstrap_mean` is a second opinion by resampling clusters.
+approximate, and cover 87 to 99 %. `bootstrap_mean` is a second opinion by resampling clusters.
 """
 
 from __future__ import annotations

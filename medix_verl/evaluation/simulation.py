@@ -15,7 +15,7 @@ import numpy as np
 
 from medix_verl.evaluation.agreement import Estimate
 
-__all__ = ["SIZES", "Coverage", "coverage", "draw", "draw_difference", "draw_raters"]
+__all__ = ["SIZES", "Coverage", "coverage", "draw", "draw_difference", "draw_graded", "draw_raters"]
 
 SIZES: dict[str, Callable[[Any, int], Any]] = {
     "one": lambda rng, clusters: np.ones(clusters, dtype=int),
@@ -66,6 +66,15 @@ def draw(
     names: Any = np.repeat(np.arange(clusters), SIZES[sizes](rng, clusters))
     shares = own_shares(rng, clusters, share, correlation)
     return (rng.random(len(names)) < shares[names]).astype(float).tolist(), names.tolist()
+
+
+def draw_graded(
+    rng: Any, clusters: int, share: float, correlation: float, sizes: str = "mixed", points: int = 5
+) -> tuple[list[float], list[int]]:
+    """Scores of 0 to so many points, in parts of all of them, and clusters; the other arguments are those of draw."""
+    names: Any = np.repeat(np.arange(clusters), SIZES[sizes](rng, clusters))
+    shares = own_shares(rng, clusters, share, correlation)
+    return (rng.binomial(points, shares[names]) / points).tolist(), names.tolist()
 
 
 def own_shares(rng: Any, clusters: int, share: float, correlation: float) -> Any:

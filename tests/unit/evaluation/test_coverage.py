@@ -10,7 +10,7 @@ from medix_verl.evaluation.agreement import cohen_kappa, share
 from medix_verl.evaluation.intervals import bootstrap_mean, clustered_mean, spread_of
 from medix_verl.evaluation.kappa import clustered_kappa
 from medix_verl.evaluation.paired import average_difference, mean_difference
-from medix_verl.evaluation.simulation import Coverage, coverage, draw, draw_difference, draw_raters
+from medix_verl.evaluation.simulation import Coverage, coverage, draw, draw_difference, draw_graded, draw_raters
 from medix_verl.evaluation.statistics import macro_average
 
 
@@ -34,6 +34,12 @@ def means(interval: Any, clusters: int, true: float, correlation: float, sizes: 
 )
 def test_95_percent_intervals_cover_95_percent(clusters: int, true: float, correlation: float, sizes: str) -> None:
     assert 0.93 <= means(clustered_mean, clusters, true, correlation, sizes).share <= 0.97
+
+
+@pytest.mark.parametrize(("clusters", "true"), [(60, 0.9), (150, 0.3)])
+def test_intervals_of_graded_scores_cover(clusters: int, true: float) -> None:
+    found = coverage(lambda rng: clustered_mean(*draw_graded(rng, clusters, true, 0.3, "mixed")), true)
+    assert 0.93 <= found.share <= 0.97 and found.marked < 0.5
 
 
 @pytest.mark.parametrize(
