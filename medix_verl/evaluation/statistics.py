@@ -138,7 +138,8 @@ def macro_average(spreads: Sequence[Spread | None], confidence: float = CONFIDEN
         confidence: Coverage of the interval, in (0, 1).
 
     Returns:
-        The average, whose `count` is the number of tasks; None where a task has no score, or there is no task.
+        The average, whose `count` is the number of tasks; None where a task has no score, or there is no task. It is
+        approximate where a task has few clusters, or where the tasks have few cases of one kind on average.
     """
     known = [spread for spread in spreads if spread is not None]
     if not known or len(known) < len(spreads):
@@ -157,7 +158,7 @@ def macro_average(spreads: Sequence[Spread | None], confidence: float = CONFIDEN
     fewest = min(spread.clusters for spread in known)
     cases = math.fsum(min(spread.mean, 1 - spread.mean) * spread.sized(widening) for spread in known)
     return Estimate(
-        mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half)), count, few(fewest, cases)
+        mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half)), count, few(fewest, cases / count)
     )
 
 
