@@ -146,13 +146,9 @@ def label_lines(found: Labels) -> list[str]:
 
 def percent(value: Estimate | None) -> str:
     """A share with its interval."""
-    if value is None:
-        return "-"
-    return f"{value.value:.1%} {value.mark}[{value.low:.1%}, {value.high:.1%}] of {value.count}"
+    return "-" if value is None else f"{value.shown('.1%')} of {value.count}"
 
 
 def number(value: Estimate | None) -> str:
     """A number with its interval."""
-    return (
-        "-" if value is None else f"{value.value:.3f} {value.mark}[{value.low:.3f}, {value.high:.3f}] of {value.count}"
-    )
+    return "-" if value is None else f"{value.shown('.3f')} of {value.count}"

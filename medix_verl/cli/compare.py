@@ -66,7 +66,7 @@ def line_of(task: str, item: TaskComparison) -> str:
 
 def interval(estimate: Any) -> str:
     """A difference with its interval."""
-    return f"{estimate.value:+.1%} {estimate.mark}[{estimate.low:+.1%}, {estimate.high:+.1%}]"
+    return str(estimate.shown("+.1%"))
 
 
 def write(out: Path, found: Comparison) -> None:

@@ -26,9 +26,9 @@ __all__ = [
     "Estimate",
     "cohen_kappa",
     "few",
+    "kappa_influences",
     "kappa_variance",
     "legend",
-    "margins",
     "quantile",
     "share",
     "wilson",
@@ -57,6 +57,11 @@ class Estimate:
     def mark(self) -> str:
         """What stands before the interval wherever it is printed: ~ if it is approximate, or nothing."""
         return "~" if self.approximate else ""
+
+    def shown(self, form: str, scale: float = 1.0) -> str:
+        """The number and its interval, each in a format such as `.1%`, times a scale."""
+        value, low, high = (format(number * scale, form) for number in (self.value, self.low, self.high))
+        return f"{value} {self.mark}[{low}, {high}]"
 
 
 def few(clusters: int, cases: float) -> bool:
@@ -105,7 +110,7 @@ def cohen_kappa(
     effect: float = 1.0,
     clusters: int | None = None,
 ) -> Estimate | None:
-    """Agreement of two raters beyond chance; for cases in clusters see medix_verl.evaluation.intervals.
+    """Agreement of two raters beyond chance; for cases in clusters see medix_verl.evaluation.kappa.
 
     Args:
         pairs: What the first and the second rater said of each case, any number of classes.
@@ -124,9 +129,7 @@ def cohen_kappa(
     count = sum(table.values())
     if count == 0:
         return None
-    rows, columns = margins(table)
-    agreed = sum(n for (left, right), n in table.items() if left == right) / count
-    by_chance = sum(rows[key] * columns[key] for key in rows) / count**2
+    agreed, by_chance = agreement(table)
     if by_chance == 1:
         return None
     size = kappa_size(agreed, by_chance, kappa_variance(table), count) / effect
@@ -153,20 +156,29 @@ def kappa_variance(table: Counter[tuple[Hashable, Hashable]]) -> float:
     Args:
         table: How often each pair of classes was given; not all in one and the same class.
     """
+    moved = kappa_influences(table)
+    return sum(n * moved[pair] ** 2 for pair, n in table.items()) / sum(table.values()) ** 2
+
+
+def kappa_influences(table: Counter[tuple[Hashable, Hashable]]) -> dict[tuple[Hashable, Hashable], float]:
+    """How far a case of each kind moves kappa, times the number of cases: the terms of kappa_variance."""
     count = sum(table.values())
-    row_counts, column_counts = margins(table)
+    rows, columns = margins(table)
+    agreed, by_chance = agreement(table)
+    terms = {
+        (left, right): (left == right) * (1 - by_chance) - (columns[left] + rows[right]) / count * (1 - agreed)
+        for left, right in table
+    }
+    middle = sum(n * terms[pair] for pair, n in table.items()) / count
+    return {pair: (term - middle) / (1 - by_chance) ** 2 for pair, term in terms.items()}
+
+
+def agreement(table: Counter[tuple[Hashable, Hashable]]) -> tuple[float, float]:
+    """Share of the cases on which two raters agree, and the share on which they would by chance."""
+    count = sum(table.values())
+    rows, columns = margins(table)
     agreed = sum(n for (left, right), n in table.items() if left == right) / count
-    by_chance = sum(row_counts[key] * column_counts[key] for key in row_counts) / count**2
-    total = 0.0
-    for (left, right), n in table.items():
-        if left == right:
-            both = (row_counts[left] + column_counts[left]) / count
-            total += n / count * ((1 - by_chance) - both * (1 - agreed)) ** 2
-        else:
-            crossed = (column_counts[left] + row_counts[right]) / count
-            total += n / count * (1 - agreed) ** 2 * crossed**2
-    total -= (agreed * by_chance - 2 * by_chance + agreed) ** 2
-    return max(0.0, total) / (count * (1 - by_chance) ** 4)
+    return agreed, sum(rows[key] * columns[key] for key in rows) / count**2
 
 
 def margins(table: Counter[tuple[Hashable, Hashable]]) -> tuple[Counter[Hashable], Counter[Hashable]]:

@@ -133,9 +133,8 @@ def clustered_mean(
 
 def spread_interval(spread: Spread, confidence: float = CONFIDENCE) -> Estimate:
     """The interval of one mean."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    size = spread.sized((student(confidence, spread.freedom) / z) ** 2)
-    low, high = wilson(spread.mean, size, z)
+    size = spread.sized(widening(confidence, spread.freedom))
+    low, high = wilson(spread.mean, size, student(confidence, None))
     rarer = size * min(spread.mean, 1 - spread.mean)
     return Estimate(spread.mean, low, high, spread.count, few(spread.clusters, rarer))
 
@@ -187,6 +186,11 @@ def student(confidence: float, degrees: float | None) -> float:
     from scipy.stats import t
 
     return float(t.ppf(0.5 + confidence / 2, degrees))
+
+
+def widening(confidence: float, degrees: float | None) -> float:
+    """How many times a variance may be what was found, for an interval that knows only so many degrees of freedom."""
+    return (student(confidence, degrees) / student(confidence, None)) ** 2
 
 
 def generator(seed: int, name: str = "") -> Any:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from statistics import NormalDist
 
-from medix_verl.evaluation.agreement import Estimate, cohen_kappa, kappa_variance, margins
-from medix_verl.evaluation.intervals import CONFIDENCE, freedom, student
+from medix_verl.evaluation.agreement import Estimate, cohen_kappa, kappa_influences, kappa_variance
+from medix_verl.evaluation.intervals import CONFIDENCE, freedom, widening
 
 __all__ = ["clustered_kappa"]
+
+NO_VARIANCE = 1e-20
+"""Variance of kappa below which raters that never differ have one by rounding alone."""
 
 
 def clustered_kappa(
@@ -42,26 +44,11 @@ def design_effect(pairs: Sequence[tuple[Hashable, Hashable]], clusters: Sequence
     table, many = Counter(pairs), len(sums)
     whole = len(pairs) / max(1, many)
     known = kappa_variance(table) if len({name for pair in table for name in pair}) > 1 else 0.0
-    if whole == 1 or many < 2 or known == 0:
+    if whole == 1 or many < 2 or known <= NO_VARIANCE:
         return max(1.0, whole)
-    influence = influences(table)
+    influence = kappa_influences(table)
     for pair, cluster in zip(pairs, clusters, strict=True):
         sums[cluster] += influence[pair]
     moves = np.array(list(sums.values())) / len(pairs)
     variance = float((moves * moves).sum()) * many / (many - 1)
-    widening = (student(confidence, freedom(moves)) / NormalDist().inv_cdf(0.5 + confidence / 2)) ** 2
-    return max(1.0, variance / known * widening)
-
-
-def influences(table: Counter[tuple[Hashable, Hashable]]) -> dict[tuple[Hashable, Hashable], float]:
-    """How far a case of each kind moves kappa, times the number of cases: the terms of Fleiss, Cohen and Everitt."""
-    count = sum(table.values())
-    rows, columns = margins(table)
-    agreed = sum(n for (left, right), n in table.items() if left == right) / count
-    by_chance = sum(rows[key] * columns[key] for key in rows) / count**2
-    terms = {
-        (left, right): (left == right) * (1 - by_chance) - (columns[left] + rows[right]) / count * (1 - agreed)
-        for left, right in table
-    }
-    middle = sum(n * terms[pair] for pair, n in table.items()) / count
-    return {pair: (term - middle) / (1 - by_chance) ** 2 for pair, term in terms.items()}
+    return max(1.0, variance / known * widening(confidence, freedom(moves)))

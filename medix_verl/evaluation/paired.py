@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
@@ -182,25 +181,22 @@ def compare_pairs(pairs: Pairs, seed: int = 0, rounds: int = ROUNDS) -> TaskComp
     values, clusters = differences(pairs)
     if not values:
         return TaskComparison(pairs, 0, None, None, None, None, None, 0, 0)
-    count = len(values)
+    count, sums = len(values), cluster_sums(values, clusters, low=-1.0)
     return TaskComparison(
         pairs=pairs,
-        clusters=len(set(clusters)),
+        clusters=len(sums.sizes),
         mean_a=sum(value_of(a) for a, _ in pairs.both) / count,
         mean_b=sum(value_of(b) for _, b in pairs.both) / count,
-        difference=mean_difference(values, clusters, rounds, generator(seed, f"bootstrap {pairs.task}")),
-        p_value=sign_flip(
-            cluster_sums(values, clusters, low=-1.0).totals, rounds, generator(seed, f"flip {pairs.task}")
-        ),
+        difference=mean_difference(values, sums, rounds, generator(seed, f"bootstrap {pairs.task}")),
+        p_value=sign_flip(sums.totals, rounds, generator(seed, f"flip {pairs.task}")),
         p_holm=None,
         better=sum(value > 0 for value in values),
         worse=sum(value < 0 for value in values),
     )
 
 
-def mean_difference(values: Sequence[float], clusters: Sequence[Hashable], rounds: int, rng: Any) -> Estimate:
-    """The mean of one difference or more in [-1, 1], with a bootstrap's interval."""
-    sums = cluster_sums(values, clusters, low=-1.0)
+def mean_difference(values: Sequence[float], sums: ClusterSums, rounds: int, rng: Any) -> Estimate:
+    """The mean of one difference or more in [-1, 1], which are given by cluster too, with a bootstrap's interval."""
     mean, many, reach = sums.mean, len(sums.sizes), reach_without_spread(sums)
     low, high = mean - (reach or 0.0), mean + (reach or 0.0)
     if reach is None:
@@ -231,7 +227,7 @@ def reach_without_spread(sums: ClusterSums) -> float | None:
     moves = sums.totals - sums.mean * sums.sizes
     if float((moves * moves).sum()) > NO_SPREAD:
         return None
-    return wilson(0.0, clusters, NormalDist().inv_cdf(0.5 + CONFIDENCE / 2))[1]
+    return wilson(0.0, clusters, student(CONFIDENCE, None))[1]
 
 
 def macro_difference(tasks: Sequence[Pairs], seed: int, rounds: int) -> Macro | None:

@@ -12,11 +12,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from medix_verl.errors import DataError
 from medix_verl.evaluation.agreement import Estimate, few, wilson
-from medix_verl.evaluation.intervals import CONFIDENCE, Spread, spread_interval, spread_of, student
+from medix_verl.evaluation.intervals import CONFIDENCE, Spread, spread_interval, spread_of, student, widening
 from medix_verl.evaluation.records import Record
 
 __all__ = ["Counts", "Summary", "TaskSummary", "macro_average", "mean_of", "summarise", "summarise_task"]
@@ -144,10 +143,10 @@ def macro_average(spreads: Sequence[Spread | None], confidence: float = CONFIDEN
     known = [spread for spread in spreads if spread is not None]
     if not known or len(known) < len(spreads):
         return None
-    count, z = len(known), NormalDist().inv_cdf(0.5 + confidence / 2)
+    count, z = len(known), student(confidence, None)
     mean = math.fsum(spread.mean for spread in known) / count
-    widening = (student(confidence, pooled_freedom(known, z)) / z) ** 2
-    ends = [wilson(spread.mean, spread.sized(widening), z) for spread in known]
+    wider = widening(confidence, pooled_freedom(known, z))
+    ends = [wilson(spread.mean, spread.sized(wider), z) for spread in known]
     squares = [((high - low) / 2) ** 2 for low, high in ends]
     total = math.fsum(squares)
     beside = math.fsum(
@@ -156,7 +155,7 @@ def macro_average(spreads: Sequence[Spread | None], confidence: float = CONFIDEN
     )
     middle, half = mean + beside / total / count, math.sqrt(total) / count
     fewest = min(spread.clusters for spread in known)
-    cases = math.fsum(min(spread.mean, 1 - spread.mean) * spread.sized(widening) for spread in known)
+    cases = math.fsum(min(spread.mean, 1 - spread.mean) * spread.sized(wider) for spread in known)
     return Estimate(
         mean, min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half)), count, few(fewest, cases / count)
     )

@@ -92,7 +92,7 @@ def row(name: str, summary: Summary, refused: int = 0) -> str:
 
 def shown(estimate: Any) -> str:
     """A figure with its interval."""
-    return f"{estimate.value:.1%} {estimate.mark}[{estimate.low:.1%}, {estimate.high:.1%}]"
+    return str(estimate.shown(".1%"))
 
 
 def put(path: Path, text: str) -> None:

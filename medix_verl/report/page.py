@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medix_verl.evaluation.agreement import Estimate
+from medix_verl.evaluation.agreement import MIN_CLUSTERS, Estimate
 from medix_verl.evaluation.results import read_evaluation
 from medix_verl.report.content import Beside, Content, build, warnings
 from medix_verl.report.samples import OUTCOMES, Shown, clip, show
@@ -87,6 +87,7 @@ def load_template() -> Template:
     from jinja2.sandbox import SandboxedEnvironment
 
     environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["min_clusters"] = MIN_CLUSTERS
     environment.filters.update(clip=clip, percent=percent, signed=signed, decimal=decimal)
     return environment.from_string((TEMPLATES / "report.html.jinja").read_text(encoding="utf-8"))
 
@@ -114,18 +115,14 @@ def facts_of(content: Content) -> list[tuple[str, str]]:
 
 def percent(value: Estimate | None) -> str:
     """A share with its interval."""
-    if value is None:
-        return "no score"
-    return f"{value.value * 100:.1f} {value.mark}[{value.low * 100:.1f}, {value.high * 100:.1f}]"
+    return "no score" if value is None else value.shown(".1f", 100)
 
 
 def signed(value: Estimate | None) -> str:
     """A difference of shares with its interval, in percentage points."""
-    if value is None:
-        return "-"
-    return f"{value.value * 100:+.1f} {value.mark}[{value.low * 100:+.1f}, {value.high * 100:+.1f}]"
+    return "-" if value is None else value.shown("+.1f", 100)
 
 
 def decimal(value: Estimate | None) -> str:
     """A coefficient with its interval."""
-    return "-" if value is None else f"{value.value:.2f} {value.mark}[{value.low:.2f}, {value.high:.2f}]"
+    return "-" if value is None else value.shown(".2f")

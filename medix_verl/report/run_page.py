@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medix_verl.evaluation.agreement import MIN_CLUSTERS
 from medix_verl.report.charts import figure
 from medix_verl.report.page import TEMPLATES, percent, replace_file, script_and_hash
 from medix_verl.report.run_content import Run, ShownAnswer, read_run
@@ -76,6 +77,7 @@ def load_template() -> Template:
     from jinja2.sandbox import SandboxedEnvironment
 
     environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["min_clusters"] = MIN_CLUSTERS
     environment.filters.update(clip=clip, percent=percent)
     return environment.from_string((TEMPLATES / "run.html.jinja").read_text(encoding="utf-8"))
 

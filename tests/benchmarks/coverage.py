@@ -21,7 +21,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from medix_verl.evaluation.intervals import bootstrap_mean, clustered_mean, spread_of
+from medix_verl.evaluation.intervals import bootstrap_mean, cluster_sums, clustered_mean, spread_of
 from medix_verl.evaluation.kappa import clustered_kappa
 from medix_verl.evaluation.paired import average_difference, mean_difference
 from medix_verl.evaluation.simulation import SIZES, Coverage, coverage, draw, draw_difference, draw_graded, draw_raters
@@ -53,7 +53,8 @@ def one_average(rng: Any, tasks: list[Any]) -> Any:
 
 
 def one_difference(rng: Any, task: tuple[Any, ...]) -> Any:
-    return mean_difference(*draw_difference(rng, *task), 1000, rng)
+    values, names = draw_difference(rng, *task)
+    return mean_difference(values, cluster_sums(values, names, low=-1.0), 1000, rng)
 
 
 def one_average_difference(rng: Any, tasks: int, task: tuple[Any, ...]) -> Any:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.evaluation.agreement import cohen_kappa, kappa_variance, quantile, share
+from medix_verl.evaluation.kappa import clustered_kappa
 
 Z = 1.959963984540054
 
@@ -108,6 +109,17 @@ def test_perfect_and_opposite_raters() -> None:
     # Ten pairs without a disagreement leave open as many as Wilson's interval of 0 of 10; by chance 42 % disagree.
     assert perfect.low == pytest.approx(1 - Z**2 / (10 + Z**2) / 0.42)
     assert opposite is not None and opposite.value == -1 and opposite.low >= -1
+
+
+@pytest.mark.parametrize("size", [3, 5, 8])
+@pytest.mark.parametrize("yes", [8, 9, 18])
+def test_without_a_disagreement_each_cluster_counts_once(yes: int, size: int) -> None:
+    # Kappa's variance is zero then but for rounding, which must not pass for a design effect.
+    whole = [("y", "y")] * yes + [("n", "n")] * (40 - yes)
+    found = clustered_kappa([pair for pair in whole for _ in range(size)], [n for n in range(40) for _ in range(size)])
+    expected = cohen_kappa(whole)
+    assert found is not None and expected is not None
+    assert (found.value, found.high) == (1, 1) and found.low == pytest.approx(expected.low)
 
 
 def test_a_rater_who_says_one_thing_only_agrees_by_chance() -> None:
