@@ -39,7 +39,7 @@ from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
 from medix_verl.judge.build import build_judge
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 __all__ = ["add_arguments", "run"]
 
@@ -175,5 +175,5 @@ def as_json(report: AuditReport) -> dict[str, Any]:
 
 def write_json(out: Path, content: dict[str, Any]) -> None:
     """Write beside `out` and give it its name at the end; pure ASCII, because an attack may hold any character."""
-    with whole_file(out) as part:
+    with atomic_write(out) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="ascii")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import waiting
 from medix_verl.evaluation.agreement import legend
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from medix_verl.evaluation.paired import Comparison, TaskComparison
@@ -74,5 +74,5 @@ def write(out: Path, found: Comparison) -> None:
     content = asdict(found)
     for item in content["tasks"].values():
         item["pairs"]["both"] = [pair[0]["id"] for pair in item["pairs"]["both"]]
-    with whole_file(out) as part:
+    with atomic_write(out) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

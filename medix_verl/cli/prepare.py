@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import say
 from medix_verl.errors import ConfigError
-from medix_verl.stop_signals import leave_on_signals
+from medix_verl.runtime.processes import exit_on_signals
 
 if TYPE_CHECKING:
     from medix_verl.data.job import Job
@@ -158,7 +158,7 @@ def read_options(words: list[str]) -> dict[str, str]:
 def stoppable() -> Iterator[None]:
     """Turn SIGTERM into an orderly end, and say how to go on after it and after Ctrl-C."""
     try:
-        with leave_on_signals(signal.SIGTERM):
+        with exit_on_signals(signal.SIGTERM):
             yield
     except (KeyboardInterrupt, SystemExit):
         say("stopped; what is finished is kept: type the same command again to go on")

@@ -25,8 +25,8 @@ from medix_verl.cli.score_spec import read_spec
 from medix_verl.errors import ConfigError, DataError, EncoderError
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_row
+from medix_verl.runtime.files import atomic_write
 from medix_verl.types import RewardBreakdown
-from medix_verl.whole_file import whole_file
 
 __all__ = ["add_parser", "run"]
 
@@ -96,7 +96,7 @@ def write_whole(out: Path, source: Path, reward: CompositeReward, total: int) ->
         How many answers are unscored, and the first cause.
     """
     try:
-        with whole_file(out) as part, part.open("w", encoding="utf-8", newline="\n") as target:
+        with atomic_write(out) as part, part.open("w", encoding="utf-8", newline="\n") as target:
             return asyncio.run(score_all(source, target, reward, total))
     except EncoderError as error:
         raise EncoderError(f"{error}; or score without it: --semantic off") from error

@@ -25,7 +25,7 @@ from medix_verl.data.fingerprints import FINGERPRINT_SCHEMA, Fingerprint, from_r
 from medix_verl.data.parquet import read_samples
 from medix_verl.data.schema import check_file
 from medix_verl.errors import DataError
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 __all__ = ["file_marks"]
 
@@ -95,7 +95,7 @@ def leaves(file: pq.ParquetFile) -> list[str]:
 
 def make(path: Path, kept: Path, workers: int) -> None:
     """Write the fingerprints under their final name only when all are there, and delete those of older content."""
-    with whole_file(kept) as part, pq.ParquetWriter(part, FINGERPRINT_SCHEMA) as writer:
+    with atomic_write(kept) as part, pq.ParquetWriter(part, FINGERPRINT_SCHEMA) as writer:
         records: list[dict[str, Any]] = []
         for row_id, marks in marks_of(path, workers):
             records.append(to_record(row_id, marks))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medix_verl.errors import DataError
+from medix_verl.runtime.files import atomic_write
 from medix_verl.types import ImageRef
-from medix_verl.whole_file import whole_file
 
 __all__ = ["ImageStore"]
 
@@ -63,5 +63,5 @@ def name_of(data: bytes) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(data)

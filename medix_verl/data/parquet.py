@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row, to_row
 from medix_verl.errors import DataError
+from medix_verl.runtime.files import atomic_write
 from medix_verl.types import Sample
-from medix_verl.whole_file import whole_file
 
 __all__ = ["read_samples", "row_groups", "write_samples"]
 
@@ -37,7 +37,7 @@ def write_samples(samples: Iterable[Sample], path: str | Path) -> int:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as part:
+    with atomic_write(target) as part:
         return write_groups(iter(samples), part, target)
 
 

@@ -25,7 +25,7 @@ from medix_verl.demo.build import WARMUP_ROWS, build_demo, one_seeded_thread, re
 from medix_verl.demo.rows import demo_samples
 from medix_verl.demo.run import DemoSpec
 from medix_verl.demo.warmup import WarmupSpec, warm_up
-from medix_verl.stop_signals import leave_on_signals
+from medix_verl.runtime.processes import exit_on_signals
 from medix_verl.types import Sample
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def build_attacker(spec: DemoSpec, folder: Path, say: Callable[[str], None]) -> 
 def fooled_judge() -> Iterator[str]:
     """The address of a judge that is fooled, in a process of its own."""
     words = [sys.executable, "-m", "medix_verl.judge.mock", "--verdict", "fooled"]
-    ending = leave_on_signals(signal.SIGTERM, signal.SIGHUP)
+    ending = exit_on_signals(signal.SIGTERM, signal.SIGHUP)
     with ending, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from medix_verl.stop_signals import leave_on_signals
+from medix_verl.runtime.processes import exit_on_signals
 
 __all__ = ["MARK", "RunEnd", "run_marked", "survivors"]
 
@@ -60,7 +60,7 @@ def run_marked(
     """
     mark = uuid.uuid4().hex
     began, peak = time.monotonic(), 0
-    with log.open("ab") as stream, leave_on_signals(signal.SIGTERM, signal.SIGHUP), contextlib.ExitStack() as at_end:
+    with log.open("ab") as stream, exit_on_signals(signal.SIGTERM, signal.SIGHUP), contextlib.ExitStack() as at_end:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(Protocol):
-    """Compares texts by the cosine of their embeddings. Twin of medix_verl.judge.base.Judge."""
+    """Compares texts by the cosine of their embeddings. Twin of medix_verl.judge.judge.Judge."""
 
     async def compare(self, candidate: str, reference: str) -> Similarity:
         """Cosine similarity of the two texts; never raises for a failure of the model behind it."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from medix_verl.errors import JudgeError
 from medix_verl.evaluation.votes import read_binary, read_met, read_report, without_reasoning
-from medix_verl.judge.base import Judge
 from medix_verl.judge.chat import ChatRequest, Turn
+from medix_verl.judge.judge import Judge
 from medix_verl.judge.prompt import fill, load_prompt
 from medix_verl.types import Reference
 

@@ -21,7 +21,7 @@ from medix_verl.evaluation.task_run import Answering, Limits, TaskRun
 from medix_verl.evaluation.tasks import TaskSpec
 from medix_verl.evaluation.watch import Watch
 from medix_verl.judge.prompt import load_prompt
-from medix_verl.judge.rule import RuleJudge
+from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Sample
 

@@ -18,7 +18,7 @@ from time import perf_counter
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.evaluation.agreement import Estimate, cohen_kappa, quantile, share
 from medix_verl.evaluation.pairs import Case
-from medix_verl.judge.base import Judge
+from medix_verl.judge.judge import Judge
 from medix_verl.types import Reference, Verdict
 
 __all__ = ["AuditReport", "run_audit"]

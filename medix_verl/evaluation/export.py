@@ -23,7 +23,7 @@ from typing import Any
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation, is_open, spec_of
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 __all__ = ["Exported", "export_evaluation", "folder_name"]
 
@@ -168,5 +168,5 @@ def jsonl(lines: Any) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write beside the file and give it its name at the end."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")

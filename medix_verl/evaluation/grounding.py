@@ -18,7 +18,7 @@ from medix_verl.evaluation.paired import Pairs, compare_pairs, match
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation
 from medix_verl.evaluation.statistics import mean_of
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.normalise import normalise
 
 __all__ = ["Grounding", "Without", "ground", "ground_task"]
 

@@ -22,7 +22,7 @@ from medix_verl.evaluation.kappa import clustered_kappa
 from medix_verl.evaluation.pairs import PAIR, Case
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.normalise import normalise
 from medix_verl.types import Reference
 
 __all__ = ["Disagreement", "LengthBias", "cases_of", "consistency", "disagreement", "length_bias", "verdicts"]

@@ -21,8 +21,8 @@ from PIL import Image
 from medix_verl.data.images import load_image
 from medix_verl.errors import DataError
 from medix_verl.evaluation.records import CONDITIONS
+from medix_verl.runtime.files import atomic_write
 from medix_verl.types import ImageRef, Sample
-from medix_verl.whole_file import whole_file
 
 __all__ = ["Item", "Picture", "data_uri", "keep_picture", "prepare", "show_as"]
 
@@ -90,7 +90,7 @@ def keep_picture(ref: ImageRef, row_id: str, folder: Path | None, base: Path) ->
     path = folder / f"{name}.{media.removeprefix('image/')}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(raw)
     return Picture(name, image.size, media, path=path.absolute())
 

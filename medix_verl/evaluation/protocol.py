@@ -23,9 +23,9 @@ from medix_verl.evaluation.protocol_spec import ProtocolSpec
 from medix_verl.evaluation.subjects import Criterion, candidate_of, criteria_of, reference_of
 from medix_verl.evaluation.tasks import METRICS
 from medix_verl.evaluation.votes import majority, mean
-from medix_verl.judge.equality import equal
-from medix_verl.judge.rule import RuleJudge
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.equality import equal
+from medix_verl.judge.rule.judge import RuleJudge
+from medix_verl.judge.rule.normalise import normalise
 from medix_verl.specs import check_choice
 from medix_verl.types import Reference, Sample, Verdict
 

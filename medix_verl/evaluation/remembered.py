@@ -24,7 +24,7 @@ SERVICE = ("no verdict", "HTTP ", "connection ", "no answer", "judge.url")
 
 
 class RememberedJudge:
-    """Satisfies medix_verl.judge.base.Judge, and has the `chat` of a pool."""
+    """Satisfies medix_verl.judge.judge.Judge, and has the `chat` of a pool."""
 
     def __init__(self, judge: Any, identity: Any, journal: Journal | None, watch: Watch) -> None:
         """Stand before a judge.

@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 
 from medix_verl.errors import SetupError
-from medix_verl.stop_signals import leave_on_signals
+from medix_verl.runtime.processes import exit_on_signals
 
 __all__ = ["ModelServer", "ServerSpec", "serve_command", "serving"]
 
@@ -232,7 +232,7 @@ def serving(
     """
     port = free_port()
     words = serve_command(spec, port) if command is None else [word.replace("{port}", str(port)) for word in command]
-    with leave_on_signals(signal.SIGTERM, signal.SIGHUP):
+    with exit_on_signals(signal.SIGTERM, signal.SIGHUP):
         server = ModelServer(words, port, log, environment())
         try:
             server.wait_until_ready(spec.load_limit_s)

@@ -27,7 +27,7 @@ from medix_verl.evaluation.kappa import clustered_kappa
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation, is_open
 from medix_verl.evaluation.thumbnails import thumbnail
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.normalise import normalise
 
 __all__ = ["COLUMNS", "Labels", "choose", "key_path", "read_labels", "write_sheet"]
 

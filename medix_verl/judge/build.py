@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.base import Judge
+from medix_verl.judge.judge import Judge
 from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["build_judge", "served_as"]
@@ -22,7 +22,7 @@ def build_judge(spec: JudgeSpec, served_url: str | None = None, served_model: st
         ConfigError: The kind needs something that was not given.
     """
     if spec.kind == "rule":
-        from medix_verl.judge.rule import RuleJudge
+        from medix_verl.judge.rule.judge import RuleJudge
 
         return RuleJudge(spec)
     from medix_verl.judge.pool import JudgePool

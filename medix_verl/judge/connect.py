@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from medix_verl.judge.base import Judge
 from medix_verl.judge.build import build_judge
+from medix_verl.judge.judge import Judge
 from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["connect_judge"]

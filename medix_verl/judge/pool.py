@@ -20,10 +20,10 @@ from medix_verl.judge.chat import ChatRequest, chat_body
 from medix_verl.judge.credentials import Gate
 from medix_verl.judge.dispatch import Dispatcher
 from medix_verl.judge.endpoint import Endpoint
-from medix_verl.judge.equality import equal
-from medix_verl.judge.guard import guard
 from medix_verl.judge.prompt import load_prompt
 from medix_verl.judge.question import Question, Writer
+from medix_verl.judge.rule.equality import equal
+from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.judge.stats import Counters, JudgeStats
 from medix_verl.judge.verdict import read_verdict
@@ -54,7 +54,7 @@ class Room:
 
 
 class JudgePool:
-    """Satisfies medix_verl.judge.base.Judge; may be asked from several event loops, each with its own connections."""
+    """Satisfies medix_verl.judge.judge.Judge; may be asked from several event loops, each with its own connections."""
 
     def __init__(
         self, spec: JudgeSpec, urls: Sequence[str] = (), model: str | None = None, backoff_s: float = 0.5

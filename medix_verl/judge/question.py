@@ -21,8 +21,8 @@ import json
 from dataclasses import replace
 from typing import NamedTuple
 
-from medix_verl.judge.equality import meaning
 from medix_verl.judge.prompt import fill
+from medix_verl.judge.rule.equality import meaning
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference
 

@@ -74,7 +74,7 @@ class Desk:
 
 
 class RemoteJudge:
-    """Satisfies medix_verl.judge.base.Judge."""
+    """Satisfies medix_verl.judge.judge.Judge."""
 
     def __init__(
         self,

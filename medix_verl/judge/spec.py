@@ -62,7 +62,7 @@ class JudgeSpec:
     swap: bool = False
     """Ask a YES a second time with candidate and reference exchanged; both must be YES."""
     guard: bool = True
-    """Plain non-answers are a NO without a call (medix_verl.judge.guard); False is for measuring what they stop."""
+    """Plain non-answers are a NO without a call (judge.rule.guards); False is for measuring what they stop."""
     cache: str = "memory"
     """Where verdicts are kept: `memory`, `none`, or the path of an SQLite file, which outlives the run."""
     cache_size: int = 100_000

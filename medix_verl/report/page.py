@@ -18,7 +18,7 @@ from medix_verl.evaluation.agreement import MIN_CLUSTERS, Estimate
 from medix_verl.evaluation.results import read_evaluation
 from medix_verl.report.content import Beside, Content, build, warnings
 from medix_verl.report.samples import OUTCOMES, Shown, clip, show
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -49,7 +49,7 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
 def replace_file(out: Path, text: str) -> None:
     """Write a page whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(out) as part:
+    with atomic_write(out) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
 
 

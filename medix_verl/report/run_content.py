@@ -14,8 +14,8 @@ from pathlib import Path
 from medix_verl.errors import DataError
 from medix_verl.evaluation.agreement import Estimate
 from medix_verl.evaluation.intervals import clustered_mean
-from medix_verl.judge.equality import equal
-from medix_verl.judge.guard import guard
+from medix_verl.judge.rule.equality import equal
+from medix_verl.judge.rule.guards import guard
 from medix_verl.report.charts import Panel
 from medix_verl.report.run_dumps import HIGH, Answer, Dumps, read_dumps
 from medix_verl.report.run_files import Metrics, RunFiles, read_metrics

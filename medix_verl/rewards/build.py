@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.connect import connect_encoder
-from medix_verl.judge.base import Judge
 from medix_verl.judge.connect import connect_judge
+from medix_verl.judge.judge import Judge
 from medix_verl.rewards.spec import RewardSpec
 
 __all__ = ["build_services"]

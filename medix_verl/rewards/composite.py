@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.curve import worth
 from medix_verl.errors import ConfigError, EncoderError, JudgeError
-from medix_verl.judge.base import Judge
-from medix_verl.judge.equality import equal, meaning
+from medix_verl.judge.judge import Judge
+from medix_verl.judge.rule.equality import equal, meaning
 from medix_verl.response import parse_response
 from medix_verl.rewards.published import parse_published
 from medix_verl.rewards.spec import RewardSpec

@@ -28,7 +28,7 @@ from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
 from medix_verl.rewards.metrics import Tally
 from medix_verl.rewards.parts import keep_parts, part_lines
 from medix_verl.rewards.sampler_spec import SamplerSpec
-from medix_verl.rewards.watch import UnscoredWindow, Watchdog
+from medix_verl.rewards.stop_rules import UnscoredWindow, Watchdog
 
 __all__ = ["MedixReplayBuffer", "MedixReplayBufferAsync", "SamplerSpec"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import DataError
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 __all__ = [
     "FILE_NAME",
@@ -110,7 +110,7 @@ def repeat_command(record: RunRecord) -> str:
 def write_record(record: RunRecord, folder: Path) -> Path:
     """Write the record into a run's folder, at once or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / FILE_NAME) as part, part.open("w", encoding="utf-8") as file:
+    with atomic_write(folder / FILE_NAME) as part, part.open("w", encoding="utf-8") as file:
         json.dump(asdict(record), file, indent=1, ensure_ascii=False)
         file.write("\n")
         file.flush()

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"after_import", "credentialed", "errors", "specs", "stop_signals", "types", "whole_file"}
+BASE = {"after_import", "credentialed", "errors", "runtime", "specs", "types"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
 MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
@@ -24,8 +24,7 @@ ARROWS = {
     "credentialed": {"errors"},
     "after_import": set(),
     "specs": {"errors"},
-    "stop_signals": set(),
-    "whole_file": set(),
+    "runtime": {"errors"},
     "recipe_heads": {"errors"},
     "recipes_index": {"errors", "recipe_heads"},
     "response": BASE,
@@ -91,7 +90,7 @@ def is_lazy(node: ast.AST) -> bool:
 
 
 def room_of(name: str) -> str:
-    """`medix_verl.judge.base` -> `judge`; a name of the front door, such as `medix_verl.__version__`, -> ``."""
+    """`medix_verl.judge.judge` -> `judge`; a name of the front door, such as `medix_verl.__version__`, -> ``."""
     parts = name.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in ARROWS else ""
 
@@ -142,7 +141,7 @@ def test_importing_is_free(path: Path) -> None:
         ("medix_verl.judge.pool", "from ..data import schema", {"data"}),
         ("medix_verl.judge.pool", "from medix_verl import cli", {"cli"}),
         ("medix_verl.judge.pool", "from .base import Judge\nfrom medix_verl.types import Verdict", set()),
-        ("medix_verl.rewards.terms", "from medix_verl.judge.base import Judge", set()),
+        ("medix_verl.rewards.terms", "from medix_verl.judge.judge import Judge", set()),
         ("medix_verl.errors", "from medix_verl import types", {"types"}),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medix_verl.cli.os_errors import describe_os_error, own_path
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 
 def described(kind: int, *names: Path | str | None) -> str:
@@ -55,7 +55,7 @@ def test_a_missing_folder_and_a_missing_file(tmp_path: Path) -> None:
 
 def test_a_folder_where_a_file_is_needed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(OSError) as caught, whole_file(tmp_path / "out"):
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path / "out"):
         pass
     assert describe_os_error(caught.value).startswith(f"{tmp_path / 'out'}: a folder, where the name of a file")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -64,7 +64,7 @@ def test_a_folder_where_a_file_is_needed(tmp_path: Path) -> None:
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(OSError) as caught, whole_file(file / "a"):
+    with pytest.raises(OSError) as caught, atomic_write(file / "a"):
         pass
     assert describe_os_error(caught.value) == (
         f"{file / 'a'}: {file} is a file, where a folder is needed; give another path, or move that file away"
@@ -85,10 +85,10 @@ def test_too_many_open_files_and_what_has_no_number() -> None:
 
 def test_a_disk_that_fills_up_while_a_file_is_written_names_that_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    with pytest.raises(OSError) as caught, whole_file(path):
+    with pytest.raises(OSError) as caught, atomic_write(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert describe_os_error(caught.value).startswith(f"{path}: the disk is full; ")
-    with pytest.raises(FileNotFoundError) as missing, whole_file(path):
+    with pytest.raises(FileNotFoundError) as missing, atomic_write(path):
         (tmp_path / "other").read_text()
     assert missing.value.filename == str(tmp_path / "other")
     assert list(tmp_path.iterdir()) == []

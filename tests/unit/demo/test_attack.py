@@ -18,7 +18,7 @@ from medix_verl.demo.attack import PUNCTUATION, VARIANTS, attack_answer, attack_
 from medix_verl.demo.rows import demo_samples
 from medix_verl.demo.run import DemoSpec, training_command
 from medix_verl.demo.warmup import answer_pools
-from medix_verl.judge.guard import guard
+from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference
 

@@ -11,7 +11,7 @@ from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import PAIR, Case, read_attacks
 from medix_verl.judge.build import build_judge
 from medix_verl.judge.mock import MockJudge, MockSpec
-from medix_verl.judge.rule import RuleJudge
+from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference, Verdict
 

@@ -9,7 +9,7 @@ import pytest
 
 from medix_verl.errors import DataError
 from medix_verl.evaluation.pairs import BUILTIN, PAIR, read_attacks, read_pairs
-from medix_verl.judge.equality import equal
+from medix_verl.judge.rule.equality import equal
 
 GOOD = {"reference": "mass", "candidate": "a mass", "label": True}
 ATTACK = {"attack": "a1", "kind": "k", "question": "q", "reference": "mass", "candidate": ":"}

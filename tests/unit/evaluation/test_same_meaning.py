@@ -16,7 +16,7 @@ from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.subjects import reference_of
 from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.pool import JudgePool
-from medix_verl.judge.rule import RuleJudge
+from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.spec import RewardSpec

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError, EncoderError, JudgeError
-from medix_verl.judge.rule import RuleJudge
+from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.judge.stats import Counters
 from medix_verl.response import parse_response

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.errors import RunStoppedError
-from medix_verl.rewards import watch
-from medix_verl.rewards.watch import UnscoredWindow, Watchdog
+from medix_verl.rewards import stop_rules
+from medix_verl.rewards.stop_rules import UnscoredWindow, Watchdog
 
 
 def test_a_share_above_the_limit_stops_with_the_causes() -> None:
@@ -121,7 +121,7 @@ class SuspendedOnce:
 
 def test_a_machine_that_was_suspended_is_no_worker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, told = SuspendedOnce(), list[str]()
-    monkeypatch.setattr(watch, "time", clock)
+    monkeypatch.setattr(stop_rules, "time", clock)
     dog = Watchdog(None, told.append)
     dog._limit_s = dog._current_s = 600.0
     dog._watch()
@@ -139,7 +139,7 @@ def test_by_default_the_process_ends_with_the_stacks_and_an_exit_code() -> None:
     """Even while its main thread hangs in a call that never returns."""
     code = (
         "import threading\n"
-        "from medix_verl.rewards.watch import Watchdog\n"
+        "from medix_verl.rewards.stop_rules import Watchdog\n"
         "Watchdog(0.2).beat('a remote call')\n"
         "def hang_here(): threading.Event().wait()\n"
         "hang_here()\n"

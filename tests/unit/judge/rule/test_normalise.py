@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.normalise import normalise
 
 MARKED = st.text(st.sampled_from("ab5 -+.,:;/()[]<>=%*\"'!?\u2212\u00bd\u2075"), max_size=25)
 

@@ -8,11 +8,11 @@ import signal
 import threading
 from collections.abc import Iterator
 
-__all__ = ["leave_on_signals"]
+__all__ = ["exit_on_signals"]
 
 
 @contextlib.contextmanager
-def leave_on_signals(*numbers: signal.Signals) -> Iterator[None]:
+def exit_on_signals(*numbers: signal.Signals) -> Iterator[None]:
     """Turn these signals into SystemExit(128 + number) inside the block; the handlers of before come back after it."""
 
     def leave(number: int, _frame: object) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medix_verl.judge
-from medix_verl.judge.equality import equal
-from medix_verl.judge.guard import guard
+from medix_verl.judge.rule.equality import equal
+from medix_verl.judge.rule.guards import guard
 from medix_verl.types import Reference
 
 PLAIN = Reference("pneumonia", question="What does the chest radiograph show?")

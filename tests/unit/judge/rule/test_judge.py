@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.judge.equality import equal, meaning
-from medix_verl.judge.rule import RuleJudge
+from medix_verl.judge.rule.equality import equal, meaning
+from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference, Verdict
 
-CASES = json.loads((Path(__file__).parents[2] / "golden" / "rule_judge.json").read_text(encoding="utf-8"))
+CASES = json.loads((Path(__file__).parents[3] / "golden" / "rule_judge.json").read_text(encoding="utf-8"))
 
 
 def ask(candidate: str, reference: Reference, spec: JudgeSpec | None = None) -> Verdict:

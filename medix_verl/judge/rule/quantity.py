@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.normalise import normalise
 
 __all__ = ["Quantity", "read_quantity", "same_quantity", "within_tolerance"]
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from medix_verl.judge.equality import equal, right_texts
-from medix_verl.judge.quantity import read_quantity, within_tolerance
+from medix_verl.judge.rule.equality import equal, right_texts
+from medix_verl.judge.rule.normalise import normalise
+from medix_verl.judge.rule.quantity import read_quantity, within_tolerance
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.text import normalise
 from medix_verl.types import Reference, Verdict
 
 __all__ = ["RuleJudge"]
@@ -31,7 +31,7 @@ MAX_CHARS = 2000
 
 
 class RuleJudge:
-    """Judges by equality, lead-ins and tolerance; satisfies medix_verl.judge.base.Judge."""
+    """Judges by equality, lead-ins and tolerance; satisfies medix_verl.judge.judge.Judge."""
 
     def __init__(self, spec: JudgeSpec | None = None) -> None:
         self.spec = spec or JudgeSpec()

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 
-from medix_verl.judge.equality import names_option, option_texts, right_option, right_texts, same_text
-from medix_verl.judge.text import plain
+from medix_verl.judge.rule.equality import names_option, option_texts, right_option, right_texts, same_text
+from medix_verl.judge.rule.normalise import plain
 from medix_verl.types import Reference
 
 __all__ = ["guard"]

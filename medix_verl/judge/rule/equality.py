@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from string import ascii_lowercase
 
-from medix_verl.judge.quantity import read_quantity, same_quantity
-from medix_verl.judge.text import normalise
+from medix_verl.judge.rule.normalise import normalise
+from medix_verl.judge.rule.quantity import read_quantity, same_quantity
 from medix_verl.types import Reference
 
 __all__ = ["equal", "meaning", "right_texts"]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from medix_verl.whole_file import whole_file
+from medix_verl.runtime.files import atomic_write
 
 
 def test_it_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text("new")
         assert path.read_text() == "old" and part.parent == tmp_path and part.name.startswith(".a.json.")
     assert path.read_text() == "new"
@@ -29,7 +29,7 @@ def test_what_raises_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None
 
 
 def write_half(path: Path) -> None:
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text("half")
         raise KeyboardInterrupt
 
@@ -38,7 +38,7 @@ def write_half(path: Path) -> None:
 def test_it_is_as_readable_as_a_plain_file(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
-        with whole_file(tmp_path / "a") as part:
+        with atomic_write(tmp_path / "a") as part:
             part.write_text("x")
     finally:
         os.umask(before)
@@ -46,5 +46,5 @@ def test_it_is_as_readable_as_a_plain_file(tmp_path: Path, mask: int) -> None:
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "no" / "a"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "no" / "a"):
         pass

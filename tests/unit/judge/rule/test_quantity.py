@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.judge.quantity import UNITS, Quantity, read_quantity, same_quantity, within_tolerance
+from medix_verl.judge.rule.quantity import UNITS, Quantity, read_quantity, same_quantity, within_tolerance
 
 
 def read(text: str) -> Quantity:
