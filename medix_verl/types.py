@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 __all__ = [
     "MODALITIES",
+    "Failure",
     "ImageRef",
     "Reference",
     "Response",
@@ -101,6 +103,46 @@ class Reference:
     """Of a row that no third party may see: what to call it in a refusal (`row 'q7' of mimic-cxr`); None of others."""
 
 
+class Failure(str, Enum):
+    """Why something could not be had from a server, a model or a term: a closed set, so that no text is ever matched."""
+
+    UNREACHABLE = "unreachable"
+    """The connection failed, or every endpoint is down."""
+    TIMEOUT = "timeout"
+    """No answer in time."""
+    SERVER_ERROR = "server_error"
+    """An HTTP status that says that the server itself failed (5xx, 408, 409, 425)."""
+    RATE_LIMITED = "rate_limited"
+    """HTTP 429."""
+    MALFORMED = "malformed"
+    """The server's answer is no answer of this protocol: half a body, no JSON, no message, too large."""
+    REFUSED = "refused"
+    """The server will not answer this request (400, 413, 422), or may not be sent this row."""
+    MISCONFIGURED = "misconfigured"
+    """Every request would fail alike: wrong address, key, model or setting (401, 403, 404, a redirect)."""
+    UNREADABLE = "unreadable"
+    """The model's reply is not what was asked for, such as neither YES nor NO."""
+    TRUNCATED = "truncated"
+    """The model's reply was cut at its length limit, and what there is cannot be read."""
+    INTERNAL = "internal"
+    """A term, an encoder or a worker of this run failed."""
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self in _TEMPORARY
+
+    @property
+    def is_of_the_server(self) -> bool:
+        """Whether it speaks of the server and not of one request or of one reply."""
+        return self in _TEMPORARY or self is Failure.MISCONFIGURED
+
+
+_TEMPORARY = frozenset(
+    {Failure.UNREACHABLE, Failure.TIMEOUT, Failure.SERVER_ERROR, Failure.RATE_LIMITED, Failure.MALFORMED}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a judge said of one answer: right, wrong, or (`correct` None) why it could not be said."""
@@ -112,6 +154,8 @@ class Verdict:
     """Why there is no verdict; beside one, which guard said NO, or `swap` where the two passes disagreed."""
     probability: float | None = None
     """The judge model's P(YES), where the recipe asks for it and the server gives it; `correct` stays the verdict."""
+    failure: Failure | None = None
+    """Of what kind the failure is, where there is no verdict."""
 
     @property
     def ok(self) -> bool:
@@ -125,6 +169,8 @@ class Similarity:
 
     value: float | None
     reason: str = ""
+    failure: Failure | None = None
+    """Of what kind the failure is, where there is no value."""
 
     @property
     def ok(self) -> bool:
