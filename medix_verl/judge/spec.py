@@ -8,16 +8,21 @@ are logged and pickled.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
 from typing import Any
 
 from medix_verl.credentialed import parse_networks
 from medix_verl.errors import ConfigError
+from medix_verl.runtime.dispatch import BREAKERS
 from medix_verl.specs import check_choice, check_flag, check_integer, check_number, check_text, read_mapping
 
-__all__ = ["KINDS", "STRUCTURES", "JudgeSpec"]
+__all__ = ["KINDS", "STRUCTURES", "JudgeSpec", "check_kind", "installed_kinds"]
 
 KINDS = ("rule", "openai", "verl")
+GROUP = "medix_verl.judges"
+"""Entry point group of judges from other packages: NAME = module:factory, and factory(spec) gives a Judge."""
 STRUCTURES = ("choice", "json_schema", "none")
 
 
@@ -26,7 +31,8 @@ class JudgeSpec:
     """Which judge decides, and how it is asked."""
 
     kind: str = "rule"
-    """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool)."""
+    """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool), or the name
+    of a judge that an installed package offers as an entry point of the group `medix_verl.judges`."""
     url: str | tuple[str, ...] | None = None
     """Base address of an OpenAI-compatible server with its version, as http://host:8000/v1; or a list of them."""
     model: str | None = None
@@ -67,10 +73,12 @@ class JudgeSpec:
     """Where verdicts are kept: `memory`, `none`, or the path of an SQLite file, which outlives the run."""
     cache_size: int = 100_000
     """Verdicts that are kept in memory."""
+    breaker: str = "wait"
+    """When endpoints stay down: `wait` for them as long as retries allow, or `stop` asking for good at once."""
     breaker_failures: int = 8
-    """Failures in a row after which an endpoint is left alone."""
+    """Failures in a row after which an endpoint is left alone, or (`stop`) nothing is asked any more."""
     breaker_seconds: float = 15.0
-    """Seconds until one request tries such an endpoint again."""
+    """Seconds until one request tries an endpoint again that was left alone."""
     worker: bool = True
     """Under Ray: one pool for all processes of the run, in an actor; otherwise each process has its own."""
     workers: int = 1
@@ -79,9 +87,13 @@ class JudgeSpec:
     """Private networks (CIDR) whose addresses may see credentialed rows, as this machine's own may."""
     allow_credentialed: bool = False
     """Send credentialed rows to a judge anywhere, at the user's own responsibility."""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """For a judge from another package, which reads and checks them itself; the others take none."""
 
     def __post_init__(self) -> None:
-        check_choice("judge.kind", self.kind, KINDS)
+        check_kind("judge.kind", self.kind)
+        check_choice("judge.breaker", self.breaker, BREAKERS)
+        object.__setattr__(self, "options", read_options(self.kind, self.options))
         check_choice("judge.structured", self.structured, STRUCTURES)
         for name in ("model", "api_key_env"):
             check_text(f"judge.{name}", getattr(self, name), optional=True)
@@ -140,6 +152,35 @@ class JudgeSpec:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> JudgeSpec:
         """Read a recipe's `judge` section; see medix_verl.specs.read_mapping for what is refused."""
         return read_mapping(cls, mapping, "judge")
+
+
+@lru_cache(maxsize=1)
+def installed_kinds() -> dict[str, metadata.EntryPoint]:
+    """The judges that installed packages offer, by name; a name of KINDS stays ours."""
+    return {point.name: point for point in metadata.entry_points(group=GROUP) if point.name not in KINDS}
+
+
+def check_kind(name: str, value: Any, builtin: tuple[str, ...] = KINDS) -> None:
+    """Refuse a kind of judge that neither we nor an installed package have.
+
+    Raises:
+        ConfigError: There is no such kind; it lists those there are.
+    """
+    if value not in builtin:  # what is installed is looked up only where it matters: that reads many files
+        check_choice(name, value, (*builtin, *sorted(installed_kinds())))
+
+
+def read_options(kind: str, value: Any) -> dict[str, Any]:
+    """Check the options of a judge from another package.
+
+    Raises:
+        ConfigError: They are no mapping with texts as keys, or the kind is one of ours.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"judge.options is {value!r}; write a mapping as {{name: value}}")
+    if value and kind in KINDS:
+        raise ConfigError(f"judge.options has {', '.join(value)} and judge.kind {kind!r} takes none; remove them")
+    return dict(value)
 
 
 def read_url(value: Any) -> str | tuple[str, ...] | None:
