@@ -29,9 +29,7 @@ __all__ = ["ReplyCache", "Store", "key_of", "open_cache"]
 
 APPLICATION = 0x6D656478  # "medx", so that no other program's database is ever written to
 SCHEMA = 2
-CREATE = (
-    "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, text BLOB NOT NULL, probability REAL) WITHOUT ROWID"
-)
+CREATE = "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, text BLOB NOT NULL, probability REAL) WITHOUT ROWID"
 SELECT = "SELECT text, probability FROM replies WHERE key = ?"
 INSERT = "INSERT OR IGNORE INTO replies VALUES (?, ?, ?)"
 BATCH = 512

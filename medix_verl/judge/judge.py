@@ -16,7 +16,7 @@ from medix_verl.credentialed import Resolver, foreign_part, parse_networks, reso
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.guards import guard
-from medix_verl.judge.spec import JudgeSpec, installed_kinds
+from medix_verl.judge.spec import KINDS, JudgeSpec, installed_kinds
 from medix_verl.judge.stats import Counters
 from medix_verl.openai_client import RequestError
 from medix_verl.types import Failure, Reference, Verdict
@@ -32,6 +32,7 @@ __all__ = [
     "Question",
     "build_judge",
     "connect_judge",
+    "endpoints_of",
     "foreign_endpoint",
     "served_as",
 ]
@@ -230,6 +231,15 @@ def is_list_of_texts(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and all(isinstance(text, str) for text in value)
 
 
+def endpoints_of(spec: JudgeSpec) -> tuple[str, ...]:
+    """The addresses that the judge of a spec asks; the judge of another package is built to be asked for them.
+
+    Raises:
+        ConfigError: It cannot be built.
+    """
+    return spec.urls if spec.kind in KINDS else build_judge(spec).endpoints
+
+
 def foreign_endpoint(
     endpoints: tuple[str, ...], spec: JudgeSpec, resolver: Resolver = resolve
 ) -> tuple[str, str] | None:
@@ -279,7 +289,7 @@ def installed_factory(kind: str) -> Callable[[JudgeSpec], Judge]:
     point = installed_kinds()[kind]
     try:
         factory: Any = point.load()
-    except Exception as error:  # noqa: BLE001 - another package's module may raise anything while it is imported
+    except Exception as error:
         raise ConfigError(
             f"judge.kind {kind!r} is {point.value}, which cannot be imported ({type(error).__name__}: {error}); "
             "mend or reinstall its package"

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.connect import connect_encoder
-from medix_verl.judge.connect import connect_judge
-from medix_verl.judge.judge import Judge
+from medix_verl.judge.judge import GuardedJudge, connect_judge
 from medix_verl.rewards.spec import RewardSpec
 
 __all__ = ["build_services"]
@@ -14,7 +13,7 @@ __all__ = ["build_services"]
 
 def build_services(
     spec: RewardSpec, served_url: str | None = None, served_model: str | None = None
-) -> tuple[Judge, Encoder | None]:
+) -> tuple[GuardedJudge, Encoder | None]:
     """Connect to the judge and the encoder of a recipe; no encoder where the semantic term is switched off.
 
     Args:

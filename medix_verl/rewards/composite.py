@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.curve import worth
-from medix_verl.errors import ConfigError, EncoderError, JudgeError
-from medix_verl.judge.judge import Judge
-from medix_verl.judge.rule.equality import equal, meaning
+from medix_verl.errors import ConfigError, EncoderError
+from medix_verl.judge.judge import GuardedJudge, Judge, Question, build_judge
+from medix_verl.judge.rule.equality import meaning
 from medix_verl.response import parse_response
 from medix_verl.rewards.published import parse_published
 from medix_verl.rewards.spec import RewardSpec
@@ -52,7 +52,9 @@ class Opinion:
 class CompositeReward:
     """Scores answers; one object serves any number of concurrent calls in one event loop."""
 
-    def __init__(self, spec: RewardSpec | None = None, judge: Judge | None = None, encoder: Encoder | None = None):
+    def __init__(
+        self, spec: RewardSpec | None = None, judge: Judge | GuardedJudge | None = None, encoder: Encoder | None = None
+    ):
         """Keep the services; nothing is loaded or asked yet.
 
         Args:
@@ -61,7 +63,7 @@ class CompositeReward:
             encoder: The encoder; None builds the spec's when one is first needed.
         """
         self.spec = spec or RewardSpec()
-        self.judge = judge
+        self.judge = judge if judge is None or isinstance(judge, GuardedJudge) else GuardedJudge(judge, self.spec.judge)
         self.encoder = encoder
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lock = threading.Lock()
@@ -116,13 +118,11 @@ class CompositeReward:
         """Refuse a credentialed row where the judge is not local: at the first one, not at the first that is asked.
 
         Raises:
-            ConfigError: See medix_verl.judge.credentials.
+            ConfigError: See medix_verl.judge.judge.GuardedJudge.check_row.
         """
         if reference.credentialed_row is None:
             return
-        gate = getattr(self.built_judge(), "gate", None)
-        if gate is not None:
-            gate.check(reference)
+        self.built_judge().check_row(reference)
 
     def parse(self, response: str | Response) -> Response:
         """Find answer, format and modality by the rule of the recipe.
@@ -172,11 +172,11 @@ class CompositeReward:
         enabled = self.spec.semantic.enable
         if answer is None:
             return Opinion(0.0, 0.0, 0.0 if enabled else None)
-        if equal(answer, reference):
-            self.note_equality()
+        plain = self.built_judge().without_asking(answer, reference)
+        if plain is not None and plain.correct:
             return Opinion(1.0, 1.0, 1.0 if enabled else None)
         self.build_missing()
-        verdict, similarity = await asyncio.gather(self.ask(answer, reference), self.compare(answer, reference))
+        verdict, similarity = await asyncio.gather(self.ask(answer, reference, plain), self.compare(answer, reference))
         reasons = []
         if verdict.correct is None:
             reasons.append(f"judge: {verdict.reason or 'no verdict'}")
@@ -184,12 +184,6 @@ class CompositeReward:
             reasons.append(f"semantic: {similarity.reason or 'no similarity'}")
         acc = None if verdict.correct is None else float(verdict.correct)
         return Opinion(acc, graded(verdict), self.semantic(similarity), "; ".join(reasons))
-
-    def note_equality(self) -> None:
-        """A judge that counts its answers is told of one that it was spared."""
-        counters = getattr(self.judge, "counters", None)
-        if counters is not None:
-            counters.note_equality()
 
     def has_enough(self, opinion: Opinion) -> bool:
         """Whether the policy is to score over what answered, and that still tells a right answer from a wrong one."""
@@ -205,13 +199,9 @@ class CompositeReward:
             return None
         return worth(self.spec.semantic, similarity.value)
 
-    async def ask(self, answer: str, reference: Reference) -> Verdict:
-        """Ask the judge; an error that escapes it is a failure like any other."""
-        assert self.judge is not None
-        try:
-            return await self.judge.ask(answer, reference)
-        except JudgeError as error:
-            return Verdict(None, "judge", str(error) or type(error).__name__)
+    async def ask(self, answer: str, reference: Reference, plain: Verdict | None) -> Verdict:
+        """Ask the judge, unless the verdict is plain."""
+        return plain or await self.built_judge().ask_judge(Question(answer, reference))
 
     async def compare(self, answer: str, reference: Reference) -> Similarity | None:
         """Ask the encoder; None where the semantic term is switched off."""
@@ -234,10 +224,8 @@ class CompositeReward:
         if self.encoder is None and self.spec.semantic.enable:
             self.encoder = build_encoder(self.spec.semantic)
 
-    def built_judge(self) -> Judge:
+    def built_judge(self) -> GuardedJudge:
         """The judge, built where none was handed in."""
-        from medix_verl.judge.build import build_judge
-
         if self.judge is None:
             self.judge = build_judge(self.spec.judge)
         return self.judge

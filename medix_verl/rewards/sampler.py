@@ -21,7 +21,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from medix_verl.embedding import worker as encoder_worker
 from medix_verl.errors import RunStoppedError
-from medix_verl.judge import worker as judge_worker
+from medix_verl.judge import service as judge_service
 from medix_verl.rewards.advantage import split_scores
 from medix_verl.rewards.groups import lone_keys
 from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
@@ -134,7 +134,7 @@ class _Medix:
             self._report(partition_id, failed, missing, expected, causes)
         extras = self._reward_extras(batch.keys, partition_id)
         tally = self.validation if partition_id == "val" else Tally("medix")
-        tally.add(extras, judge_worker.collect_stats(), encoder_worker.collect_stats())
+        tally.add(extras, judge_service.collect_stats(), encoder_worker.collect_stats())
         # Dynamic sampling throws answers away, whose failures are in the ledger all the same.
         renormalised = self.spec.failure_policy == "renormalise"
         tally.count(failed=failed, unscored=missing if renormalised else max(failed, missing))
