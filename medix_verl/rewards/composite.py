@@ -22,7 +22,7 @@ from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.curve import worth
 from medix_verl.errors import ConfigError, EncoderError
 from medix_verl.judge.judge import GuardedJudge, Judge, Question, build_judge
-from medix_verl.judge.rule.equality import meaning
+from medix_verl.judge.rule.equality import equal, meaning
 from medix_verl.response import parse_response
 from medix_verl.rewards.published import parse_published
 from medix_verl.rewards.spec import RewardSpec
@@ -172,6 +172,8 @@ class CompositeReward:
         enabled = self.spec.semantic.enable
         if answer is None:
             return Opinion(0.0, 0.0, 0.0 if enabled else None)
+        if self.judge is None and equal(answer, reference):  # a judge is built when it is first needed
+            return Opinion(1.0, 1.0, 1.0 if enabled else None)
         plain = self.built_judge().without_asking(answer, reference)
         if plain is not None and plain.correct:
             return Opinion(1.0, 1.0, 1.0 if enabled else None)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medix_verl.judge.judge import Question
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.gdpo import TERMS, advantages, contributions, normalise
 from medix_verl.rewards.keys import to_verl
@@ -51,10 +52,12 @@ def test_a_term_that_does_not_apply_adds_nothing_and_gives_its_weight_away() -> 
 
 
 class Fixed:
+    endpoints: tuple[str, ...] = ()
+
     def __init__(self, correct: bool, cosine: float) -> None:
         self.correct, self.cosine = correct, cosine
 
-    async def ask(self, candidate: str, reference: Reference) -> Verdict:
+    async def ask(self, question: Question) -> Verdict:
         return Verdict(self.correct, "fake")
 
     async def compare(self, candidate: str, reference: str) -> Similarity:
