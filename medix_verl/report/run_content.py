@@ -23,7 +23,7 @@ from medix_verl.report.run_panels import panels_of
 from medix_verl.report.run_rows import DataRow, DataRows, agreed, draw_pictures, rows_of_run, withheld
 from medix_verl.report.run_signs import MIN_STEPS, REWARD, Drift, drift, first_of, gaps, run_signs, window
 from medix_verl.response import parse_response
-from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.reading import parse_ground_truth
 
 __all__ = ["Ends", "Run", "ShownAnswer", "Validation", "read_run"]
 

@@ -5,16 +5,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.rewards.keys import to_row, to_verl
-from medix_verl.types import RewardBreakdown
+from medix_verl.rewards.composite import shares_of
+from medix_verl.rewards.spec import RewardSpec
+from medix_verl.types import Failed, Failure, RewardBreakdown
 
 PART = st.none() | st.floats(0, 1)
-BREAKDOWNS = st.builds(
-    RewardBreakdown,
-    **dict.fromkeys(("score", "acc", "judge", "semantic", "modality"), PART),
-    format=st.floats(0, 1),
-    **dict.fromkeys(("judge_ok", "semantic_ok", "modality_applies", "semantic_applies"), st.booleans()),
-    answer=st.none() | st.text(),
-)
+FAILED = Failed(Failure.INTERNAL, "gone")
+KEYS = shares_of(RewardSpec()).keys
+
+
+@st.composite
+def breakdowns(draw: st.DrawFn) -> RewardBreakdown:
+    terms = {name: draw(PART) for name in ("judge", "semantic")} | {"format": draw(st.floats(0, 1)), "modality": draw(PART)}
+    failures = {"judge": FAILED} if terms["judge"] is None else {}
+    if terms["semantic"] is None and draw(st.booleans()):
+        failures["semantic"] = FAILED
+    return RewardBreakdown(draw(PART), draw(PART), terms, draw(st.none() | st.text()), failures, KEYS)
+
+
+BREAKDOWNS = breakdowns()
 VERL_KEYS = ["score", "acc", "judge", "semantic", "format", "modality"]
 FLAG_KEYS = ["judge_ok", "semantic_ok", "modality_applies", "semantic_applies"]
 
