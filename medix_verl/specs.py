@@ -187,12 +187,11 @@ def read_mapping(cls: type[T], mapping: Mapping[str, Any]) -> T:
     """
     made: Any = cls
     if not isinstance(mapping, Mapping):
-        where = made.section.format_map(_Given())
-        raise ConfigError(f"{where} is {mapping!r}; it must be a mapping with keys of {_names(cls)}")
+        raise ConfigError(f"{_where(made)} is {mapping!r}; it must be a mapping with keys of {_names(cls)}")
     for key in mapping:
         if key not in _names(cls):
             raise _unknown(cls, mapping, key)
-    inner = _inner(cls)
+    inner = _inner(made)
     return cls(**{key: inner[key](value) if key in inner else value for key, value in mapping.items()})
 
 
@@ -201,6 +200,10 @@ class _Given(dict[str, Any]):
 
     def __missing__(self, key: str) -> None:
         return None
+
+
+def _where(cls: Any, given: Mapping[str, Any] | None = None) -> str:
+    return str(cls.section.format_map(_Given(given or {})))
 
 
 def _names(cls: Any) -> list[str]:
@@ -234,8 +237,7 @@ def _unknown(cls: Any, given: Mapping[str, Any], key: Any) -> ConfigError:
     known = _names(cls)
     near = get_close_matches(str(key), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "remove it"
-    where = cls.section.format_map(_Given(given))
-    return ConfigError(f"{where} has an unknown key {key!r}; accepted: {', '.join(known)}; {hint}")
+    return ConfigError(f"{_where(cls, given)} has an unknown key {key!r}; accepted: {', '.join(known)}; {hint}")
 
 
 def _refusal(cls: Any, given: dict[str, Any], error: ValidationError) -> Exception:
@@ -247,9 +249,11 @@ def _refusal(cls: Any, given: dict[str, Any], error: ValidationError) -> Excepti
     for key in keys:
         if key and key not in names:
             return _unknown(cls, given, key)
-    missing = [str(key) for key, item in zip(keys, found, strict=True) if item["type"] == "missing"]
+    missing = [
+        str(key) for key, item in zip(keys, found, strict=True) if item["type"] == "missing" and len(item["loc"]) == 1
+    ]
     if missing:
-        return ConfigError(f"{cls.section.format_map(_Given(given))} lacks {', '.join(missing)}; write it there")
+        return ConfigError(f"{_where(cls, given)} lacks {', '.join(missing)}; write it there")
     cause = found[0].get("ctx", {}).get("error")
     if isinstance(cause, Exception) and not isinstance(cause, Refused):
         return cause

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from medix_verl.embedding.encoder import Encoder, build_encoder, connect_encoder
 from medix_verl.errors import ConfigError, EncoderError
-from medix_verl.judge.judge import GuardedJudge, Judge, build_judge, connect_judge, plain_verdict
+from medix_verl.judge.judge import GuardedJudge, Judge, build_judge, connect_judge
+from medix_verl.judge.rule.equality import equal
 from medix_verl.response import parse_response
 from medix_verl.rewards.gdpo import FORM, Shares
 from medix_verl.rewards.reading import parse_published
@@ -148,9 +149,9 @@ class CompositeReward:
         """What is certain of an answer without asking anybody."""
         if text is None:
             return None
-        if self.judge is not None:
-            return self.judge.without_asking(text, reference)
-        return plain_verdict(text, reference, self.spec.judge.guard)
+        if self.judge is None and equal(text, reference):  # no judge is built for what needs none
+            return Verdict(True, "equality")
+        return self.built_judge().without_asking(text, reference)
 
     async def ask(self, answer: Answer) -> dict[str, Any]:
         """Every term's score by name; terms that may have to wait for somebody wait side by side."""

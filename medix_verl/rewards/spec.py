@@ -123,27 +123,30 @@ class RewardSpec(Section):
         return read_mapping(cls, _with_terms(mapping))
 
 
-@spec("trainer.v1.sampler.sampler_kwargs", label="{key}")
+@spec("trainer.v1.sampler.sampler_kwargs")
 class SamplerSpec(Section):
     """`trainer.v1.sampler.sampler_kwargs` of a recipe."""
 
-    n: int = 1
+    n: Count = 1
     """Answers a prompt, `actor_rollout_ref.rollout.n`."""
-    val_n: int = 1
-    train_batch_size: int = 1
-    gen_batch_size: int | None = None
+    val_n: Count = 1
+    train_batch_size: Count = 1
+    gen_batch_size: Count | None = None
     filter_groups: dict[str, Any] | None = None
     """`algorithm.filter_groups`."""
     sync_refill_failed_groups: bool = False
-    poll_interval: float = 2.0
+    poll_interval: Amount = 2.0
     """Seconds between two looks at the queue; generation takes multiples of it."""
-    max_unscored_share: float = 0.5
-    unscored_min_count: int = 32
-    unscored_window: int = 2048
-    max_refilled_batches: float = 40.0
+    max_unscored_share: Share = 0.5
+    unscored_min_count: Count = 32
+    unscored_window: Count = 2048
+    max_refilled_batches: Amount = 40.0
     """Batches of prompts that dynamic sampling may replace in one step; verl asks for two in the place of each."""
-    stall_timeout_s: float | None = 3600.0
-    failure_policy: Annotated[str, Choice(POLICIES)] = "drop"
+    stall_timeout_s: Amount | None = 3600.0
+    """Seconds without progress after which the run is ended; None or 0 never ends it."""
+    failure_policy: Annotated[str, Choice(POLICIES)] = field(
+        default="drop", metadata={"label": "reward.medix.failure.policy"}
+    )
     """`reward.medix.failure.policy`."""
     adv_estimator: str | None = None
     """`algorithm.adv_estimator`."""
@@ -153,7 +156,7 @@ class SamplerSpec(Section):
     """Whether each term stands on a token of its own, as the estimator `medix_gdpo` needs it."""
     weights: WeightsSpec = field(default_factory=WeightsSpec)
     """`reward.medix.weights`."""
-    format_weight: float = 0.1
+    format_weight: Share = 0.1
     terms: dict[str, TermSpec | None] = field(default_factory=dict)
     """`reward.medix.terms`."""
     rollout_data_dir: str | None = None

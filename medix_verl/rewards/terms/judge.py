@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from medix_verl.judge.judge import GuardedJudge
+from medix_verl.judge.judge import GuardedJudge, Question
 from medix_verl.rewards.term import Answer, Graded, Score, Term
 from medix_verl.types import Failed, Failure, Verdict
 
@@ -33,7 +33,7 @@ class JudgeTerm(Term):
         """
         if answer.text is None:
             return 0.0
-        verdict = answer.decided or await self.judge().ask_model(answer.text, answer.reference)
+        verdict = answer.decided or await self.judge().ask_judge(Question(answer.text, answer.reference))
         if verdict.correct is None:
             return Failed(verdict.failure or Failure.INTERNAL, verdict.reason or "no verdict")
         return Graded(graded(verdict), verdict.correct)
