@@ -25,8 +25,7 @@ from medix_verl.judge import worker as judge_worker
 from medix_verl.rewards.advantage import split_scores
 from medix_verl.rewards.groups import lone_keys
 from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
-from medix_verl.rewards.metrics import Tally
-from medix_verl.rewards.parts import keep_parts, part_lines
+from medix_verl.rewards.metrics import Tally, keep_parts, part_lines
 from medix_verl.rewards.sampler_spec import SamplerSpec
 from medix_verl.rewards.stop_rules import UnscoredWindow, Watchdog
 
