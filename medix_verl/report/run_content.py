@@ -27,11 +27,6 @@ from medix_verl.rewards.reading import parse_ground_truth
 
 __all__ = ["Ends", "Run", "ShownAnswer", "Validation", "read_run"]
 
-PARTS = {
-    "reward": REWARD,
-    **{name: (f"medix/{name}/mean",) for name in ("acc", "judge", "semantic", "format", "modality")},
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Ends:
@@ -142,10 +137,12 @@ def without_texts(dumps: Dumps) -> Dumps:
 
 
 def ends_of(metrics: Metrics) -> list[Ends]:
-    """Each part of the reward, its length and entropy, in the first and in the last steps."""
-    wanted = {**PARTS, "response length": ("response_length/mean",), "entropy": ("actor/entropy",)}
+    """The reward, acc and every term, length and entropy, in the first and in the last steps."""
+    wanted: list[tuple[str, Sequence[str]]] = [("reward", REWARD)]
+    wanted += [(name, (f"medix/{name}/mean",)) for name in ("acc", *metrics.terms)]
+    wanted += [("response length", ("response_length/mean",)), ("entropy", ("actor/entropy",))]
     found = []
-    for name, keys in wanted.items():
+    for name, keys in wanted:
         key = first_of(metrics, keys)
         values = metrics.values(key) if key else []
         if values:

@@ -48,7 +48,7 @@ class _Medix:
         limits = (0.0, 1) if spec.failure_policy == "abort" else (spec.max_unscored_share, spec.unscored_min_count)
         self.window = UnscoredWindow(*limits, spec.unscored_window)
         self.ledger = open_ledger()
-        self.validation = Tally("medix/val")
+        self.validation = Tally("medix/val", self.deciding.name)
         self.lone = 0
         self.last_seen: Any = None
         self.watchdog = Watchdog(spec.stall_timeout_s)
@@ -135,7 +135,7 @@ class _Medix:
         if failed or missing:
             self._report(partition_id, failed, missing, expected, causes)
         extras = self._reward_extras(batch.keys, partition_id)
-        tally = self.validation if partition_id == "val" else Tally("medix")
+        tally = self.validation if partition_id == "val" else Tally("medix", self.deciding.name)
         tally.add(extras, judge_service.collect_stats(), encoder_service.collect_stats())
         # Dynamic sampling throws answers away, whose failures are in the ledger all the same.
         renormalised = self.spec.failure_policy == "renormalise"
@@ -146,7 +146,7 @@ class _Medix:
         self.lone = 0
         metrics.update(tally.metrics())
         metrics.update(self.validation.metrics())
-        self.validation = Tally("medix/val")
+        self.validation = Tally("medix/val", self.deciding.name)
         if self.spec.split_terms and batch.keys:
             advantage.split_scores(batch.keys, partition_id, extras, self.shares)
 
@@ -169,7 +169,7 @@ class _Medix:
         entries, infos, sources = _fields(keys, partition_id, "extra_fields", "extra_info", "data_source")
         extras = [entry.get("reward_extra_info") or {} for entry in entries]
         folder = Path(self.spec.rollout_data_dir).expanduser()
-        keep_parts(folder, step, partition_id == "val", part_lines(keys, extras, infos, sources))
+        keep_parts(folder, step, partition_id == "val", part_lines(keys, extras, infos, sources, self.deciding.name))
 
     def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
         """verl's, without the groups in which a verdict is missing.
