@@ -106,7 +106,7 @@ class Reference:
 
 
 class Failure(str, Enum):
-    """Why something could not be had from a server, a model or a term: a closed set, so that no text is ever matched."""
+    """Why something could not be had from a server, a model or a term: a closed set, so that no text is matched."""
 
     UNREACHABLE = "unreachable"
     """The connection failed, or every endpoint is down."""

@@ -36,9 +36,7 @@ def use(shares: Shares) -> None:
     _shares[:] = [shares]
 
 
-def split_scores(
-    keys: Sequence[str], partition_id: str, extras: Sequence[Mapping[str, float]], shares: Shares
-) -> None:
+def split_scores(keys: Sequence[str], partition_id: str, extras: Sequence[Mapping[str, float]], shares: Shares) -> None:
     """Rewrite the stored `rm_scores` of the trajectories so that each term stands on a token of its own.
 
     Args:

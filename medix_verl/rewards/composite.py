@@ -105,7 +105,7 @@ class CompositeReward:
         options = self.spec.content[name].options
         try:
             return cls(**options)
-        except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
+        except Exception as error:
             given = ", ".join(options) or "no further key"
             raise ConfigError(
                 f"reward.medix.terms.{name} cannot be made with {given} ({type(error).__name__}: {error}); the keys "

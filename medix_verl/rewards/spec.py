@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reward's sections of a recipe: terms and weights, judge, encoder, when failures stop a run, and the sampler's block.
+"""The reward's sections of a recipe: terms and weights, judge, encoder, failures, and the sampler's block.
 
-verl hands a custom sampler nothing but `trainer.v1.sampler.sampler_kwargs`, so the recipe's other settings that it needs
-come with it; what does not go together is refused here.
+verl hands a custom sampler nothing but `trainer.v1.sampler.sampler_kwargs`, so the recipe's other settings that it
+needs come with it; what does not go together is refused here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMPARING = frozenset({"grpo", "grpo_vectorized", "grpo_passk", "gdpo", ESTIMATO
 
 @spec("weights")
 class WeightsSpec(Section):
-    """Shares of the package's content terms; only their proportions matter, and those that apply are brought to sum 1."""
+    """Shares of the package's content terms; only their proportions matter: those that apply are brought to sum 1."""
 
     judge: Amount = 0.575
     semantic: Amount = 0.375
@@ -59,7 +59,7 @@ class TermSpec(Section):
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
         """Read one entry; keys that are not known go to `options`."""
         if not isinstance(mapping, Mapping):
-            raise ConfigError(f"an entry of terms is {mapping!r}; write it as {{weight: 0.1}}, or null to take a term out")
+            raise ConfigError(f"an entry of terms is {mapping!r}; write it as {{weight: 0.1}}, or null to leave it out")
         known = {key: value for key, value in mapping.items() if key in ("weight", "path", "name")}
         return read_mapping(cls, {**known, "options": {k: v for k, v in mapping.items() if k not in known}})
 
@@ -94,8 +94,10 @@ class RewardSpec(Section):
     """Terms of one's own, and what differs for those of the package; None takes one out."""
 
     def __post_init__(self) -> None:
-        if self.terms.get("format") is not None or "format" in self.terms:
-            raise ConfigError("terms.format has no entry: its weight is format_weight; set format_weight=0 to ignore it")
+        if "format" in self.terms:
+            raise ConfigError(
+                "terms.format has no entry: its weight is format_weight; set format_weight=0 to leave it out"
+            )
         for name, entry in self.content.items():
             if entry.weight is None:
                 raise ConfigError(f"terms.{name} has no weight; write {name}: {{weight: 0.1}}")
@@ -223,7 +225,7 @@ def _with_terms(mapping: Any) -> Any:
     """A section whose `terms` are read, entry by entry."""
     terms = mapping.get("terms") if isinstance(mapping, Mapping) else None
     if terms is None:
-        return {key: value for key, value in mapping.items() if key != "terms"} if isinstance(mapping, Mapping) else mapping
+        return {k: v for k, v in mapping.items() if k != "terms"} if isinstance(mapping, Mapping) else mapping
     if not isinstance(terms, Mapping):
         raise ConfigError(f"terms is {terms!r}; it must be a mapping of names to {{weight: NUMBER, ...}}")
     read = {name: None if entry is None else TermSpec.from_mapping(entry) for name, entry in terms.items()}

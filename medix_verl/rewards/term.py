@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reward term is, and how a recipe's `terms` become objects.
 
-A term is a class with a name and one coroutine, `score(answer)`, which gives a number in [0, 1], None where the term does
-not apply, or Failed. It comes with the package (BUILT_IN), by entry point of group `medix_verl.terms`, or from a module
-or a file that the recipe names. Nothing outside this folder knows which terms there are.
+A term is a class with a name and one coroutine, `score(answer)`, which gives a number in [0, 1], None where the term
+does not apply, or Failed. It comes with the package (BUILT_IN), by entry point of group `medix_verl.terms`, or from a
+module or a file that the recipe names. Nothing outside this folder knows which terms there are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,24 @@ __all__ = ["ENTRY_POINTS", "Answer", "BoundTerm", "Graded", "Score", "Term", "ch
 
 ENTRY_POINTS = "medix_verl.terms"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-RESERVED = frozenset({"score", "acc", "reward", "reason", "answer", "id", "val", "encoder", "failed", "unscored", "lone"})
+RESERVED = frozenset(
+    (
+        "score",
+        "acc",
+        "reward",
+        "reason",
+        "answer",
+        "id",
+        "uid",
+        "step",
+        "input",
+        "output",
+        "gts",
+        "data_source",
+        "terms",
+    )
+    + ("modality_tag", "val", "encoder", "failed", "unscored", "lone")
+)
 """Names that a row, or the training log below `medix/`, has for something else."""
 REDUCERS = ("max", "min", "sum", "total")
 """verl reduces a metric by what its name contains (verl/trainer/ppo/v1/utils.py, MetricsAggregator)."""
@@ -61,7 +78,7 @@ class Graded:
     acc: bool
 
 
-Score = float | None | Failed | Graded
+Score = float | Failed | Graded | None
 
 
 class Term:
@@ -163,7 +180,7 @@ def load(name: str, spec: TermSpec) -> Any:
         return vars(module)[wanted]
     except KeyError as error:
         raise ConfigError(f"reward.medix.terms.{name}: {path} has no {wanted!r}; name a class in it") from error
-    except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything when it is imported
+    except Exception as error:
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ConfigError(
             f"reward.medix.terms.{name}.path is {path!r}, which cannot be imported ({cause}); accepted: "
@@ -204,7 +221,7 @@ def entry_point(name: str, built_in: Mapping[str, type]) -> Any:
     return offered[name].load()
 
 
-def checked(score: Any) -> float | None | Failed | Graded:
+def checked(score: Any) -> Score:
     """What a term gave, or Failed where that is not what a term may give."""
     if score is None or isinstance(score, Failed):
         return score

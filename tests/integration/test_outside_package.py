@@ -150,7 +150,9 @@ def test_evaluate_asks_the_judge(lab: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["score", "audit-judge"])
 def test_an_unknown_judge_is_refused_with_those_there_are(lab: dict[str, str], tmp_path: Path, command: str) -> None:
-    (tmp_path / "in.jsonl").write_text(json.dumps(LINES[0] | {"reference": "a", "candidate": "b", "label": True}) + "\n")
+    (tmp_path / "in.jsonl").write_text(
+        json.dumps(LINES[0] | {"reference": "a", "candidate": "b", "label": True}) + "\n"
+    )
     words = ["--out", tmp_path / "out.jsonl"] if command == "score" else []
     done = medix(lab, command, tmp_path / "in.jsonl", *words, "--judge", "second_word")
     assert done.returncode != 0 and "first_word" in done.stderr and "Traceback" not in done.stderr

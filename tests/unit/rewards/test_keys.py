@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.rewards.keys import acc_of, failed_in, number_of, terms_in, to_row, to_verl, values_of
 from medix_verl.rewards.composite import shares_of
+from medix_verl.rewards.keys import acc_of, failed_in, number_of, terms_in, to_row, to_verl, values_of
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Failed, Failure, RewardBreakdown, TermKeys
 
@@ -20,7 +20,10 @@ KEYS = shares_of(RewardSpec()).keys
 
 @st.composite
 def breakdowns(draw: st.DrawFn) -> RewardBreakdown:
-    terms = {name: draw(PART) for name in ("judge", "semantic")} | {"format": draw(st.floats(0, 1)), "modality": draw(PART)}
+    terms = {name: draw(PART) for name in ("judge", "semantic")} | {
+        "format": draw(st.floats(0, 1)),
+        "modality": draw(PART),
+    }
     failures = {"judge": FAILED} if terms["judge"] is None else {}
     if terms["semantic"] is None and draw(st.booleans()):
         failures["semantic"] = FAILED
@@ -71,7 +74,10 @@ def test_what_is_written_is_found_again(found: RewardBreakdown, brevity: float |
 def test_terms_are_found_by_their_flags() -> None:
     found = terms_in(["score", "score_ok", "z", "z_ok", "acc", "a", "a_applies", "lonely", "format", "gone_ok"])
     assert found == [TermKeys("format", False, False), TermKeys("z", True, False), TermKeys("a", False, True)]
-    assert terms_in({"judge": 1.0, "modality": "CT"}) == [TermKeys("judge", False, False), TermKeys("modality", False, False)]
+    assert terms_in({"judge": 1.0, "modality": "CT"}) == [
+        TermKeys("judge", False, False),
+        TermKeys("modality", False, False),
+    ]
     assert values_of({"judge": 1.0, "acc": 1.0}) == {"acc": 1.0, "judge": 1.0}, "a flag that is not there says nothing"
     assert values_of({"judge": 0.0, "acc": 0.0, "judge_ok": None}) == {"acc": None, "judge": None}
 

@@ -125,7 +125,9 @@ def test_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "entry_points", offered)
     monkeypatch.setattr(metadata.EntryPoint, "load", lambda _self: Told)
     assert score(spec_of({"told": {"weight": 0.1}})).terms["told"] == 1.0
-    with pytest.raises(ConfigError, match="unknown term 'tolt'; accepted: judge, semantic, format, modality, told; did"):
+    with pytest.raises(
+        ConfigError, match="unknown term 'tolt'; accepted: judge, semantic, format, modality, told; did"
+    ):
         CompositeReward(spec_of({"tolt": {"weight": 0.1}}))
 
 
@@ -134,10 +136,18 @@ def test_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("brevity", {"weight": 0.1}, "unknown term 'brevity'; accepted: judge, .*give its path"),
         ("brevity", {"path": "pkg://no_such_module", "weight": 1}, "cannot be imported.*ModuleNotFoundError"),
-        ("brevity", {"path": "no_such_file.py", "weight": 1}, "cannot be imported .FileNotFoundError.*accepted: pkg://"),
+        (
+            "brevity",
+            {"path": "no_such_file.py", "weight": 1},
+            "cannot be imported .FileNotFoundError.*accepted: pkg://",
+        ),
         ("brevity", {"path": "{file}", "name": "Gone", "weight": 1}, "has no 'Gone'; name a class in it"),
         ("brevity", {"path": "{file}", "name": "VALUE", "weight": 1}, "3 is no reward term; give a class"),
-        ("brevity", {"path": "{file}", "name": "Sync", "weight": 1}, "is no reward term; give a class .*async def score"),
+        (
+            "brevity",
+            {"path": "{file}", "name": "Sync", "weight": 1},
+            "is no reward term; give a class .*async def score",
+        ),
         ("brevity", {"path": "{file}", "name": "Brevity", "weight": 1, "wrods": 2}, "cannot be made with wrods"),
         ("brevity", {"path": "{file}", "name": "Brevity"}, "terms.brevity has no weight; write brevity: {weight: 0.1}"),
         ("brevity", {"path": "{file}", "name": "Brevity", "weight": -1}, "weight is -1; set it to a finite number"),
