@@ -30,7 +30,7 @@ __all__ = ["ENTRY_POINTS", "Answer", "BoundTerm", "Graded", "Score", "Term", "ch
 ENTRY_POINTS = "medix_verl.terms"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 RESERVED = frozenset(
-    (
+    {
         "score",
         "acc",
         "reward",
@@ -44,8 +44,8 @@ RESERVED = frozenset(
         "gts",
         "data_source",
         "terms",
-    )
-    + ("modality_tag", "val", "encoder", "failed", "unscored", "lone")
+    }
+    | {"modality_tag", "val", "encoder", "failed", "unscored", "lone"}
 )
 """Names that a row, or the training log below `medix/`, has for something else."""
 REDUCERS = ("max", "min", "sum", "total")
