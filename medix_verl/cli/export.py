@@ -87,7 +87,7 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--score {args.score} is not there; give a parquet file (medix-verl prepare makes one)")
     if args.evaluate:
         from medix_verl.cli import evaluate as command
-        from medix_verl.evaluation.assemble import judge_specs
+        from medix_verl.evaluation.judge_facts import judge_specs
         from medix_verl.evaluation.model_source import Model
         from medix_verl.evaluation.suite import askable
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One encoder for all reward processes of a Ray run: the named actor that holds it, and its stand-in in each of them.
 
-Twin of medix_verl.judge.worker. The actor takes no CPU and no GPU from Ray's books, so it never competes with verl's
+Twin of medix_verl.judge.service. The actor takes no CPU and no GPU from Ray's books, so it never competes with verl's
 placement groups; where it computes is the spec's `device` and `threads`. Ray brings it back when its process dies, and
 a question that was under way is asked again: it is never answered with a made-up number.
 """

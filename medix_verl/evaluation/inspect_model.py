@@ -15,8 +15,9 @@ from inspect_ai.model import ChatMessage, ContentImage, ContentText, GenerateCon
 from inspect_ai.model import ContentReasoning as Reasoning
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from medix_verl.judge.retry import PASSING_STATUS, TemporaryError
+from medix_verl.openai_client import RequestError
 from medix_verl.response import split_tag
+from medix_verl.types import Failure
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,6 +28,8 @@ SHOWN = 300
 """Characters of a server's message that an error shows; servers answer with whole pages."""
 KEEP_ALIVE_S = 4.0
 PARAMETERS = ("max_tokens", "temperature", "top_p", "top_k", "seed")
+PASSING_STATUS = frozenset({408, 409, 425, 429})
+"""HTTP statuses under 500 after which the same request may succeed."""
 PER_QUESTION = frozenset({400, 413, 422})
 """HTTP statuses that speak of one question: it is too long, say, or has too many pictures."""
 REFUSES_ALL = frozenset({401, 402, 403, 404, 405})
@@ -65,7 +68,7 @@ class ServedModel(ModelAPI):
         """Ask once; whether to ask again is inspect_ai's business, within the limits of its configuration.
 
         Raises:
-            TemporaryError: What may pass.
+            RequestError: What may pass.
             RefusedError: What may not.
         """
         body: dict[str, Any] = {"model": self.model_name, "messages": [wire(message) for message in input]}
@@ -84,11 +87,11 @@ class ServedModel(ModelAPI):
                     raise refusal(answer.status, raw)
                 reply = await answer.json(content_type=None)
         except asyncio.TimeoutError as error:
-            raise TemporaryError(f"no answer within {self.timeout_s:g} s", kind="timeout") from error
+            raise RequestError(f"no answer within {self.timeout_s:g} s", Failure.TIMEOUT) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TemporaryError(f"connection failed ({type(error).__name__})", kind="connection") from error
+            raise RequestError(f"connection failed ({type(error).__name__})", Failure.UNREACHABLE) from error
         if not isinstance(reply, dict):
-            raise TemporaryError("the server's answer is no JSON object", kind="garbage")
+            raise RequestError("the server's answer is no JSON object", Failure.MALFORMED)
         return reply
 
     def session(self) -> aiohttp.ClientSession:
@@ -114,7 +117,7 @@ class ServedModel(ModelAPI):
 
     def should_retry(self, ex: BaseException) -> bool:
         """Whether the same request may succeed later."""
-        return isinstance(ex, TemporaryError)
+        return isinstance(ex, RequestError) and ex.failure.is_temporary
 
     def retry_wait(self) -> Any:
         """The library's own first wait is three seconds, and grows to half an hour."""
@@ -140,14 +143,14 @@ def read_answer(model: str, reply: dict[str, Any]) -> ModelOutput:
     """The answer in a chat completion.
 
     Raises:
-        TemporaryError: There is none.
+        RequestError: There is none.
     """
     try:
         choice = reply["choices"][0]
         message = choice["message"]
         text, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TemporaryError(f"the server's answer has no message ({type(error).__name__})", kind="garbage") from error
+        raise RequestError(f"the server's answer has no message ({type(error).__name__})", Failure.MALFORMED) from error
     if reasoning:
         # A server that parses reasoning has taken the tags away; the parser of training knows the text with them.
         text = in_place(str(reasoning), text or "")
@@ -166,7 +169,7 @@ def refusal(status: int, raw: str) -> Exception:
     """The error that an HTTP status is."""
     message = f"HTTP {status}: {' '.join(raw.split())[:SHOWN]}"
     if status in PASSING_STATUS or status >= 500:
-        return TemporaryError(message, kind="status")
+        return RequestError(message, Failure.SERVER_ERROR, status)
     return RefusedError(message, status)
 
 

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"after_import", "credentialed", "errors", "runtime", "specs", "types"}
+BASE = {"after_import", "credentialed", "errors", "openai_client", "runtime", "specs", "types"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
 MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
@@ -24,7 +24,8 @@ ARROWS = {
     "credentialed": {"errors"},
     "after_import": set(),
     "specs": {"errors"},
-    "runtime": {"errors"},
+    "openai_client": {"credentialed", "errors", "types"},
+    "runtime": {"errors", "openai_client", "types"},
     "recipe_heads": {"errors"},
     "recipes_index": {"errors", "recipe_heads"},
     "response": BASE,
@@ -50,7 +51,7 @@ VERL_FILES = {"plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sam
 VERL_FILES |= {"cli/composed.py"}  # composes recipes with verl's own configuration
 MAY_IMPORT = {
     "verl": lambda name: name in VERL_FILES or name.startswith("cpu/"),
-    "ray": lambda name: name in {"judge/worker.py", "embedding/worker.py", "rewards/ledger.py"},
+    "ray": lambda name: name in {"runtime/shared_actor.py", "embedding/worker.py", "rewards/ledger.py"},
     "vllm": lambda name: name.startswith("cpu/"),
 }
 

@@ -141,7 +141,8 @@ def lists_options(core: str, reference: Reference) -> bool:
     rest = f" {core} "
     for place in sorted(range(len(texts)), key=lambda place: -len(texts[place])):
         option = bare(plain(texts[place]))
-        found = re.compile(rf"(?<!\w){re.escape(option)}(?!\w)") if option else None
+        # With its article, which would be taken for the letter of the first option: "a pneumothorax".
+        found = re.compile(rf"(?<!\w)(?:an? )?{re.escape(option)}(?!\w)") if option else None
         if found is not None and found.search(rest):
             named.add(place)
             rest = found.sub(" ", rest)

@@ -9,7 +9,7 @@ import pytest
 
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.mock import MockJudge, MockSpec
-from medix_verl.judge.mock_verdicts import verdict_of
+from medix_verl.judge.mock import verdict_of
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.question import Question
 from medix_verl.judge.remote import Answers, LostWorkerError, RemoteJudge
