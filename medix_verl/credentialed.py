@@ -60,9 +60,9 @@ def parse_networks(texts: Sequence[str], name: str = "--local-network") -> tuple
 
 
 def resolve(host: str) -> list[str]:
-    """The addresses of a host name, none where it has none."""
+    """The addresses of a host name, in the order in which they are to be tried; none where it has none."""
     try:
-        return sorted({str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)})
+        return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)))
     except (OSError, UnicodeError):
         return []
 

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"after_import", "credentialed", "errors", "runtime", "specs", "types"}
+BASE = {"after_import", "credentialed", "errors", "openai_client", "runtime", "specs", "types"}
 LOWER = BASE | {"response", "data", "judge", "embedding"}
 MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
 
@@ -24,7 +24,8 @@ ARROWS = {
     "credentialed": {"errors"},
     "after_import": set(),
     "specs": {"errors"},
-    "runtime": {"errors"},
+    "openai_client": {"credentialed", "errors", "types"},
+    "runtime": {"errors", "openai_client", "types"},
     "recipe_heads": {"errors"},
     "recipes_index": {"errors", "recipe_heads"},
     "response": BASE,
