@@ -7,13 +7,13 @@ verl hands a custom sampler nothing but this block, so the recipe's other settin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
 
 from medix_verl.errors import ConfigError
 from medix_verl.rewards.groups import COMPARING
 from medix_verl.rewards.spec import POLICIES, WeightsSpec
-from medix_verl.specs import check_choice
+from medix_verl.specs import Amount, Choice, Count, Positive, Section, Share, read_mapping, spec
 
 __all__ = ["ESTIMATOR", "SamplerSpec"]
 
@@ -21,27 +21,29 @@ ESTIMATOR = "medix_gdpo"
 COMPOSITES = ("reward", "score")
 
 
-@dataclass(frozen=True)
-class SamplerSpec:
+@spec("trainer.v1.sampler.sampler_kwargs")
+class SamplerSpec(Section):
     """`trainer.v1.sampler.sampler_kwargs` of a recipe."""
 
-    n: int = 1
+    n: Count = 1
     """Answers a prompt, `actor_rollout_ref.rollout.n`."""
-    val_n: int = 1
-    train_batch_size: int = 1
-    gen_batch_size: int | None = None
+    val_n: Count = 1
+    train_batch_size: Count = 1
+    gen_batch_size: Count | None = None
     filter_groups: Mapping[str, Any] | None = None
     """`algorithm.filter_groups`."""
     sync_refill_failed_groups: bool = False
-    poll_interval: float = 2.0
+    poll_interval: Positive = 2.0
     """Seconds between two looks at the queue; generation takes multiples of it."""
-    max_unscored_share: float = 0.5
-    unscored_min_count: int = 32
-    unscored_window: int = 2048
-    max_refilled_batches: float = 40.0
+    max_unscored_share: Share = 0.5
+    unscored_min_count: Count = 32
+    unscored_window: Count = 2048
+    max_refilled_batches: Amount = 40.0
     """Batches of prompts that dynamic sampling may replace in one step; verl asks for two in the place of each."""
-    stall_timeout_s: float | None = 3600.0
-    failure_policy: str = "drop"
+    stall_timeout_s: Positive | None = 3600.0
+    failure_policy: Annotated[str, Choice(POLICIES)] = field(
+        default="drop", metadata={"label": "reward.medix.failure.policy"}
+    )
     """`reward.medix.failure.policy`."""
     adv_estimator: str | None = None
     """`algorithm.adv_estimator`."""
@@ -51,7 +53,7 @@ class SamplerSpec:
     """Whether each term stands on a token of its own, as the estimator `medix_gdpo` needs it."""
     weights: WeightsSpec = field(default_factory=WeightsSpec)
     """`reward.medix.weights`."""
-    format_weight: float = 0.1
+    format_weight: Share = 0.1
     rollout_data_dir: str | None = None
     """`trainer.rollout_data_dir`: where the parts of each score are kept; None keeps none."""
 
@@ -72,12 +74,9 @@ class SamplerSpec:
                 f"trainer.v1.sampler.sampler_kwargs has {', '.join(unknown)}; "
                 f"accepted are {', '.join(cls.__dataclass_fields__)}"
             )
-        if "weights" in values:
-            values["weights"] = WeightsSpec.from_mapping(values["weights"])
-        return cls(**values)
+        return read_mapping(cls, values)
 
     def __post_init__(self) -> None:
-        check_choice("reward.medix.failure.policy", self.failure_policy, POLICIES)
         if self.filter_metric in COMPOSITES:
             raise ConfigError(
                 f"algorithm.filter_groups.metric={self.filter_metric} is the composite, on which all-wrong groups are "
