@@ -134,6 +134,8 @@ class SentenceEncoder:
         self.spec = spec
         self.embedder = embedder
         self.endpoints = embedder.endpoints
+        failure = Failure.MALFORMED if self.endpoints else Failure.INTERNAL
+        self.bad = Similarity(None, "the embedding model gave no finite vector", failure)
         self.batcher = MicroBatcher(
             self.answer,
             max_items=spec.batch_size * BATCHES_AT_ONCE,
@@ -188,15 +190,18 @@ class SentenceEncoder:
             for text in pair[:2]:
                 if text not in vectors:
                     wanted[text] = wanted.get(text, False) or pair.restricted
-        vectors.update(await self.embed(wanted))
+        new = await self.embed(wanted)
+        vectors.update(new)
         self.remember(vectors)
+        embedded = sum(vector is self.bad or not isinstance(vector, Similarity) for vector in new.values())
+        hits = len(texts) - embedded if embedded == len(wanted) else 0
         failures = 0
         for pair, future in batch:
             found = similarity(vectors[pair.candidate], vectors[pair.reference])
             failures += found.value is None
             if not future.done():
                 future.set_result(found)
-        self.count(asked=len(batch), batches=1, failures=failures)
+        self.count(asked=len(batch), batches=1, failures=failures, embedded=embedded, cache_hits=hits)
 
     async def embed(self, wanted: Mapping[str, bool]) -> dict[str, Vector]:
         """The vectors of new texts, or why there is none; in: each text, and whether it is restricted."""
@@ -222,15 +227,10 @@ class SentenceEncoder:
             return dict.fromkeys(texts, Similarity(None, str(error), error.failure))
         except Exception as error:  # noqa: BLE001 - any failure of torch or of the model is a reason, not a crash
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            return dict.fromkeys(
-                texts, Similarity(None, f"the embedding model failed ({cause})", Failure.INTERNAL)
-            )
-        self.count(embedded=len(texts))
-        failure = Failure.MALFORMED if self.endpoints else Failure.INTERNAL
-        bad = Similarity(None, "the embedding model gave no finite vector", failure)
+            return dict.fromkeys(texts, Similarity(None, f"the embedding model failed ({cause})", Failure.INTERNAL))
         finite = np.isfinite(rows).all(axis=1).tolist()
         # Copies: a row that stays in the cache would keep the array of its whole batch alive.
-        return {text: row.copy() if ok else bad for text, row, ok in zip(texts, rows, finite, strict=True)}
+        return {text: row.copy() if ok else self.bad for text, row, ok in zip(texts, rows, finite, strict=True)}
 
     async def embed_halves(self, texts: list[str], restricted: bool) -> dict[str, Vector]:
         """`embed_part`, for a batch that a server refused: it takes fewer texts, or it does not take one of them."""
@@ -270,9 +270,10 @@ class SentenceEncoder:
 
 def similarity(left: Vector, right: Vector) -> Similarity:
     """Cosine of two unit vectors, (hidden,) each, held to [-1, 1] against rounding; the failure of one that is none."""
-    for side in (left, right):
-        if isinstance(side, Similarity):
-            return side
+    if isinstance(left, Similarity):
+        return left
+    if isinstance(right, Similarity):
+        return right
     return Similarity(max(-1.0, min(1.0, float(left @ right))))
 
 

@@ -40,7 +40,7 @@ class LocalEmbedder:
 
     endpoints: tuple[str, ...] = ()
     max_texts = MAX_TEXTS
-    max_running = 1
+    max_running: int | None = 1
 
     def __init__(self, model: Any, batch_size: int, device: str = "cpu", threads: int = 1) -> None:
         """Wrap a loaded model.
@@ -121,7 +121,7 @@ class ProcessEmbedder:
 
     endpoints: tuple[str, ...] = ()
     max_texts = MAX_TEXTS
-    max_running = 1
+    max_running: int | None = 1
 
     def __init__(self, spec: SemanticSpec) -> None:
         """Start the process and load the model there.

@@ -32,7 +32,7 @@ BYTES_A_VECTOR = 1 << 18
 class ServerEmbedder:
     """Satisfies medix_verl.embedding.encoder.Embedder; the limits hold for each event loop that asks."""
 
-    max_running = None
+    max_running: int | None = None
 
     def __init__(self, spec: SemanticSpec, local_networks: Sequence[str] = ()) -> None:
         """Check the settings; nothing is asked yet.

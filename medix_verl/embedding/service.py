@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 
 from medix_verl.embedding.encoder import Encoder, SentenceEncoder, build_encoder
+from medix_verl.embedding.server import ServerEmbedder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import EncoderError, MedixError
 from medix_verl.runtime.shared_actor import ActorSpec, BatchingClient, SharedActor, as_they_come, call_named
@@ -73,16 +74,16 @@ class EncoderService:
 class SharedEncoder:
     """The run's encoder as one process sees it; satisfies medix_verl.embedding.encoder.Encoder."""
 
-    def __init__(
-        self, spec: SemanticSpec, local_networks: Sequence[str] = (), patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, spec: SemanticSpec, local_networks: Sequence[str] = (), patience_s: float = PATIENCE_S) -> None:
         """Find or create the actor and have it load the model.
 
         Raises:
-            EncoderError: The model cannot be loaded, or the server cannot be asked as the spec says.
+            ConfigError: A server's address or key cannot be used.
+            EncoderError: The model cannot be loaded.
         """
         networks = tuple(local_networks)
-        self.endpoints = spec.urls if spec.kind == "openai" else ()
+        # Checked here too: a wrong setting is seen before an actor is created.
+        self.endpoints = ServerEmbedder(spec, networks).endpoints if spec.kind == "openai" else ()
         self.actor = SharedActor(
             ActorSpec(
                 NAME,

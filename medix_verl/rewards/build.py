@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from medix_verl.embedding.base import Encoder
-from medix_verl.embedding.connect import connect_encoder
+from medix_verl.embedding.encoder import Encoder, connect_encoder
 from medix_verl.judge.connect import connect_judge
 from medix_verl.judge.judge import Judge
 from medix_verl.rewards.spec import RewardSpec

@@ -18,8 +18,8 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from medix_verl.embedding.base import Encoder
 from medix_verl.embedding.curve import worth
+from medix_verl.embedding.encoder import Encoder
 from medix_verl.errors import ConfigError, EncoderError, JudgeError
 from medix_verl.judge.judge import Judge
 from medix_verl.judge.rule.equality import equal, meaning
@@ -228,7 +228,7 @@ class CompositeReward:
 
     def build_missing(self) -> None:
         """Build what was not handed in."""
-        from medix_verl.embedding.build import build_encoder
+        from medix_verl.embedding.encoder import build_encoder
 
         self.built_judge()
         if self.encoder is None and self.spec.semantic.enable:

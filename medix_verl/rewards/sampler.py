@@ -19,7 +19,7 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
-from medix_verl.embedding import worker as encoder_worker
+from medix_verl.embedding import service as encoder_worker
 from medix_verl.errors import RunStoppedError
 from medix_verl.judge import worker as judge_worker
 from medix_verl.rewards.advantage import split_scores

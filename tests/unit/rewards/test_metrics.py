@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.embedding.stats import EncoderStats
+from medix_verl.embedding.encoder import EncoderStats
 from medix_verl.judge.stats import JudgeStats
 from medix_verl.rewards.keys import to_verl
 from medix_verl.rewards.metrics import REDUCERS, part_metrics, service_metrics
