@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe's `semantic` section, frozen and checked: which embedding model, where it runs, what a cosine is worth.
 
-Nothing is loaded here. A spec travels to the shared worker, so it holds plain values only.
+Nothing is loaded here. A spec travels to the shared worker and is logged: it holds plain values, and the name of the
+environment variable with an API key, never the key.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import Amount, Choice, Count, Number, Refused, Section, Text, spec
+from medix_verl.openai_client import check_url
+from medix_verl.specs import Amount, Choice, Count, Natural, Number, Positive, Refused, Section, Text, spec
 
 __all__ = ["BACKENDS", "CURVES", "DTYPES", "KINDS", "MODES", "SemanticSpec"]
 
-KINDS = ("sentence_transformers", "hashing")
+KINDS = ("sentence_transformers", "hashing", "openai")
 MODES = ("hard", "soft")
 CURVES = ("linear", "logistic")
 BACKENDS = ("torch", "onnx", "openvino")
@@ -37,6 +39,22 @@ def read_device(value: Any) -> Any:
     return value
 
 
+def read_url(value: Any) -> Any:
+    """Check one address, or a tuple of several.
+
+    Raises:
+        ConfigError: An address is none or has credentials in it, the list is empty, or an address is given twice.
+    """
+    addresses = value if isinstance(value, tuple) else (value,)
+    for address in addresses:
+        if not isinstance(address, str):
+            raise Refused(address, "write it as http://host:port/v1")
+        check_url(address, "semantic.url")
+    if not addresses or len(set(addresses)) < len(addresses):
+        raise ConfigError("semantic.url is an empty list, or names a server twice; name each server once")
+    return value
+
+
 @spec("semantic")
 class SemanticSpec(Section):
     """Which encoder compares answer and reference, and how its cosine becomes a term in [0, 1]."""
@@ -44,9 +62,10 @@ class SemanticSpec(Section):
     enable: bool = True
     """False takes the semantic term out of the reward and shares its weight among the others."""
     kind: Annotated[str, Choice(KINDS)] = "sentence_transformers"
-    """`sentence_transformers`, or `hashing` (no model: for tests and the unit ring)."""
+    """`sentence_transformers`, `openai` (a server at `url`), or `hashing` (no model: for tests)."""
     model: Text = "abhinand/MedEmbed-large-v0.1"
-    """A Hugging Face id, a local folder, or `package:NAME` for the folder MODEL_DIR of an installed Python package."""
+    """A Hugging Face id, a local folder, or `package:NAME` for the folder MODEL_DIR of an installed Python package; of
+    kind `openai` the name under which the server knows the model."""
     revision: Text | None = None
     """Commit, branch or tag of the model on the hub."""
     device: Annotated[str, PlainValidator(read_device)] = "cpu"
@@ -73,13 +92,29 @@ class SemanticSpec(Section):
     threads: Count | None = None
     """torch threads of the process that holds the model; None takes half the machine's cores, at most 16."""
     batch_size: Count = 128
-    """Texts of one pass of the model, and pairs that wait before a batch starts early."""
+    """Texts of one pass of the model or of one request, at most; so many waiting pairs start a batch early."""
     deadline_ms: Amount = 5.0
     """Milliseconds that a pair waits for others."""
     cache_size: Count = 100_000
     """Vectors that are kept; the least recently used goes first."""
     trust_remote_code: bool = False
     """Whether code that comes with the model may run here."""
+    url: Annotated[str | tuple[str, ...], PlainValidator(read_url)] | None = None
+    """Kind `openai`: base address of a server with its version, as http://host:8001/v1; or a list of them."""
+    api_key_env: Text | None = None
+    """Name of the environment variable that holds the server's API key; None sends no key."""
+    timeout_s: Positive = 60.0
+    """Seconds that one request may take."""
+    max_retries: Natural = 3
+    """Attempts after the first, for failures that may pass."""
+    max_concurrent: Count = 32
+    """Requests of up to `batch_size` texts that may be under way at once, over all servers."""
+    max_per_minute: Count | None = None
+    """Requests that may be sent in any minute, over all servers; None sets no limit."""
+    breaker_failures: Count = 8
+    """Failures in a row after which a server is left alone."""
+    breaker_seconds: Positive = 15.0
+    """Seconds until one request tries such a server again."""
 
     def __post_init__(self) -> None:
         if self.low >= self.high:
@@ -89,3 +124,20 @@ class SemanticSpec(Section):
                 f"semantic.dtype is {self.dtype!r} with backend {self.backend!r}; type semantic.dtype=float32, "
                 "or semantic.backend=torch"
             )
+        if self.kind == "openai" and self.enable:
+            if self.url is None:
+                raise ConfigError(
+                    "semantic.kind is 'openai' and semantic.url is not set; set it to http://host:port/v1"
+                )
+            if self.model.startswith("package:"):
+                raise ConfigError(
+                    f"semantic.model is {self.model!r} with kind 'openai'; set it to the name that the server lists: "
+                    "curl URL/models"
+                )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses in `url`, none, one or several."""
+        if self.url is None:
+            return ()
+        return (self.url,) if isinstance(self.url, str) else self.url

@@ -39,6 +39,11 @@ def known_kinds() -> tuple[str, ...]:
     return (*KINDS, *sorted(installed_kinds()))
 
 
+def read_kind(value: Any) -> Any:
+    """Check a kind; what is installed is only looked up for what is not ours: that reads many files."""
+    return value if value in KINDS else Choice(known_kinds).func(value)  # type: ignore[call-arg]
+
+
 def read_url(value: Any) -> Any:
     """Check one address, or a tuple of several.
 
@@ -74,7 +79,7 @@ def read_networks(value: Any) -> Any:
 class JudgeSpec(Section):
     """Which judge decides, and how it is asked."""
 
-    kind: Annotated[str, Choice(known_kinds)] = "rule"
+    kind: Annotated[str, PlainValidator(read_kind)] = "rule"
     """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool), or the name
     of a judge that an installed package offers as an entry point of the group `medix_verl.judges`."""
     url: Annotated[str | tuple[str, ...], PlainValidator(read_url)] | None = None

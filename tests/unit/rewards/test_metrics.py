@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.embedding.stats import EncoderStats
+from medix_verl.embedding.encoder import EncoderStats
 from medix_verl.judge.stats import JudgeStats
 from medix_verl.report.run_dumps import read_dumps
 from medix_verl.rewards.composite import shares_of
