@@ -136,10 +136,7 @@ class MicroBatcher(Generic[Item, Result]):
             if len(state.waiting) >= self._start_at:
                 self._start(loop, state)
             elif state.timer is None and self._may_start(state):
-                if self._delay_s > 0:
-                    state.timer = loop.call_later(self._delay_s, self._start, loop, state)
-                else:
-                    state.timer = loop.call_soon(self._start, loop, state)
+                state.timer = self._soon(loop, state)
             return await future
         finally:
             if held is not None:
@@ -167,6 +164,11 @@ class MicroBatcher(Generic[Item, Result]):
         """Refuse what is asked from now on, and answer what was asked in this event loop before."""
         self._closed = True
         await self.drain()
+
+    def _soon(self, loop: asyncio.AbstractEventLoop, state: _Loop[Item, Result]) -> asyncio.Handle:
+        if self._delay_s > 0:
+            return loop.call_later(self._delay_s, self._start, loop, state)
+        return loop.call_soon(self._start, loop, state)
 
     def _may_start(self, state: _Loop[Item, Result]) -> bool:
         return self._max_running is None or len(state.running) < self._max_running
