@@ -187,9 +187,13 @@ def judge_said(answer: Answer) -> str | None:
     A dump does not say who decided. That the answer is the reference's own words, or what a guard stops, is certain
     from the two texts alone; anything else is the judge's word, or a synonym's that the dump does not have.
     """
-    if "acc" not in answer.terms:
+    others = {name for name in answer.terms if name != "acc"}
+    if "acc" not in answer.terms or (others and "judge" not in others):
         return None
     acc, grade = answer.terms["acc"], answer.terms.get("judge")
+    if acc is not None and grade is None and others:
+        # Another term decides acc.
+        return "none"
     if acc is None:
         return "none"
     word = "YES" if acc >= HIGH else "NO"

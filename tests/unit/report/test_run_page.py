@@ -5,6 +5,7 @@ import io
 import json
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,12 @@ def test_answers_alone_are_a_report_too(tmp_path: Path) -> None:
 )
 def test_what_the_judge_said(output: str, acc: float | None, judge: float | None, said: str) -> None:
     assert judge_said(Answer(1, "u", "q", output, "left lung", 1.0, {"acc": acc, "judge": judge})) == said
+
+
+def test_what_another_term_decides_is_not_the_judges_word() -> None:
+    answer = Answer(1, "u", "q", "<answer>x</answer>", "left lung", 0.1, {"acc": 1.0, "rubric": 1.0})
+    assert judge_said(answer) is None
+    assert judge_said(replace(answer, terms={"acc": 1.0, "judge": None, "rubric": 1.0})) == "none"
 
 
 def test_who_was_not_asked() -> None:
