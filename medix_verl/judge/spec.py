@@ -7,8 +7,9 @@ are logged and pickled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -16,11 +17,10 @@ from pydantic import PlainValidator
 
 from medix_verl.credentialed import parse_networks
 from medix_verl.errors import ConfigError
-from medix_verl.openai_client import check_url
 from medix_verl.runtime.dispatch import BREAKERS
-from medix_verl.specs import Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, spec
+from medix_verl.specs import Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, check, spec
 
-__all__ = ["KINDS", "STRUCTURES", "JudgeSpec", "installed_kinds", "known_kinds"]
+__all__ = ["KINDS", "STRUCTURES", "JudgeSpec", "check_kind", "installed_kinds"]
 
 KINDS = ("rule", "openai", "verl")
 GROUP = "medix_verl.judges"
@@ -34,14 +34,20 @@ def installed_kinds() -> dict[str, metadata.EntryPoint]:
     return {point.name: point for point in metadata.entry_points(group=GROUP) if point.name not in KINDS}
 
 
-def known_kinds() -> tuple[str, ...]:
-    """Every kind of judge that there is on this machine."""
-    return (*KINDS, *sorted(installed_kinds()))
-
-
-def read_kind(value: Any) -> Any:
+def read_kind(value: Any, ours: Sequence[str] = KINDS) -> Any:
     """Check a kind; what is installed is only looked up for what is not ours: that reads many files."""
-    return value if value in KINDS else Choice(known_kinds).func(value)  # type: ignore[call-arg]
+    if value in ours:
+        return value
+    return Choice((*ours, *sorted(installed_kinds()))).func(value)  # type: ignore[call-arg]
+
+
+def check_kind(name: str, value: Any, ours: Sequence[str] = KINDS) -> None:
+    """Refuse a kind of judge that is neither one of `ours` nor installed.
+
+    Raises:
+        ConfigError: It is none; the message names those there are.
+    """
+    check(name, value, PlainValidator(partial(read_kind, ours=ours)))
 
 
 def read_url(value: Any) -> Any:

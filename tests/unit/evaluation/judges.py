@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from medix_verl.judge.chat import ChatRequest
+
 from medix_verl.errors import JudgeError
 from medix_verl.evaluation.asking import Voter
-from medix_verl.judge.chat import ChatRequest
 from medix_verl.types import Reference, Verdict
 
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from medix_verl.evaluation.remembered import RememberedJudge
+from medix_verl.evaluation.watch import Watch
 
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.assemble import TaskChoices, judge_specs, load_items, remembering
 from medix_verl.evaluation.pictures import Picture
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
-from medix_verl.evaluation.remembered import RememberedJudge
 from medix_verl.evaluation.task_run import Answering, Limits, TaskRun, answer_type_of, cluster_of, question_key
 from medix_verl.evaluation.tasks import find
-from medix_verl.evaluation.watch import Watch
 from medix_verl.types import ImageRef, Sample
 
 URL = "http://127.0.0.1:1/v1"

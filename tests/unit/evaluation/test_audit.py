@@ -5,11 +5,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from medix_verl.judge.build import build_judge
 
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import PAIR, Case, read_attacks
-from medix_verl.judge.build import build_judge
 from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec

@@ -5,12 +5,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
-
-from medix_verl.errors import JudgeError, RunStoppedError
-from medix_verl.evaluation.journal import Journal
 from medix_verl.evaluation.remembered import RememberedJudge
 from medix_verl.evaluation.watch import Watch
 from medix_verl.judge.chat import ChatRequest, Turn
+
+from medix_verl.errors import JudgeError, RunStoppedError
+from medix_verl.evaluation.journal import Journal
 from medix_verl.types import Reference, Verdict
 
 REFERENCE = Reference("left lung", question="Where?")

@@ -2,9 +2,9 @@
 """The watch: so many failures in a row and it is over, with the cause; a success between them forgets."""
 
 import pytest
+from medix_verl.evaluation.watch import Watch
 
 from medix_verl.errors import RunStoppedError
-from medix_verl.evaluation.watch import Watch
 
 
 def test_it_trips_after_the_limit_with_the_last_cause() -> None:

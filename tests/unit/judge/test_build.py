@@ -2,9 +2,9 @@
 """Which judge a spec becomes."""
 
 import pytest
+from medix_verl.judge.build import build_judge
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.build import build_judge
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from medix_verl.judge.question import Writer
+from medix_verl.judge.store import APPLICATION, Store
+from medix_verl.judge.wire import fixed_part
 
 from medix_verl.errors import ConfigError
 from medix_verl.judge.cache import Cache, open_cache
-from medix_verl.judge.question import Writer
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.store import APPLICATION, Store
-from medix_verl.judge.wire import fixed_part
 from medix_verl.types import Reference, Verdict
 
 YES, NO = Verdict(True, "m"), Verdict(False, "m", "swap", 0.25)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from medix_verl.judge.chat import ChatRequest, Turn, chat_body
+from medix_verl.judge.wire import fixed_part
 
 from medix_verl.errors import JudgeError
-from medix_verl.judge.chat import ChatRequest, Turn, chat_body
 from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.wire import fixed_part
 
 SPEC = JudgeSpec(kind="openai", model="m", timeout_s=5.0, max_retries=2)
 SCHEMA = {"type": "object"}

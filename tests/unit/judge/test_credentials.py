@@ -7,9 +7,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from medix_verl.judge.credentials import Gate
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.credentials import Gate
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference

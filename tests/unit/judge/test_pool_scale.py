@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from medix_verl.judge.connect import connect_judge
-from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.mock_verdicts import probability_of, verdict_of
+
+from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec

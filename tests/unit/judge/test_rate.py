@@ -3,7 +3,6 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from medix_verl.judge.rate import TokenBucket
 
 

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-
-from medix_verl.errors import ConfigError, JudgeError
-from medix_verl.judge.mock import MockJudge, MockSpec
-from medix_verl.judge.mock import verdict_of
-from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.question import Question
 from medix_verl.judge.remote import Answers, LostWorkerError, RemoteJudge
-from medix_verl.judge.spec import JudgeSpec
 from medix_verl.judge.worker import JudgeWorker, collect_stats, in_ray, settings_of, share_of
+
+from medix_verl.errors import ConfigError, JudgeError
+from medix_verl.judge.mock import MockJudge, MockSpec, verdict_of
+from medix_verl.judge.pool import JudgePool
+from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference, Verdict
 
 REFERENCE = Reference("pneumonia", question="What is seen?")

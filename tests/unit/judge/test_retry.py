@@ -7,7 +7,6 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from medix_verl.judge.retry import MAX_RETRY_AFTER_S, read_retry_after, wait_before
 
 

@@ -2,9 +2,9 @@
 """Reading a judge's reply: the closed set, and nothing that merely contains a verdict."""
 
 import pytest
+from medix_verl.judge.verdict import read_verdict
 
 from medix_verl.errors import JudgeError
-from medix_verl.judge.verdict import read_verdict
 
 
 @pytest.mark.parametrize(

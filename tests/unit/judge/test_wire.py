@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from medix_verl.judge.retry import TemporaryError
+from medix_verl.judge.wire import EndpointError, Reply, fixed_part, read_key, read_reply, request_body
 
 from medix_verl.errors import ConfigError, JudgeError
-from medix_verl.judge.retry import TemporaryError
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.wire import EndpointError, Reply, fixed_part, read_key, read_reply, request_body
 
 SPEC = JudgeSpec(kind="openai", url="http://h/v1", model="m")
 
