@@ -2,8 +2,8 @@
 """A further reward term: an answer of a few words scores more than a lecture. To train with it, from this folder:
     python -m verl.trainer.main_ppo +recipe=medix_cpu \
         '+reward.medix.terms.brevity={path: add_a_reward_term.py, name: Brevity, weight: 0.1, words: 6}'
-In a recipe of one's own the same entry stands below `reward.medix.terms`; a package names it pkg://PACKAGE.MODULE, or
-offers it by an entry point of the group medix_verl.terms. Logs, dumps, reports, `score` and GDPO then have it.
+In a recipe the entry stands below `reward.medix.terms`; a package names it pkg://PACKAGE.MODULE, or offers it by an
+entry point of the group medix_verl.terms. Logs, dumps, reports, `score` and GDPO then have it.
 """
 
 from medix_verl.rewards.composite import CompositeReward

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from medix_verl.rewards.sampler_spec import SamplerSpec
+from medix_verl.rewards.spec import SamplerSpec
 
 from medix_verl.rewards.sampler import MedixReplayBuffer
 
