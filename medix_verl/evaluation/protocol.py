@@ -168,7 +168,7 @@ class Protocol:
 
     async def close(self) -> None:
         """Close every judge; the protocol may not be asked again."""
-        for judge in {id(voter.judge): voter.judge for voter in self.voters}.values():
+        for judge in {id(voter.judge.judge): voter.judge for voter in self.voters}.values():
             await judge.close()
 
 
