@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from medix_verl.rewards.spec import SamplerSpec
 
 from medix_verl.rewards.sampler import MedixReplayBuffer
+from medix_verl.rewards.spec import SamplerSpec
 
 pytestmark = pytest.mark.timeout(500)
 

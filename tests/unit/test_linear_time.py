@@ -9,15 +9,12 @@ takes, thousands of times, then something that fails.
 
 import ast
 import importlib
-import json
 import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 try:
     from re import _constants as codes
@@ -84,7 +81,11 @@ def operations() -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for _, tree in sources():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in OPS and isinstance(node.value, (ast.Name, ast.Attribute)):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in OPS
+                and isinstance(node.value, (ast.Name, ast.Attribute))
+            ):
                 found[node.value.id if isinstance(node.value, ast.Name) else node.value.attr].add(node.attr)
     return found
 
