@@ -64,6 +64,7 @@ setup(
         "pillow>=10",
         "psutil",
         "pyarrow>=19",
+        "pydantic>=2.7",
         "pydicom>=3.0,<4",
         "pyyaml",
         "sentence-transformers>=5",

@@ -1,94 +1,279 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every frozen spec needs to read a recipe strictly: no unknown key, no value of a wrong kind.
+"""`@spec`: a frozen dataclass that pydantic checks, for a section of a recipe or of another file of settings.
 
-A recipe's section comes in as a mapping (a dict, or what Hydra gives), a frozen dataclass goes out, or a ConfigError
-that names the section, the key, what is accepted and the nearest key that exists. Nothing is ever converted: "0.8" is
-not a number here, because a silently converted option is one that nobody notices.
+    @spec("judge")
+    class JudgeSpec(Section):
+        timeout_s: Positive = 60.0
+        kind: Annotated[str, Choice(KINDS)] = "rule"
+
+A value is refused, never converted: "0.8" is not a number, True is no integer, NaN is nothing at all. Lists become
+tuples. Whatever pydantic refuses comes out as a ConfigError that names the section, the key and what is accepted. Rules
+between fields stay in `__post_init__`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, fields
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from functools import cache, wraps
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, PlainValidator, ValidationError
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self, dataclass_transform
 
 from medix_verl.errors import ConfigError
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_text", "read_mapping"]
+__all__ = [
+    "Amount",
+    "Choice",
+    "Count",
+    "Integer",
+    "Natural",
+    "Number",
+    "Positive",
+    "Refused",
+    "Section",
+    "Share",
+    "Text",
+    "Words",
+    "check",
+    "read_mapping",
+    "spec",
+]
 
-Spec = TypeVar("Spec")
+T = TypeVar("T")
 
 
-def read_mapping(
-    cls: type[Spec], mapping: Mapping[str, Any], where: str, sections: Mapping[str, Any] | None = None
-) -> Spec:
-    """Build the frozen dataclass `cls` from a recipe's section called `where`.
+class Refused(ValueError):
+    """What a rule says of a value; the name of the key is put before it."""
+
+    def __init__(self, got: Any, words: str) -> None:
+        """Keep what was got, and the words for what is accepted."""
+        super().__init__(got, words)
+        self.got, self.words = got, words
+
+
+def Number(low: float = 0.0, high: float = math.inf, above: bool = False) -> PlainValidator:
+    """A finite number in [low, high], or in (low, high] where `above`; an integer stays one."""
+    bound = f"{'above' if above else 'of at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+
+    def read(value: Any) -> Any:
+        right_kind = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if right_kind and math.isfinite(value) and low <= value <= high and not (above and value == low):
+            return value
+        raise Refused(value, f"set it to a finite number {bound}")
+
+    return PlainValidator(read)
+
+
+def Integer(low: int = 0, high: int | None = None) -> PlainValidator:
+    """An integer of at least `low`, and at most `high` where there is one."""
+    bound = f"of at least {low}" + ("" if high is None else f" and at most {high}")
+
+    def read(value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value and (high is None or value <= high):
+            return value
+        raise Refused(value, f"set it to an integer {bound}")
+
+    return PlainValidator(read)
+
+
+def Choice(accepted: Iterable[str] | Callable[[], Iterable[str]]) -> PlainValidator:
+    """One text out of a closed set; a function gives the set when a value is checked."""
+
+    def read(value: Any) -> Any:
+        menu = list(accepted() if callable(accepted) else accepted)
+        if isinstance(value, str) and value in menu:
+            return value
+        near = get_close_matches(str(value), menu, n=1)
+        raise Refused(value, f"accepted: {', '.join(menu)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+    return PlainValidator(read)
+
+
+def Words(accepted: Iterable[str]) -> PlainValidator:
+    """A list of texts out of a closed set, each once."""
+    menu = tuple(accepted)
+    word = Choice(menu).func
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, tuple):
+            raise Refused(value, f"give a list out of {', '.join(menu)}")
+        return tuple(dict.fromkeys(word(item) for item in value))  # type: ignore[call-arg]
+
+    return PlainValidator(read)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str) and value.strip():
+        return value
+    raise Refused(value, "set it to a non-empty text")
+
+
+Amount = Annotated[float, Number()]
+Positive = Annotated[float, Number(above=True)]
+Share = Annotated[float, Number(high=1.0)]
+Natural = Annotated[int, Integer()]
+Count = Annotated[int, Integer(1)]
+Text = Annotated[str, PlainValidator(_text)]
+
+
+class Section:
+    """Base of the specs that are read from a mapping."""
+
+    __slots__ = ()
+    section: ClassVar[str]
+    label: ClassVar[str]
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """Read the section; see medix_verl.specs.read_mapping for what is refused."""
+        return read_mapping(cls, mapping)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def spec(section: str, label: str | None = None) -> Callable[[type[T]], type[T]]:
+    """Make a class a frozen dataclass with slots, whose fields are checked strictly.
 
     Args:
-        cls: What to build.
-        mapping: The section.
-        where: Its name, for the message.
-        sections: Keys whose values are sections of their own -> the class whose `from_mapping` reads them.
+        section: What the section is called in messages; `{FIELD}` stands for that field's value.
+        label: How a key is called in messages: `{key}` is its name, `{flag}` its name with dashes, `{FIELD}` as above;
+            None is SECTION.KEY. A field's `metadata["label"]` stands before it.
+    """
+
+    def make(plain: type[T]) -> type[T]:
+        cls: Any = dataclass(frozen=True, slots=True, config=ConfigDict(strict=True, extra="forbid"))(plain)
+        build = cls.__init__
+
+        @wraps(build)
+        def __init__(self: Any, *args: Any, **values: Any) -> None:
+            given = {key: _frozen(value) for key, value in values.items()}
+            refusal = None
+            try:
+                build(self, *map(_frozen, args), **given)
+            except ValidationError as error:
+                refusal = _refusal(cls, dict(zip(_names(cls), args, strict=False)) | given, error)
+            # Not in the handler: pydantic's text repeats every value, and a value may be an address with a password.
+            if refusal is not None:
+                raise refusal
+
+        cls.__init__ = __init__
+        cls.section, cls.label = section, label or f"{section}.{{key}}"
+        return cls
+
+    return make
+
+
+def check(name: str, value: Any, rule: PlainValidator) -> None:
+    """Check one value that is no field, such as a flag.
+
+    Raises:
+        ConfigError: The rule does not accept it.
+    """
+    try:
+        rule.func(value)  # type: ignore[call-arg]
+    except Refused as refused:
+        raise ConfigError(f"{name} is {refused.got!r}; {refused.words}") from None
+
+
+def read_mapping(cls: type[T], mapping: Mapping[str, Any]) -> T:
+    """Build a spec from a recipe's section (a dict, or what Hydra gives), with the sections inside it.
 
     Raises:
         ConfigError: The section is no mapping, has an unknown key, or a value that `cls` does not accept.
     """
+    made: Any = cls
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{where} is {mapping!r}; it must be a mapping with keys of {names_of(cls)}")
-    known = names_of(cls)
+        raise ConfigError(f"{_where(made)} is {mapping!r}; it must be a mapping with keys of {_names(cls)}")
     for key in mapping:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "remove it"
-            raise ConfigError(f"{where} has an unknown key {key!r}; accepted: {', '.join(known)}; {hint}")
-    nested = sections or {}
-    return cls(**{key: nested[key].from_mapping(value) if key in nested else value for key, value in mapping.items()})
+        if key not in _names(cls):
+            raise _unknown(cls, mapping, key)
+    inner = _inner(made)
+    return cls(**{key: inner[key](value) if key in inner else value for key, value in mapping.items()})
 
 
-def names_of(cls: type) -> list[str]:
-    """Field names of a dataclass, in order."""
-    return [item.name for item in fields(cls)]  # type: ignore[arg-type]  # only dataclasses come in
+class _Given(dict[str, Any]):
+    """What was given; a field that was not given is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None
 
 
-def check_choice(name: str, value: Any, accepted: Iterable[str]) -> None:
-    """Refuse a value that is not one of `accepted`."""
-    menu = list(accepted)
-    if not isinstance(value, str) or value not in menu:
-        near = get_close_matches(str(value), menu, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{name} is {value!r}; accepted: {', '.join(menu)}{hint}")
+def _where(cls: Any, given: Mapping[str, Any] | None = None) -> str:
+    return str(cls.section.format_map(_Given(given or {})))
 
 
-def check_text(name: str, value: Any, optional: bool = False) -> None:
-    """Refuse anything but a non-empty string (or None where `optional`)."""
-    if value is None and optional:
-        return
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{name} is {value!r}; set it to a non-empty text{' or to null' if optional else ''}")
+def _names(cls: Any) -> list[str]:
+    return [item.name for item in fields(cls)]
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Refuse anything but a boolean."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}; set it to true or false")
+@cache
+def _inner(cls: Any) -> dict[str, Callable[[Any], Any]]:
+    """Fields that are sections, or tuples of them, and what reads their values."""
+    found: dict[str, Callable[[Any], Any]] = {}
+    for name, kind in get_type_hints(cls).items():
+        inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
+        if isinstance(inner, type) and issubclass(inner, Section):
+            found[name] = inner.from_mapping if inner is kind else _reader_of_several(inner)
+    return found
 
 
-def check_number(
-    name: str, value: Any, low: float = 0.0, high: float = math.inf, above: bool = False, optional: bool = False
-) -> None:
-    """Refuse anything but a finite number in [low, high], or in (low, high] where `above`."""
-    if value is None and optional:
-        return
-    right_kind = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if right_kind and math.isfinite(value) and low <= value <= high and not (above and value == low):
-        return
-    bound = f"{'above' if above else 'of at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
-    raise ConfigError(f"{name} is {value!r}; set it to a finite number {bound}{' or to null' if optional else ''}")
+def _reader_of_several(inner: type[Section]) -> Callable[[Any], Any]:
+    return lambda values: tuple(map(inner.from_mapping, values))
 
 
-def check_integer(name: str, value: Any, low: int = 0) -> None:
-    """Refuse anything but an integer of at least `low`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"{name} is {value!r}; set it to an integer of at least {low}")
+def _frozen(value: Any) -> Any:
+    """A value without lists, which could be changed from outside."""
+    if type(value) in (list, tuple):
+        return tuple(_frozen(item) for item in value)
+    return {key: _frozen(item) for key, item in value.items()} if type(value) is dict else value
+
+
+def _unknown(cls: Any, given: Mapping[str, Any], key: Any) -> ConfigError:
+    known = _names(cls)
+    near = get_close_matches(str(key), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "remove it"
+    return ConfigError(f"{_where(cls, given)} has an unknown key {key!r}; accepted: {', '.join(known)}; {hint}")
+
+
+def _refusal(cls: Any, given: dict[str, Any], error: ValidationError) -> Exception:
+    """What pydantic refused, in our words: an unknown key before what is missing, that before the first value."""
+    names = _names(cls)
+    found = error.errors(include_url=False)
+    keys = [item["loc"][0] if item["loc"] else "" for item in found]
+    keys = [names[key] if isinstance(key, int) and key < len(names) else key for key in keys]
+    for key in keys:
+        if key and key not in names:
+            return _unknown(cls, given, key)
+    missing = [
+        str(key) for key, item in zip(keys, found, strict=True) if item["type"] == "missing" and len(item["loc"]) == 1
+    ]
+    if missing:
+        return ConfigError(f"{_where(cls, given)} lacks {', '.join(missing)}; write it there")
+    cause = found[0].get("ctx", {}).get("error")
+    if isinstance(cause, Exception) and not isinstance(cause, Refused):
+        return cause
+    key = str(keys[0])
+    got, words = (cause.got, cause.words) if isinstance(cause, Refused) else (found[0]["input"], _words(found[0]))
+    if words.startswith("set it to") and type(None) in get_args(get_type_hints(cls)[key]):
+        words += " or to null"
+    label = cls.__dataclass_fields__[key].metadata.get("label", cls.label)
+    name = label.format_map(_Given({**given, "key": key, "flag": key.replace("_", "-")}))
+    return ConfigError(f"{name} is {got!r}; {words}")
+
+
+def _words(item: Any) -> str:
+    """What to set, for a value of the wrong kind."""
+    kinds = {
+        "bool_type": "set it to true or false",
+        "string_type": "set it to a text",
+        "tuple_type": "set it to a list of one or more texts",
+        "too_short": "set it to a list of one or more texts",
+        "dict_type": "set it to a mapping",
+        "mapping_type": "set it to a mapping",
+    }
+    kind = item.get("ctx", {}).get("class_name") or item.get("ctx", {}).get("class")
+    return f"it must be a {kind}" if kind else kinds.get(item["type"], f"this is not accepted: {item['msg']}")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from medix_verl.cli.lines import waiting
 from medix_verl.cli.score_spec import substitute_encoder
-from medix_verl.embedding.build import build_encoder
-from medix_verl.embedding.calibrate import Calibration, Labelled, calibrate
+from medix_verl.embedding.curve import Calibration, Labelled, calibrate
+from medix_verl.embedding.encoder import build_encoder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.evaluation.pairs import read_pairs
 

@@ -35,10 +35,10 @@ def run(args: argparse.Namespace) -> int:
     """Check one file; 1 where a row would be refused or dropped."""
     from medix_verl.data.check_file import check_parquet
     from medix_verl.data.checks import read_quality
-    from medix_verl.specs import check_integer
+    from medix_verl.specs import Integer, check
 
     workers = min(8, len(os.sched_getaffinity(0))) if args.workers is None else args.workers
-    check_integer("--workers", workers, low=1)
+    check("--workers", workers, Integer(1))
     spec = None if args.quality is None else read_quality(args.quality.expanduser())
     path = args.file.expanduser()
     report = check_parquet(path, spec, [file.expanduser() for file in args.against], workers)

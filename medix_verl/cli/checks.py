@@ -75,6 +75,7 @@ REQUIREMENTS = (
     Requirement("ray", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
     Requirement("TransferQueue", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
     Requirement("tensordict", "pip install 'verl[verl-core]>=0.9.1,<0.10'"),
+    Requirement("pydantic", "pip install 'pydantic>=2.7'", least="2.7"),
     Requirement(
         "sentence-transformers",
         "pip install 'sentence-transformers>=5' or train with reward.medix.semantic.enable=false",

@@ -8,11 +8,11 @@ run meets it. A wrong QualitySpec is a ConfigError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from PIL import Image
 
@@ -21,7 +21,7 @@ from medix_verl.data.fingerprints import Fingerprint, PictureMarks, fingerprint,
 from medix_verl.data.images import load_image, read_bytes
 from medix_verl.data.schema import to_row
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.specs import check_choice, check_integer, check_number, read_mapping
+from medix_verl.specs import Count, Integer, Number, Section, Words, spec
 from medix_verl.types import ImageRef, Sample
 
 __all__ = [
@@ -56,44 +56,28 @@ KINDS_BETWEEN = ("exact", "same-question", "same-image", "near-image", "near-tex
 """How two rows collide, strongest first (see `duplicates`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class QualitySpec:
+@spec("quality")
+class QualitySpec(Section):
     """What is refused, flagged and dropped."""
 
-    max_answer_chars: int = 1000
+    max_answer_chars: Count = 1000
     """A longer reference is flagged: no judge compares pages."""
-    min_side: int = 28
+    min_side: Count = 28
     """Pixels: a smaller picture gives a vision encoder not even one patch."""
-    max_aspect: float = 20.0
+    max_aspect: Annotated[float, Number(1.0)] = 20.0
     """Long side through short side, above which a picture is flagged."""
-    refuse: tuple[str, ...] = ("answer-empty",)
+    refuse: Annotated[tuple[str, ...], Words(FLAGS)] = ("answer-empty",)
     """Flags that refuse a row."""
-    drop_within: tuple[str, ...] = ("exact", "near-exact")
+    drop_within: Annotated[tuple[str, ...], Words(KINDS_WITHIN)] = ("exact", "near-exact")
     """Kinds of collision inside one file after which the later row is dropped; the others are reported."""
-    drop_between: tuple[str, ...] = KINDS_BETWEEN
+    drop_between: Annotated[tuple[str, ...], Words(KINDS_BETWEEN)] = KINDS_BETWEEN
     """Kinds of collision with an evaluation file after which the row is dropped; the others are reported."""
-    distance: int = 6
+    distance: Annotated[int, Integer(0, 8)] = 6
     """Bits of 64 in which the perceptual hashes of a near picture may differ; for the choice see `near`."""
-    detail_distance: int = 24
+    detail_distance: Annotated[int, Integer(0, 128)] = 24
     """Bits of 256 in which the confirming hashes may differ."""
-    gram_share: float = 0.5
+    gram_share: Annotated[float, Number(high=1.0, above=True)] = 0.5
     """Share of the shorter question's runs of 13 words above which two long questions are one."""
-
-    def __post_init__(self) -> None:
-        check_integer("quality.max_answer_chars", self.max_answer_chars, low=1)
-        check_integer("quality.min_side", self.min_side, low=1)
-        check_number("quality.max_aspect", self.max_aspect, low=1.0)
-        for name, menu in (("refuse", tuple(FLAGS)), ("drop_within", KINDS_WITHIN), ("drop_between", KINDS_BETWEEN)):
-            object.__setattr__(self, name, read_words(f"quality.{name}", getattr(self, name), menu))
-        for name, high in (("distance", 8), ("detail_distance", 128)):
-            check_integer(f"quality.{name}", getattr(self, name))
-            check_number(f"quality.{name}", getattr(self, name), high=high)
-        check_number("quality.gram_share", self.gram_share, high=1.0, above=True)
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> QualitySpec:
-        """Read a section strictly; an unknown key is a ConfigError that names the nearest one."""
-        return read_mapping(cls, mapping, "quality")
 
 
 def read_quality(path: Path) -> QualitySpec:
@@ -112,15 +96,6 @@ def read_quality(path: Path) -> QualitySpec:
         raise ConfigError(f"{path} is no YAML ({' '.join(str(cause).split())}); mend that line") from cause
     except ConfigError as cause:
         raise ConfigError(f"{path}: {cause}") from cause
-
-
-def read_words(name: str, value: Any, menu: Sequence[str]) -> tuple[str, ...]:
-    """A list of words out of a closed set, each once."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigError(f"{name} is {value!r}; give a list out of {', '.join(menu)}")
-    for word in value:
-        check_choice(name, word, menu)
-    return tuple(dict.fromkeys(value))
 
 
 @dataclass(frozen=True, slots=True)

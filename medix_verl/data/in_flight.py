@@ -28,7 +28,7 @@ from medix_verl.data.image_store import ImageStore
 from medix_verl.data.images import load_image, read_bytes
 from medix_verl.data.lengths import PixelRule, bounds_of, fit
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.specs import check_choice
+from medix_verl.specs import Choice, check
 from medix_verl.types import ImageRef
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def to_message(
         DataError: The picture cannot be read.
         ConfigError: The form is not known, or needs a store that is not named.
     """
-    check_choice("data.medix.images", form, FORMS)
+    check("data.medix.images", form, Choice(FORMS))
     # Decoded here for every form: what cannot be stops the run with its row's id, while in the agent loop it would only
     # fail one trajectory after the other, as if a judge had.
     image = load_image(ref, row_id, folder)

@@ -7,20 +7,21 @@ A Job refuses what no set could do; whether its set has such a split and such op
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated
 
 from medix_verl.data.checks import QualitySpec
 from medix_verl.data.converters.base import SetSpec
 from medix_verl.errors import ConfigError
-from medix_verl.specs import check_choice, check_integer
+from medix_verl.specs import Choice, Count, spec
 
 __all__ = ["IMAGE_MODES", "Job", "place_of"]
 
 IMAGE_MODES = ("embed", "files")
 
 
-@dataclass(frozen=True, slots=True)
+@spec("the preparation", label="--{flag}")
 class Job:
     """One preparation: what `medix-verl prepare` was told."""
 
@@ -31,31 +32,26 @@ class Job:
     place: str | None = None
     """Folder, file or hub id; None is the set's own hub id."""
     revision: str | None = None
-    images: str = "embed"
+    images: Annotated[str, Choice(IMAGE_MODES)] = "embed"
     """`embed`: pictures inside the parquet file; `files`: beside it, named by their content."""
-    limit: int | None = None
+    limit: Count | None = None
     """Rows of the set to read; None is all."""
-    workers: int = 1
+    workers: Count = 1
     options: Mapping[str, str] = field(default_factory=dict)
     quality: QualitySpec = field(default_factory=QualitySpec)
     against: tuple[Path, ...] = ()
     """Evaluation files whose rows must not be in this one."""
     card: Path | None = None
-    max_prompt_tokens: int | None = None
+    max_prompt_tokens: Count | None = None
     """Longer prompts are refused; None counts none."""
     model: str | None = None
     """Whose tokens are counted; None estimates them."""
-    patch_size: int | None = None
+    patch_size: Count | None = None
     """Side of a patch, in pixels, for that estimate; None is Qwen3-VL's."""
-    rows_a_part: int = 1024
+    rows_a_part: Count = 1024
 
     def __post_init__(self) -> None:
         """Refuse what no set could do."""
-        check_choice("--images", self.images, IMAGE_MODES)
-        check_integer("--workers", self.workers, low=1)
-        for name, value in (("--limit", self.limit), ("--max-prompt-tokens", self.max_prompt_tokens)):
-            if value is not None:
-                check_integer(name, value, low=1)
         if self.model is not None and self.max_prompt_tokens is None:
             raise ConfigError(f"--model is {self.model!r}, but nothing is counted; give --max-prompt-tokens N as well")
         self.check_patch()
@@ -67,11 +63,10 @@ class Job:
         """Refuse a patch size that nothing would go by.
 
         Raises:
-            ConfigError: No prompt is counted, a model brings its own, or it is no number of pixels.
+            ConfigError: No prompt is counted, or a model brings its own.
         """
         if self.patch_size is None:
             return
-        check_integer("--patch-size", self.patch_size, low=1)
         if self.max_prompt_tokens is None:
             raise ConfigError(
                 f"--patch-size is {self.patch_size}, but nothing is counted; give --max-prompt-tokens N as well"

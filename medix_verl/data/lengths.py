@@ -12,15 +12,14 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from medix_verl.data.dicom import is_dicom, open_dicom
 from medix_verl.data.images import open_checked
 from medix_verl.data.prompts import build_messages, render_prompt
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.specs import check_integer
+from medix_verl.specs import Integer, spec
 from medix_verl.types import ImageRef, Sample
 
 __all__ = [
@@ -43,25 +42,23 @@ BYTES_A_TOKEN = 3
 CHAT_TOKENS = 32
 """What a chat template adds to one user turn, on the safe side."""
 
+Pixels = Annotated[int, Integer(1)]
 Count = Callable[[Sample, Sequence[tuple[int, int]]], int]
 """Tokens of a sample's prompt, given the width and height of each of its pictures."""
 
 
-@dataclass(frozen=True, slots=True)
+@spec("pixel rule", label="{key}")
 class PixelRule:
     """How a model's processor sizes a picture."""
 
-    min_pixels: int
-    max_pixels: int
-    patch: int = 16
-    """Side of a patch in pixels: 14 for Qwen2.5-VL, 16 for Qwen3-VL."""
-    merge: int = 2
+    min_pixels: Pixels
+    max_pixels: Pixels
+    patch: Pixels = 16
+    """Pixels of a patch in pixels: 14 for Qwen2.5-VL, 16 for Qwen3-VL."""
+    merge: Pixels = 2
     """Patches a side that become one token."""
 
     def __post_init__(self) -> None:
-        """Refuse values that are not accepted."""
-        for name in ("min_pixels", "max_pixels", "patch", "merge"):
-            check_integer(name, getattr(self, name), low=1)
         if self.min_pixels > self.max_pixels:
             raise ConfigError(f"min_pixels is {self.min_pixels}, above max_pixels {self.max_pixels}; lower it")
 

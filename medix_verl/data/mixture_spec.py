@@ -22,12 +22,14 @@ Unknown keys, values of a wrong kind and a source that is named twice are refuse
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import check_choice, check_integer, check_number, check_text, read_mapping
+from medix_verl.specs import Choice, Count, Natural, Positive, Refused, Section, Share, Text, read_mapping, spec
 from medix_verl.types import MODALITIES
 
 __all__ = ["ORDERS", "TEXT", "CurriculumSpec", "MixtureSpec", "SourceSpec", "is_mixture", "read_mixture"]
@@ -36,64 +38,47 @@ TEXT = "TEXT"
 """What a mixture file calls a row without a modality."""
 ORDERS = ("shuffled", "easy_to_hard", "hard_to_easy")
 SUFFIXES = (".yaml", ".yml")
+Tag = Annotated[str, Choice((*MODALITIES, TEXT))]
+SOME = Field(min_length=1)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
+@spec("an item of sources", label="source {path}: {key}")
+class SourceSpec(Section):
     """One parquet file of the mixture."""
 
-    path: str
-    weight: float = 1.0
-    cap: int | None = None
-    repeat: int = 1
-    modalities: tuple[str, ...] | None = None
-    data_sources: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse values that are not accepted."""
-        check_text("path", self.path)
-        name = f"source {self.path}:"
-        check_number(f"{name} weight", self.weight, above=True)
-        check_integer(f"{name} repeat", self.repeat, low=1)
-        if self.cap is not None:
-            check_integer(f"{name} cap", self.cap, low=1)
-        for tag in check_texts(f"{name} modalities", self.modalities):
-            check_choice(f"{name} modalities", tag, (*MODALITIES, TEXT))
-        check_texts(f"{name} data_sources", self.data_sources)
+    path: Text
+    weight: Positive = 1.0
+    cap: Count | None = None
+    repeat: Count = 1
+    modalities: Annotated[tuple[Tag, ...], SOME] | None = None
+    data_sources: Annotated[tuple[Text, ...], SOME] | None = None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> SourceSpec:
         """Read one item of `sources`."""
         if isinstance(mapping, Mapping) and "path" not in mapping:
             raise ConfigError(f"an item of sources has no path (its keys: {list(mapping)}); write `path: FILE.parquet`")
-        return read_mapping(cls, with_tuples(mapping), "an item of sources")
+        return read_mapping(cls, mapping)
 
 
-@dataclass(frozen=True, slots=True)
-class CurriculumSpec:
+def check_pair(value: Any) -> Any:
+    """Refuse what is no pair."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise Refused(value, "set it to [LOW, HIGH], both in 0..1,")
+    return value
+
+
+@spec("curriculum")
+class CurriculumSpec(Section):
     """What the rows' pass rates are used for."""
 
-    order: str = "shuffled"
-    band: tuple[float, float] | None = None
-    unknown: str = "keep"
+    order: Annotated[str, Choice(ORDERS)] = "shuffled"
+    band: Annotated[tuple[Share, Share], BeforeValidator(check_pair)] | None = None
+    unknown: Annotated[str, Choice(("keep", "drop"))] = "keep"
 
     def __post_init__(self) -> None:
-        """Refuse values that are not accepted."""
-        check_choice("curriculum.order", self.order, ORDERS)
-        check_choice("curriculum.unknown", self.unknown, ("keep", "drop"))
-        if self.band is None:
-            return
-        if not isinstance(self.band, tuple) or len(self.band) != 2:
-            raise ConfigError(f"curriculum.band is {self.band!r}; set it to [LOW, HIGH], both in 0..1, or to null")
-        for bound in self.band:
-            check_number("curriculum.band", bound, high=1.0)
-        if self.band[0] > self.band[1]:
+        if self.band is not None and self.band[0] > self.band[1]:
             raise ConfigError(f"curriculum.band is {list(self.band)}; the first number must not exceed the second")
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> CurriculumSpec:
-        """Read the section `curriculum`."""
-        return read_mapping(cls, with_tuples(mapping), "curriculum")
 
     @property
     def needs_rates(self) -> bool:
@@ -101,25 +86,20 @@ class CurriculumSpec:
         return self.order != "shuffled" or self.band is not None
 
 
-@dataclass(frozen=True, slots=True)
-class MixtureSpec:
+@spec("the mixture", label="{key}")
+class MixtureSpec(Section):
     """A whole mixture file."""
 
     sources: tuple[SourceSpec, ...]
-    seed: int = 1
-    rows: int | None = None
-    balance: str | None = None
+    seed: Natural = 1
+    rows: Count | None = None
+    balance: Annotated[str, Choice(("modality",))] | None = None
     curriculum: CurriculumSpec = field(default_factory=CurriculumSpec)
 
     def __post_init__(self) -> None:
         """Refuse values that are not accepted."""
         if not self.sources:
             raise ConfigError("sources is empty; name at least one parquet file: `- path: FILE.parquet`")
-        check_integer("seed", self.seed)
-        if self.rows is not None:
-            check_integer("rows", self.rows, low=1)
-        if self.balance is not None:
-            check_choice("balance", self.balance, ("modality",))
         seen: set[str] = set()
         for source in self.sources:
             if source.path in seen:
@@ -134,26 +114,8 @@ class MixtureSpec:
         """Read what a mixture file holds."""
         if not isinstance(mapping, Mapping) or not isinstance(mapping.get("sources"), Sequence):
             raise ConfigError("the file has no list called sources; write `sources:` and one `- path: FILE` a file")
-        items = tuple(SourceSpec.from_mapping(item) for item in mapping["sources"])
-        sections = {"curriculum": CurriculumSpec}
-        filled = {key: value for key, value in mapping.items() if not (key in sections and value is None)}
-        return read_mapping(cls, {**filled, "sources": items}, "the mixture", sections)
-
-
-def with_tuples(mapping: Any) -> Any:
-    """The mapping with tuples for its lists, since a spec is frozen."""
-    if not isinstance(mapping, Mapping):
-        return mapping
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
-
-
-def check_texts(name: str, value: Any) -> tuple[str, ...]:
-    """A list of texts, or nothing at all."""
-    if value is None:
-        return ()
-    if not isinstance(value, tuple) or not value or not all(isinstance(item, str) and item for item in value):
-        raise ConfigError(f"{name} is {value!r}; set it to a list of one or more texts, or to null")
-    return value
+        given = {key: value for key, value in mapping.items() if not (key == "curriculum" and value is None)}
+        return read_mapping(cls, given)
 
 
 def is_mixture(path: Any) -> bool:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The room that says how similar two texts are; twin of medix_verl.judge, and it knows nothing of rewards.
+"""How similar two texts are: the encoder behind the reward's semantic term. Knows nothing of rewards.
 
-`spec` is the recipe's section; `connect` gives a process its encoder: `worker` is one shared Ray actor, `build` makes
-one of its own. `encoder` batches and remembers, `passes` runs the model, `model` loads it, `stats` counts; `hashing`
-counts character n-grams and needs no model. `curve` says what a cosine is worth, `calibrate` fits that to labels.
+`spec` is the recipe's section. `encoder` compares texts (batches, cache, credentialed rows) and builds what a spec
+describes: `local` runs a sentence-transformers model, which `model` loads, `server` asks `/v1/embeddings`, `hashing`
+needs no model; `service` is the shared one of a Ray run. `curve` says what a cosine is worth and fits that to labels.
 """
 
 __all__: list[str] = []

@@ -1,16 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cosine is worth, as a term in [0, 1]: the published step, or a curve that never falls."""
+"""What a cosine is worth, as a term in [0, 1]: the published step, or a curve that never falls, and its calibration.
+
+A calibration is a logistic regression P(right | cosine) on labelled pairs of texts; out come `low` and `high` for
+`semantic: {mode: soft, curve: logistic}`, which `medix-verl calibrate` prints. Pairs that cannot be compared are
+refused, not left out; a fit in which similarity speaks against being right is refused too.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from medix_verl.embedding.encoder import Encoder
 from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.errors import DataError
 
-__all__ = ["EDGE_LOGIT", "worth"]
+__all__ = ["Calibration", "Labelled", "calibrate", "fit", "worth"]
 
 EDGE_LOGIT = math.log(9.0)
 """Log-odds of 0.9; a logistic curve has 0.1 at `low` and 0.9 at `high`."""
+FEWEST = 20
+RIDGE = 1e-3
+"""Strength of the pull towards a flat curve: labels that a threshold splits perfectly have no finite fit without it."""
+STEPS = 100
 
 
 def worth(spec: SemanticSpec, cosine: float) -> float:
@@ -28,3 +43,91 @@ def worth(spec: SemanticSpec, cosine: float) -> float:
     logit = EDGE_LOGIT * (2.0 * share - 1.0)
     # Each branch exponentiates a negative number, which cannot overflow.
     return 1.0 / (1.0 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1.0 + math.exp(logit))
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One pair and whether a person called the candidate right."""
+
+    candidate: str
+    reference: str
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted curve and how well it fits."""
+
+    low: float
+    """Cosine at which one in ten is right."""
+    high: float
+    """Cosine at which nine in ten are right."""
+    pairs: int
+    brier: float
+    """Mean squared error of the curve's probabilities; 0 is perfect."""
+    brier_of_share: float
+    """The same for a curve that always says the share of right pairs: what knowing nothing gives."""
+
+    def apply(self, spec: SemanticSpec) -> SemanticSpec:
+        """The spec with this curve."""
+        return replace(spec, mode="soft", curve="logistic", low=self.low, high=self.high)
+
+
+async def calibrate(pairs: Sequence[Labelled], encoder: Encoder) -> Calibration:
+    """Compare the pairs and fit the curve.
+
+    Raises:
+        DataError: A pair cannot be compared, or `fit` refuses.
+    """
+    found = await asyncio.gather(*(encoder.compare(pair.candidate, pair.reference) for pair in pairs))
+    for number, similarity in enumerate(found, start=1):
+        if similarity.value is None:
+            raise DataError(f"pair {number} could not be compared: {similarity.reason}; mend the encoder and try again")
+    return fit([float(item.value) for item in found if item.value is not None], [pair.label for pair in pairs])
+
+
+def fit(cosines: Sequence[float], labels: Sequence[int]) -> Calibration:
+    """Logistic regression of the labels on the cosines by Newton's method, with a weak ridge on the slope.
+
+    Raises:
+        DataError: Too few pairs, only one kind of label, one single cosine, or a curve that falls.
+    """
+    import numpy as np
+
+    x, y = np.asarray(cosines, dtype=float), np.asarray(labels, dtype=float)
+    if len(x) < FEWEST or len(x) != len(y):
+        raise DataError(f"{len(x)} pairs with {len(y)} labels; give at least {FEWEST} labelled pairs")
+    if not np.isin(y, (0, 1)).all() or y.min() == y.max():
+        raise DataError("the labels are all alike or not 0 and 1; give right (1) and wrong (0) candidates")
+    centre, spread = float(x.mean()), float(x.std())
+    if spread < 1e-9:
+        raise DataError(f"every cosine is {centre:.4g}; give pairs that differ in similarity")
+    weights = newton((x - centre) / spread, y)
+    intercept, slope = float(weights[0]), float(weights[1])
+    if slope <= 1e-6:
+        raise DataError(f"similar pairs are not the right ones (slope {slope:.3g}); check the labels, or the model")
+    low, high = ((sign * EDGE_LOGIT - intercept) / slope * spread + centre for sign in (-1, 1))
+    curve = SemanticSpec(mode="soft", curve="logistic", low=max(-10.0, low), high=min(10.0, high))
+    errors = np.asarray([worth(curve, cosine) for cosine in x]) - y
+    share = float(y.mean())
+    return Calibration(curve.low, curve.high, len(x), float((errors**2).mean()), share * (1 - share))
+
+
+def newton(x: Any, y: Any) -> Any:
+    """Intercept and slope (2,) that maximise the penalised likelihood of the labels y (n,) at x (n,), standardised."""
+    import numpy as np
+
+    design = np.stack([np.ones_like(x), x], axis=1)
+    ridge = np.diag([0.0, RIDGE * len(x)])
+    share = y.mean()
+    weights = np.array([np.log(share / (1 - share)), 0.0])
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (y - p) - ridge @ weights
+        curvature = (design * (p * (1 - p))[:, None]).T @ design + ridge + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        # Newton overshoots where the curve is nearly a step; a bounded step gets there all the same.
+        weights = weights + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return weights

@@ -1,223 +1,364 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sentence-transformers model, in this process or beside it, asked in micro-batches.
+"""Compares texts by the cosine of their embeddings: batches, a cache of vectors, and one of three embedders.
 
-Pairs that arrive within the spec's deadline, or while the model is busy, become one batch. One worker thread owns the
-model and its cache of vectors, so nothing blocks the event loop, nothing needs a further lock, and a text is embedded
-once however often it is asked for. A failure of the model is a Similarity without a value; only a model that cannot be
-loaded raises, at construction.
+Pairs that arrive within the spec's deadline, or while the model is busy, become one batch; a vector that is known is
+not computed again. What turns texts into vectors is an Embedder: a model in this process or in a child of it
+(medix_verl.embedding.local), or a server (medix_verl.embedding.server). A failure is a Similarity without a value that
+says why; only a model that cannot be loaded, or settings that cannot work, raise at construction.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
+import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from medix_verl.embedding.apart import ApartEmbedder
-from medix_verl.embedding.model import default_threads, load_model
-from medix_verl.embedding.passes import Embedder
+from medix_verl.credentialed import foreign_part, parse_networks
+from medix_verl.embedding.local import ProcessEmbedder, load_embedder
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.embedding.stats import EncoderStats, StatsBook
-from medix_verl.types import Similarity
+from medix_verl.errors import ConfigError
+from medix_verl.openai_client import RequestError
+from medix_verl.runtime.dispatch import CallCounts
+from medix_verl.runtime.microbatch import MicroBatcher
+from medix_verl.runtime.shared_actor import in_ray
+from medix_verl.types import Failure, Reference, Similarity
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Pair", "SentenceEncoder"]
+__all__ = [
+    "Embedder",
+    "Encoder",
+    "EncoderStats",
+    "Pair",
+    "SentenceEncoder",
+    "build_encoder",
+    "check_encoder_row",
+    "connect_encoder",
+]
 
-Pair = tuple[str, str]
 MAX_CHARS = 8000
 """Models read a few hundred tokens; the tokenizer need not see megabytes."""
 BATCHES_AT_ONCE = 32
 """Batches' worth of waiting pairs that are sorted by length together."""
+LATENCIES_KEPT = 4096
 
 
-@dataclass(slots=True)
-class Ask:
-    """Some pairs of one caller, and where the answer goes."""
+class Encoder(Protocol):
+    """Compares two short texts by the cosine of their embeddings."""
 
-    pairs: list[Pair]
-    future: asyncio.Future[list[Similarity]]
-    since: float
+    endpoints: tuple[str, ...]
+    """The addresses that are asked; () means this machine's own processes."""
+
+    async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
+        """Cosine similarity of two texts; never raises for a failure of the model or of the server behind it.
+
+        Args:
+            candidate: The answer.
+            reference: The right one.
+            restricted: The texts are of credentialed data and are posted to local addresses only.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the model; the encoder may not be asked again."""
+        ...
 
 
-@dataclass(slots=True)
-class Desk:
-    """What waits and what runs in one event loop."""
+class Embedder(Protocol):
+    """Turns texts into unit vectors, for a SentenceEncoder."""
 
-    waiting: list[Ask] = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
-    running: asyncio.Task[None] | None = None
+    endpoints: tuple[str, ...]
+    max_texts: int
+    """Texts of one call of `embed`."""
+    max_running: int | None
+    """Batches of one event loop that may run at once; None sets no limit."""
+    counts: CallCounts
+    """Its retries."""
+
+    async def embed(self, texts: Sequence[str], restricted: bool = False) -> np.ndarray:
+        """Unit vectors (texts, hidden), float32, in order; a row with a NaN for a text that has no vector.
+
+        Raises:
+            RequestError: A server did not give them; any other exception is a failure of the model.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what is held."""
+        ...
+
+
+Vector: TypeAlias = "np.ndarray | Similarity"
+"""A unit vector (hidden,), or why a text has none."""
+
+
+class Pair(NamedTuple):
+    """What is asked of an encoder."""
+
+    candidate: str
+    reference: str
+    restricted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderStats:
+    """What an encoder did since somebody last asked; its fields are numbers only."""
+
+    asked: int = 0
+    """Pairs that were compared."""
+    embedded: int = 0
+    """Texts that went through the model."""
+    cache_hits: int = 0
+    """Texts whose vector was known already, or asked for twice in one batch."""
+    batches: int = 0
+    failures: int = 0
+    """Pairs without a similarity."""
+    latency_p50_ms: float = 0.0
+    """From the question to its answer, waiting included."""
+    latency_p95_ms: float = 0.0
+    retries: int = 0
+    """Requests that were sent to a server again, and starts of a child process that had ended."""
 
 
 class SentenceEncoder:
-    """Satisfies medix_verl.embedding.base.Encoder; may be asked from several event loops."""
+    """Satisfies Encoder, by an embedder; may be asked from several event loops, also of several threads."""
 
-    def __init__(self, spec: SemanticSpec, model: Any = None) -> None:
-        """Load the model.
-
-        Args:
-            spec: Which model, on which device, and the sizes of batches and cache.
-            model: Anything with sentence-transformers' `encode`, instead of loading one.
-
-        Raises:
-            EncoderError: The model cannot be loaded.
-        """
+    def __init__(self, spec: SemanticSpec, embedder: Embedder) -> None:
+        """Ask `embedder`, in batches and with a cache of the sizes that the spec gives."""
         self.spec = spec
-        self.embedder = build_embedder(spec, model)
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self.embedder = embedder
+        self.endpoints = embedder.endpoints
+        failure = Failure.MALFORMED if self.endpoints else Failure.INTERNAL
+        self.bad = Similarity(None, "the embedding model gave no finite vector", failure)
+        self.batcher = MicroBatcher(
+            self.answer,
+            max_items=spec.batch_size * BATCHES_AT_ONCE,
+            start_at=spec.batch_size,
+            delay_s=spec.deadline_ms / 1000,
+            max_running=embedder.max_running,
+        )
+        self.lock = threading.Lock()  # of the cache and the counts: event loops of several threads use them
         self.cache: OrderedDict[str, np.ndarray] = OrderedDict()
-        self.desks: WeakKeyDictionary[asyncio.AbstractEventLoop, Desk] = WeakKeyDictionary()
-        self.book = StatsBook()
+        self.counts: Counter[str] = Counter()
+        self.latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.closed = False
 
-    async def compare(self, candidate: str, reference: str) -> Similarity:
+    async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
         """Cosine similarity of two texts, together with whatever else is asked in the same moment."""
-        [answer] = await self.compare_many([(candidate, reference)])
-        return answer
-
-    async def compare_many(self, pairs: Sequence[Pair]) -> list[Similarity]:
-        """`compare` for several pairs, in order."""
-        if self.closed or not pairs:
-            return [Similarity(None, "the encoder is closed")] * len(pairs)
-        loop = asyncio.get_running_loop()
-        desk = self.desks.setdefault(loop, Desk())
-        cleaned = [(clean(candidate), clean(reference)) for candidate, reference in pairs]
-        if (known := self.known(cleaned)) is not None:
-            return known
-        ask = Ask(cleaned, loop.create_future(), time.monotonic())
-        desk.waiting.append(ask)
-        if desk.running is None:
-            if sum(len(other.pairs) for other in desk.waiting) >= self.spec.batch_size:
-                self.start(loop)
-            elif desk.timer is None:
-                desk.timer = loop.call_later(self.spec.deadline_ms / 1000, self.start, loop)
-        return await ask.future
-
-    def known(self, pairs: Sequence[Pair]) -> list[Similarity] | None:
-        """The answers, where every text is in the cache: short answers recur, and need not wait for a batch."""
-        vectors = [(self.cache.get(left), self.cache.get(right)) for left, right in pairs]
-        answers = [similarity(left, right) for left, right in vectors if left is not None and right is not None]
-        if len(answers) < len(pairs):
-            return None
-        self.touch(text for pair in pairs for text in pair)
-        self.book.enter(len(pairs), 2 * len(pairs), 0, sum(answer.value is None for answer in answers))
-        return answers
-
-    def touch(self, texts: Iterable[str]) -> None:
-        """Mark texts as just used, so that the cache forgets others first; runs in any event loop's thread."""
-        for text in texts:
-            # The worker thread may have dropped one since it was read.
-            with contextlib.suppress(KeyError):
-                self.cache.move_to_end(text)
+        if self.closed:
+            return Similarity(None, "the encoder is closed", Failure.INTERNAL)
+        left, right = clean(candidate), clean(reference)
+        # Short answers recur, and what is known need not wait for a batch.
+        known = self.recall((left, right))
+        if left in known and right in known:
+            self.count(asked=1, cache_hits=2)
+            return similarity(known[left], known[right])
+        begun = time.monotonic()
+        found = await self.batcher.ask(Pair(left, right, restricted))
+        self.latencies.append(time.monotonic() - begun)
+        return found
 
     async def close(self) -> None:
         """Answer what was asked, then release the model."""
         self.closed = True
-        desk = self.desks.get(asyncio.get_running_loop(), Desk())
-        self.start(asyncio.get_running_loop())
-        while desk.running is not None:
-            await asyncio.gather(desk.running, return_exceptions=True)
-            await asyncio.sleep(0)
-        self.thread.shutdown(wait=False)
-        self.embedder.close()
+        await self.batcher.close()
+        await self.embedder.close()
         self.cache.clear()
 
     def take_stats(self) -> EncoderStats:
         """What was done since the last call."""
-        return self.book.take()
+        with self.lock:
+            counts, self.counts = self.counts, Counter()
+        ordered = sorted(self.latencies)
+        self.latencies.clear()
+        p50, p95 = (1000 * quantile(ordered, share) for share in (0.5, 0.95))
+        retries, self.embedder.counts.retries = self.embedder.counts.retries, 0
+        return EncoderStats(**counts, latency_p50_ms=p50, latency_p95_ms=p95, retries=retries)
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand what waits in this event loop to the worker thread; runs in that loop."""
-        desk = self.desks.get(loop)
-        if desk is None or desk.running is not None:
-            return
-        if desk.timer is not None:
-            desk.timer.cancel()
-            desk.timer = None
-        if desk.waiting:
-            batch, desk.waiting = split(desk.waiting, self.spec.batch_size * BATCHES_AT_ONCE)
-            desk.running = loop.create_task(self.answer(batch))
-            desk.running.add_done_callback(lambda _task: self.ended(loop, desk))
+    async def answer(self, batch: list[tuple[Pair, asyncio.Future[Similarity]]]) -> None:
+        """Set the futures of one batch."""
+        texts = [text for pair, _ in batch for text in pair[:2]]
+        vectors = self.recall(texts)
+        wanted: dict[str, bool] = {}
+        for pair, _ in batch:
+            for text in pair[:2]:
+                if text not in vectors:
+                    wanted[text] = wanted.get(text, False) or pair.restricted
+        new = await self.embed(wanted)
+        vectors.update(new)
+        self.remember(vectors)
+        embedded = sum(vector is self.bad or not isinstance(vector, Similarity) for vector in new.values())
+        hits = len(texts) - embedded if embedded == len(wanted) else 0
+        failures = 0
+        for pair, future in batch:
+            found = similarity(vectors[pair.candidate], vectors[pair.reference])
+            failures += found.value is None
+            if not future.done():
+                future.set_result(found)
+        self.count(asked=len(batch), batches=1, failures=failures, embedded=embedded, cache_hits=hits)
 
-    def ended(self, loop: asyncio.AbstractEventLoop, desk: Desk) -> None:
-        """A batch is answered; what came in the meantime is next."""
-        desk.running = None
-        self.start(loop)
+    async def embed(self, wanted: Mapping[str, bool]) -> dict[str, Vector]:
+        """The vectors of new texts, or why there is none; in: each text, and whether it is restricted."""
+        size = self.embedder.max_texts
+        parts = []
+        for restricted in (False, True):
+            texts = [text for text, kept in wanted.items() if kept is restricted]
+            parts += [(texts[at : at + size], restricted) for at in range(0, len(texts), size)]
+        found: dict[str, Vector] = {}
+        for part in await asyncio.gather(*(self.embed_part(*part) for part in parts)):
+            found.update(part)
+        return found
 
-    async def answer(self, batch: list[Ask]) -> None:
-        """Resolve the futures of one batch, whatever happens."""
-        pairs = [pair for ask in batch for pair in ask.pairs]
+    async def embed_part(self, texts: list[str], restricted: bool) -> dict[str, Vector]:
+        """`embed`, for as many texts as the embedder takes in one call."""
+        import numpy as np
+
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self.thread, self.cosines, pairs)
+            rows = await self.embedder.embed(texts, restricted)
+        except RequestError as error:
+            if len(texts) > 1 and error.failure is Failure.REFUSED and error.status is not None:
+                return await self.embed_halves(texts, restricted)
+            return dict.fromkeys(texts, Similarity(None, str(error), error.failure))
         except Exception as error:  # noqa: BLE001 - any failure of torch or of the model is a reason, not a crash
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            answers = [Similarity(None, f"the embedding model failed ({cause})")] * len(pairs)
-            self.book.enter(len(pairs), 0, 0, len(pairs))
-        begin, now = 0, time.monotonic()
-        for ask in batch:
-            end = begin + len(ask.pairs)
-            self.book.enter_latency(now - ask.since)
-            if not ask.future.done():
-                ask.future.set_result(answers[begin:end])
-            begin = end
+            return dict.fromkeys(texts, Similarity(None, f"the embedding model failed ({cause})", Failure.INTERNAL))
+        finite = np.isfinite(rows).all(axis=1).tolist()
+        # Copies: a row that stays in the cache would keep the array of its whole batch alive.
+        return {text: row.copy() if ok else self.bad for text, row, ok in zip(texts, rows, finite, strict=True)}
 
-    def cosines(self, pairs: Sequence[Pair]) -> list[Similarity]:
-        """Compare the pairs; runs in the worker thread only."""
-        texts = [text for pair in pairs for text in pair]
-        new = [text for text in dict.fromkeys(texts) if text not in self.cache]
-        vectors = {text: self.cache[text] for text in texts if text in self.cache}
-        if new:
-            # Copies: a row that stays in the cache would keep the array of its whole batch alive.
-            vectors.update((text, row.copy()) for text, row in zip(new, self.embedder.embed(new), strict=True))
-        self.remember(vectors)
-        answers = [similarity(vectors[left], vectors[right]) for left, right in pairs]
-        failures = sum(answer.value is None for answer in answers)
-        self.book.enter(len(pairs), len(texts), len(new), failures)
-        return answers
+    async def embed_halves(self, texts: list[str], restricted: bool) -> dict[str, Vector]:
+        """`embed_part`, for a batch that a server refused: it takes fewer texts, or it does not take one of them."""
+        size = (len(texts) + 1) // 2
+        parts = (self.embed_part(part, restricted) for part in (texts[:size], texts[size:]))
+        left, right = await asyncio.gather(*parts)
+        found = left | right
+        if not any(isinstance(vector, Similarity) for vector in found.values()):
+            self.embedder.max_texts = min(self.embedder.max_texts, size)
+        return found
 
-    def remember(self, vectors: dict[str, np.ndarray]) -> None:
+    def recall(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """The vectors that are known; the cache then forgets others first."""
+        found: dict[str, Vector] = {}
+        with self.lock:
+            for text in texts:
+                if (vector := self.cache.get(text)) is not None:
+                    self.cache.move_to_end(text)
+                    found[text] = vector
+        return found
+
+    def remember(self, vectors: Mapping[str, Vector]) -> None:
         """Keep the vectors, as many as the spec allows."""
-        for text, vector in vectors.items():
-            self.cache[text] = vector
-            self.cache.move_to_end(text)
-        while len(self.cache) > self.spec.cache_size:
-            self.cache.popitem(last=False)
+        with self.lock:
+            for text, vector in vectors.items():
+                if not isinstance(vector, Similarity):
+                    self.cache[text] = vector
+                    self.cache.move_to_end(text)
+            while len(self.cache) > self.spec.cache_size:
+                self.cache.popitem(last=False)
+
+    def count(self, **numbers: int) -> None:
+        """Add to the fields of EncoderStats."""
+        with self.lock:
+            self.counts.update(numbers)
 
 
-def build_embedder(spec: SemanticSpec, model: Any) -> Embedder | ApartEmbedder:
-    """What turns texts into vectors: in this process, or in one of its own."""
-    if model is None and spec.own_process:
-        return ApartEmbedder(spec)
-    model = load_model(spec) if model is None else model
-    return Embedder(model, spec.batch_size, spec.device, spec.threads or default_threads())
-
-
-def split(asks: list[Ask], pairs: int) -> tuple[list[Ask], list[Ask]]:
-    """The first asks with about `pairs` pairs, at least one ask, and the rest."""
-    count = 0
-    for index, ask in enumerate(asks):
-        count += len(ask.pairs)
-        if count >= pairs:
-            return asks[: index + 1], asks[index + 1 :]
-    return asks, []
-
-
-def similarity(left: np.ndarray, right: np.ndarray) -> Similarity:
-    """Cosine of two unit vectors, (hidden,) each, held to [-1, 1] against rounding."""
-    value = float(left @ right)
-    if not math.isfinite(value):
-        return Similarity(None, "the embedding model gave no finite vector")
-    return Similarity(max(-1.0, min(1.0, value)))
+def similarity(left: Vector, right: Vector) -> Similarity:
+    """Cosine of two unit vectors, (hidden,) each, held to [-1, 1] against rounding; the failure of one that is none."""
+    if isinstance(left, Similarity):
+        return left
+    if isinstance(right, Similarity):
+        return right
+    return Similarity(max(-1.0, min(1.0, float(left @ right))))
 
 
 def clean(text: str) -> str:
     """What a tokenizer accepts: bounded, and without lone surrogates, one of which would fail its whole batch."""
     return text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """The value that `share` of the sorted values do not exceed; 0 without values."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def build_encoder(spec: SemanticSpec, local_networks: Sequence[str] = ()) -> Encoder:
+    """Build the encoder that a spec describes; a model is loaded into this process, or into a child of it.
+
+    Args:
+        spec: Which encoder.
+        local_networks: Private networks (CIDR) whose servers may see credentialed rows.
+
+    Raises:
+        ConfigError: The spec switches the semantic term off, or a server's address or key cannot be used.
+        EncoderError: The model cannot be loaded.
+    """
+    if not spec.enable:
+        raise ConfigError("semantic.enable is false, so there is no encoder; set it to true to compare texts")
+    if spec.kind == "hashing":
+        from medix_verl.embedding.hashing import HashingEncoder
+
+        return HashingEncoder()
+    if spec.kind == "openai":
+        from medix_verl.embedding.server import ServerEmbedder
+
+        return SentenceEncoder(spec, ServerEmbedder(spec, local_networks))
+    return SentenceEncoder(spec, ProcessEmbedder(spec) if spec.own_process else load_embedder(spec))
+
+
+def connect_encoder(spec: SemanticSpec, local_networks: Sequence[str] = ()) -> Encoder:
+    """The run's shared encoder inside a Ray run, unless the spec says `worker: false`; elsewhere `build_encoder`.
+
+    Raises:
+        ConfigError: As `build_encoder`.
+        EncoderError: The model cannot be loaded.
+    """
+    # Counting trigrams is cheaper than asking another process to do it.
+    if spec.enable and spec.worker and spec.kind != "hashing" and in_ray():
+        from medix_verl.embedding.service import SharedEncoder
+
+        return SharedEncoder(spec, local_networks)
+    return build_encoder(spec, local_networks)
+
+
+def check_encoder_row(
+    encoder: Encoder, reference: Reference, local_networks: Sequence[str] = (), allow_credentialed: bool = False
+) -> None:
+    """Refuse a credentialed row whose texts an encoder would send to a server that is not known to be local.
+
+    Args:
+        encoder: Any encoder; one that does not say what it asks (`endpoints`) is refused.
+        reference: The row's.
+        local_networks: Private networks (CIDR) that are local, as in the judge's settings.
+        allow_credentialed: The user sends such rows anywhere.
+
+    Raises:
+        ConfigError: It may not see the row.
+    """
+    if reference.credentialed_row is None or allow_credentialed:
+        return
+    try:
+        cause = first_foreign(tuple(encoder.endpoints), tuple(local_networks))
+    except AttributeError:
+        cause = f"{type(encoder).__name__} has no attribute `endpoints`: the addresses that it asks, () for none"
+    if cause:
+        raise ConfigError(
+            f"{reference.credentialed_row} is credentialed data that no third party may see, and the encoder is not "
+            f"known to be local ({cause}); embed on this machine (reward.medix.semantic.kind=sentence_transformers) or "
+            "by a server on 127.0.0.1, list your own network with reward.medix.judge.local_networks=[CIDR] (in a "
+            "command: --local-network CIDR), or leave the rows out; reward.medix.judge.allow_credentialed=true (in a "
+            "command: --allow-remote-credentialed) sends them all the same, at your own responsibility"
+        )
+
+
+@lru_cache
+def first_foreign(endpoints: tuple[str, ...], local_networks: tuple[str, ...]) -> str:
+    """The first address that is not local, and why; empty where all are. Names are looked up once."""
+    networks = parse_networks(local_networks, "judge.local_networks")
+    causes = ((url, foreign_part(url, networks)) for url in endpoints)
+    return next((f"{url}: {cause}" for url, cause in causes if cause), "")

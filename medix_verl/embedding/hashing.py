@@ -19,9 +19,11 @@ SIZE = 3
 
 
 class HashingEncoder:
-    """Satisfies medix_verl.embedding.base.Encoder."""
+    """Satisfies medix_verl.embedding.encoder.Encoder."""
 
-    async def compare(self, candidate: str, reference: str) -> Similarity:
+    endpoints: tuple[str, ...] = ()
+
+    async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
         """Cosine of the two texts' trigram counts, in [0, 1]; two empty texts have none in common."""
         return Similarity(cosine(counts(candidate), counts(reference)))
 

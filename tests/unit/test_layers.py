@@ -35,7 +35,7 @@ ARROWS = {
     "rewards": BASE | {"response", "judge", "embedding"},
     "evaluation": BASE | {"response", "data", "judge"},
     "cpu": BASE,
-    "demo": BASE | {"data"},
+    "demo": BASE | {"data", "rewards"},
     "runs": BASE | {"data"},
     "report": LOWER | MIDDLE,
     "cli": LOWER | MIDDLE | {"report", "recipe_heads", "recipes_index"},

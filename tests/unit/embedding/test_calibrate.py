@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from medix_verl.embedding.calibrate import Labelled, calibrate, fit
-from medix_verl.embedding.curve import worth
+from medix_verl.embedding.curve import Labelled, calibrate, fit, worth
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import DataError

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medix_verl.embedding.encoder import SentenceEncoder
+from medix_verl.embedding.encoder import EncoderStats, SentenceEncoder
+from medix_verl.embedding.local import LocalEmbedder
 from medix_verl.embedding.model import advice, check_backend, load_model, locate, options, root_of
+from medix_verl.embedding.service import Answer, EncoderService
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.embedding.stats import EncoderStats
 from medix_verl.errors import EncoderError
-from medix_verl.types import Similarity
+from medix_verl.types import Failure, Similarity
 
 VECTORS = {"a": (1.0, 0.0), "b": (0.0, 1.0), "c": (0.6, 0.8), "bad": (float("nan"), 0.0)}
 
@@ -34,11 +35,16 @@ class FakeModel:
         return np.array([VECTORS.get(text, (1.0, 0.0)) for text in texts])
 
 
+def encoder_of(model: FakeModel, spec: SemanticSpec | None = None) -> SentenceEncoder:
+    spec = spec or SemanticSpec()
+    return SentenceEncoder(spec, LocalEmbedder(model, spec.batch_size))
+
+
 def run(
     model: FakeModel, *rounds: Sequence[tuple[str, str]], spec: SemanticSpec | None = None
 ) -> list[list[Similarity]]:
     async def main() -> list[list[Similarity]]:
-        encoder = SentenceEncoder(spec or SemanticSpec(), model)
+        encoder = encoder_of(model, spec)
         answers = [await asyncio.gather(*(encoder.compare(*pair) for pair in pairs)) for pairs in rounds]
         await encoder.close()
         return answers
@@ -75,7 +81,7 @@ def test_what_comes_while_the_model_is_busy_is_one_batch() -> None:
             return super().encode(texts, **options)
 
     async def main(model: FakeModel) -> None:
-        encoder = SentenceEncoder(SemanticSpec(deadline_ms=0), model)
+        encoder = encoder_of(model, SemanticSpec(deadline_ms=0))
         first = asyncio.ensure_future(encoder.compare("a", "b"))
         await asyncio.to_thread(started.wait, 10)
         rest = [asyncio.ensure_future(encoder.compare(f"x{n}", "b")) for n in range(20)]
@@ -90,14 +96,19 @@ def test_what_comes_while_the_model_is_busy_is_one_batch() -> None:
 
 
 def test_many_pairs_in_one_question_keep_their_order() -> None:
-    async def main() -> list[Similarity]:
-        encoder = SentenceEncoder(SemanticSpec(batch_size=1), FakeModel())
-        found = await encoder.compare_many([("a", "a"), ("a", "b"), ("a", "c")])
-        assert await encoder.compare_many([]) == []
-        await encoder.close()
+    async def answers(service: EncoderService, pairs: list[tuple[str, str, bool]]) -> list[tuple[int, Answer]]:
+        return [answer async for group in service.answer(pairs) for answer in group]
+
+    async def main() -> dict[int, Answer]:
+        spec = SemanticSpec(batch_size=1)
+        service = EncoderService(spec, (), encoder_of(FakeModel(), spec))
+        found = dict(await answers(service, [("a", "a", False), ("a", "b", False), ("a", "c", False)]))
+        assert await answers(service, []) == []
+        await service.close()
         return found
 
-    assert [item.value for item in asyncio.run(main())] == pytest.approx([1.0, 0.0, 0.6])
+    found = asyncio.run(main())
+    assert [found[place][0] for place in range(3)] == pytest.approx([1.0, 0.0, 0.6])
 
 
 def test_a_flood_is_cut_into_batches() -> None:
@@ -123,7 +134,7 @@ def test_the_cache_keeps_what_is_asked_again_and_again() -> None:
 
 def test_what_was_done_is_counted_once() -> None:
     async def main() -> None:
-        encoder = SentenceEncoder(SemanticSpec(), FakeModel())
+        encoder = encoder_of(FakeModel())
         await asyncio.gather(*(encoder.compare(*pair) for pair in [("a", "b"), ("c", "b"), ("a", "bad")]))
         await encoder.compare("a", "explode")
         stats = encoder.take_stats()
@@ -138,9 +149,11 @@ def test_what_was_done_is_counted_once() -> None:
 def test_failures_are_reasons() -> None:
     model = FakeModel()
     [failed, after, bad] = run(model, [("a", "explode"), ("a", "b")], [("a", "b")], [("a", "bad")])
-    assert failed == [Similarity(None, "the embedding model failed (RuntimeError: out of memory)")] * 2
+    assert (
+        failed == [Similarity(None, "the embedding model failed (RuntimeError: out of memory)", Failure.INTERNAL)] * 2
+    )
     assert after == [Similarity(0.0)]
-    assert bad == [Similarity(None, "the embedding model gave no finite vector")]
+    assert bad == [Similarity(None, "the embedding model gave no finite vector", Failure.INTERNAL)]
 
 
 def test_a_text_that_no_tokenizer_takes_is_cleaned() -> None:
@@ -150,25 +163,28 @@ def test_a_text_that_no_tokenizer_takes_is_cleaned() -> None:
 
 
 def test_one_encoder_for_several_event_loops() -> None:
-    encoder = SentenceEncoder(SemanticSpec(), FakeModel())
+    encoder = encoder_of(FakeModel())
     assert [asyncio.run(encoder.compare("a", "c")).value for _ in range(2)] == pytest.approx([0.6, 0.6])
     asyncio.run(encoder.close())
 
 
 def test_closing_answers_what_waits_and_nothing_more() -> None:
     async def main() -> list[Similarity]:
-        encoder = SentenceEncoder(SemanticSpec(), FakeModel())
+        encoder = encoder_of(FakeModel())
         waiting = asyncio.ensure_future(encoder.compare("a", "c"))
         await asyncio.sleep(0)
         await encoder.close()
         return [await waiting, await encoder.compare("a", "b")]
 
-    assert asyncio.run(main()) == [Similarity(pytest.approx(0.6)), Similarity(None, "the encoder is closed")]
+    assert asyncio.run(main()) == [
+        Similarity(pytest.approx(0.6)),
+        Similarity(None, "the encoder is closed", Failure.INTERNAL),
+    ]
 
 
 def test_a_cancelled_caller_does_not_stop_the_others() -> None:
     async def main() -> Similarity:
-        encoder = SentenceEncoder(SemanticSpec(), FakeModel())
+        encoder = encoder_of(FakeModel())
         first = asyncio.ensure_future(encoder.compare("a", "b"))
         second = asyncio.ensure_future(encoder.compare("a", "c"))
         await asyncio.sleep(0)

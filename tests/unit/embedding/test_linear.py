@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medix_verl.embedding import linear
+from medix_verl.embedding import model
 
 
 @pytest.mark.parametrize(
@@ -21,5 +21,5 @@ def test_vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | Non
     path = tmp_path / "cpuinfo"
     if text is not None:
         path.write_text(text)
-    monkeypatch.setattr(linear, "CPUINFO", path)
-    assert linear.vendor() == expected
+    monkeypatch.setattr(model, "CPUINFO", path)
+    assert model.vendor() == expected

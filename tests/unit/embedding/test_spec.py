@@ -3,7 +3,7 @@
 
 import pytest
 
-from medix_verl.embedding.build import build_encoder
+from medix_verl.embedding.encoder import build_encoder
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError

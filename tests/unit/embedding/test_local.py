@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.embedding.passes import cut, takes_passes
+from medix_verl.embedding.local import cut, takes_passes
 
 
 @pytest.mark.parametrize(

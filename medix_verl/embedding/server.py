@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An embedder that asks OpenAI-compatible servers (`/v1/embeddings` of vLLM, TEI and others).
+
+Limits, retries and what happens when a server is down are those of the judge's servers (medix_verl.runtime.dispatch).
+A reply is used only if it has exactly one vector for each text, all of the length that every reply before had. The
+vectors are normalised here. A model's own truncation, prompts and pooling are the server's settings, not ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from medix_verl.embedding.spec import SemanticSpec
+from medix_verl.openai_client import OpenAIClient, RequestError, read_key
+from medix_verl.runtime.dispatch import CallCounts, Dispatcher, Limits
+from medix_verl.types import Failure
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["ServerEmbedder"]
+
+BYTES_A_VECTOR = 1 << 18
+"""Room in a reply for one vector: 8,192 numbers of 32 characters."""
+
+
+class ServerEmbedder:
+    """Satisfies medix_verl.embedding.encoder.Embedder; the limits hold for each event loop that asks."""
+
+    max_running: int | None = None
+
+    def __init__(self, spec: SemanticSpec, local_networks: Sequence[str] = ()) -> None:
+        """Check the settings; nothing is asked yet.
+
+        Args:
+            spec: Where and how to ask.
+            local_networks: Private networks (CIDR) whose servers may see credentialed rows.
+
+        Raises:
+            ConfigError: An address, a network or the key cannot be used.
+        """
+        self.spec = spec
+        self.local_networks = tuple(local_networks)
+        self.key = read_key(spec.api_key_env, "semantic.api_key_env")
+        self.max_texts = spec.batch_size
+        self.counts = CallCounts()
+        self.hidden = 0
+        """Numbers of a vector, from the first reply on."""
+        self.dispatchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
+        self.endpoints = tuple(client.url for client in self.open())
+
+    def open(self) -> list[OpenAIClient]:
+        """A client for each server; nothing is connected yet."""
+        return [
+            OpenAIClient(
+                url,
+                self.key,
+                timeout_s=self.spec.timeout_s,
+                max_reply_bytes=BYTES_A_VECTOR * (self.spec.batch_size + 4),
+                setting="semantic.url",
+                local_networks=self.local_networks,
+            )
+            for url in self.spec.urls
+        ]
+
+    async def embed(self, texts: Sequence[str], restricted: bool = False) -> np.ndarray:
+        """Unit vectors of the texts, (texts, hidden), float32, in order; NaN for one that is zero or not finite.
+
+        Raises:
+            RequestError: The server refused, or every attempt failed.
+        """
+        loop = asyncio.get_running_loop()
+        dispatcher = self.dispatchers.get(loop)
+        if dispatcher is None:
+            spec = self.spec
+            limits = Limits(
+                timeout_s=spec.timeout_s,
+                max_retries=spec.max_retries,
+                max_concurrent=spec.max_concurrent,
+                max_per_minute=spec.max_per_minute,
+                breaker_failures=spec.breaker_failures,
+                breaker_seconds=spec.breaker_seconds,
+            )
+            dispatcher = Dispatcher(self.open(), limits, self.counts, lacking="no embedding")
+            self.dispatchers[loop] = dispatcher
+        request = {"model": self.spec.model, "input": list(texts)}
+        return await dispatcher.send(
+            "/embeddings", lambda: json.dumps(request).encode("ascii"), partial(self.read, len(texts)), restricted
+        )
+
+    def read(self, count: int, raw: bytes) -> np.ndarray:
+        """`embed`'s vectors, out of a reply to `count` texts.
+
+        Raises:
+            RequestError: They are not there, or not as many or as long as they must be (Failure.MALFORMED).
+        """
+        import numpy as np
+
+        try:
+            data = json.loads(raw)["data"]
+            items = {item["index"]: item["embedding"] for item in data}
+            rows = np.asarray([items[place] for place in range(count)], dtype=np.float64)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise malformed(f"no vector for each of {count} texts ({type(error).__name__})") from None
+        if len(data) != count or rows.ndim != 2 or not rows.shape[1]:
+            raise malformed(f"{len(data)} vectors for {count} texts, in an array of {rows.shape}")
+        if self.hidden and rows.shape[1] != self.hidden:
+            raise malformed(f"vectors of {rows.shape[1]} numbers, where earlier ones had {self.hidden}")
+        self.hidden = rows.shape[1]
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        with np.errstate(all="ignore"):
+            return np.where(np.isfinite(norms) & (norms > 0), rows / norms, np.nan).astype(np.float32)
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        dispatcher = self.dispatchers.pop(asyncio.get_running_loop(), None)
+        if dispatcher is not None:
+            await dispatcher.close()
+
+
+def malformed(cause: str) -> RequestError:
+    """The error of a reply that is none."""
+    return RequestError(f"the server's answer has {cause}", Failure.MALFORMED, 200)
