@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medix_verl.runtime.files import append_lines
+
 __all__ = ["FOLDER", "keep_parts", "part_lines"]
 
 FOLDER = "parts"
@@ -33,9 +35,7 @@ def keep_parts(folder: Path, step: int, validation: bool, lines: Sequence[str]) 
     """
     path = folder / FOLDER / f"{'val-' if validation else ''}{step}.jsonl"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.writelines(lines)
+        append_lines(path, lines)
     except OSError as error:
         _logger.warning("the parts of %d answers were not kept: %s; free some space, or set another "
                         "trainer.rollout_data_dir", len(lines), error)  # fmt: skip
