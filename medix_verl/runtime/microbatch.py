@@ -30,6 +30,36 @@ class UnansweredError(MedixError, RuntimeError):
     """A batch came to its end and left an item without a result."""
 
 
+class _Places:
+    """A fair semaphore. asyncio's own looks at all woken waiters with every release: at 10,000 waiters, 50 us each."""
+
+    __slots__ = ("free", "queue")
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self.queue: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for a place in the order of arrival; the caller has it when this returns."""
+        turn: asyncio.Future[None] = loop.create_future()
+        self.queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had the place already
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a place to the next who waits."""
+        while self.queue:
+            turn = self.queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
+
+
 class _Loop(Generic[Item, Result]):
     """What waits and what runs in one event loop; kept only while something is asked there."""
 
@@ -40,7 +70,7 @@ class _Loop(Generic[Item, Result]):
         self.timer: asyncio.Handle | None = None
         self.running: dict[asyncio.Task[None], Batch[Item, Result]] = {}
         self.asking = 0
-        self.places = None if max_waiting is None else asyncio.Semaphore(max_waiting)
+        self.places = None if max_waiting is None else _Places(max_waiting)
         self.idle: asyncio.Event | None = None
 
 
@@ -93,20 +123,20 @@ class MicroBatcher(Generic[Item, Result]):
         if state is None:
             state = self._loops[loop] = _Loop(self._max_waiting)
         state.asking += 1
-        held = None
+        held, places = None, state.places
         try:
-            if state.places is not None:
-                await state.places.acquire()
-                held = state.places
+            if places is not None:
+                if places.free:
+                    places.free -= 1
+                else:
+                    await places.wait(loop)
+                held = places
             future: asyncio.Future[Result] = loop.create_future()
             state.waiting.append((item, future))
             if len(state.waiting) >= self._start_at:
                 self._start(loop, state)
             elif state.timer is None and self._may_start(state):
-                if self._delay_s > 0:
-                    state.timer = loop.call_later(self._delay_s, self._start, loop, state)
-                else:
-                    state.timer = loop.call_soon(self._start, loop, state)
+                state.timer = self._soon(loop, state)
             return await future
         finally:
             if held is not None:
@@ -134,6 +164,11 @@ class MicroBatcher(Generic[Item, Result]):
         """Refuse what is asked from now on, and answer what was asked in this event loop before."""
         self._closed = True
         await self.drain()
+
+    def _soon(self, loop: asyncio.AbstractEventLoop, state: _Loop[Item, Result]) -> asyncio.Handle:
+        if self._delay_s > 0:
+            return loop.call_later(self._delay_s, self._start, loop, state)
+        return loop.call_soon(self._start, loop, state)
 
     def _may_start(self, state: _Loop[Item, Result]) -> bool:
         return self._max_running is None or len(state.running) < self._max_running

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -446,14 +446,14 @@ class BatchingClient(Generic[Item, Result]):
             self._send, max_items=max_items, delay_s=delay_s, max_waiting=max_waiting
         )
 
-    async def ask(self, item: Item, place: int = 0) -> Result:
+    def ask(self, item: Item, place: int = 0) -> Coroutine[Any, Any, Result]:
         """Ask a question; `failed(reason)` where the actor refuses, fails, or stays away for too long.
 
         Args:
             item: The question.
             place: Which actor is asked, modulo their number; equal questions should have equal places.
         """
-        return await self._batcher.ask((place % len(self.actors), item))
+        return self._batcher.ask((place % len(self.actors), item))
 
     async def call_all(self, method: str, *args: Any) -> list[Any]:
         """Call a method of every actor's service.
