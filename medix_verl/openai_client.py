@@ -23,7 +23,6 @@ import select
 import socket
 import sys
 import urllib.request
-import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,6 +62,8 @@ MAX_DETAIL = 300
 """Characters of a server's own message that an error shows; servers answer with whole pages."""
 MAX_ERROR_BYTES = 4096
 """Bytes of an error page that are read."""
+MAX_CONNECTIONS_TRIED = 1000
+"""More than there are idle ones; a server that sends data before it is asked would keep us connecting for ever."""
 MISCONFIGURED_STATUS = frozenset({401, 402, 403, 404, 405})
 """HTTP statuses that the next request would get too: the key, the address or the name of the model is wrong."""
 TEMPORARY_STATUS = frozenset({408, 409, 425})
@@ -258,7 +259,8 @@ def read_completion(raw: bytes) -> Completion:
         RequestError: It is none (Failure.MALFORMED).
     """
     try:
-        reply = json.loads(raw)
+        # Decoded here: json would look at the bytes for other encodings.
+        reply = json.loads(raw.decode())
         choice = reply["choices"][0]
         message = choice["message"]
         text, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
@@ -423,22 +425,18 @@ def _parts() -> tuple[type, type]:
     class Connector(aiohttp.TCPConnector):
         """Never gives out a connection with unread data: it would be taken for the answer to the next request."""
 
-        def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings)
-            self.used: weakref.WeakSet[Any] = weakref.WeakSet()
-
         async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
-            while True:
+            for _ in range(MAX_CONNECTIONS_TRIED):
                 connection = await super().connect(req, traces, timeout)
-                protocol: Any = connection.protocol
-                is_new = protocol not in self.used
-                # Over TLS the socket of a new connection may hold a session ticket.
-                if not (protocol.should_close or (_is_readable(connection) and not (is_new and req.is_ssl()))):
-                    self.used.add(protocol)
+                if not _has_unread(connection):
                     return connection
+                if req.is_ssl():
+                    # It may be a session ticket, which the event loop takes away.
+                    await asyncio.sleep(0)
+                    if not connection.closed and not _has_unread(connection):
+                        return connection
                 connection.close()
-                if is_new:
-                    raise aiohttp.ServerDisconnectedError("the server sent data before it was asked")
+            raise aiohttp.ServerDisconnectedError("the server sends data before it is asked")
 
     class PinnedResolver(AbstractResolver):
         """Hands out what `addresses` gives, and asks nobody else."""
@@ -460,11 +458,12 @@ def _parts() -> tuple[type, type]:
     return Connector, PinnedResolver
 
 
-def _is_readable(connection: Any) -> bool:
-    """Whether a connection's socket holds data that nobody asked for, or its end."""
-    held = connection.transport.get_extra_info("socket")
+def _has_unread(connection: Any) -> bool:
+    """Whether a connection holds data that nobody asked for, or its end: read already, or still in the socket."""
+    if connection.protocol.should_close:
+        return True
     poll = select.poll()
-    poll.register(held.fileno(), select.POLLIN)
+    poll.register(connection.transport.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
@@ -532,6 +531,8 @@ class OpenAIClient:
         self._networks = parse_networks(local_networks)
         self._key = key or None
         self._host = urlsplit(self.url).hostname or ""
+        self._known_local: tuple[str, ...] = ()
+        """The pinned addresses that were found to be local."""
         self._targets: dict[str, Any] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
@@ -614,9 +615,11 @@ class OpenAIClient:
             await self._check_local(proxy)
         session = self._sessions.get(restricted) or self._open(restricted)
         target = self._targets.get(path) or self._target(path)
+        # aiohttp would look through its registry for what bytes are.
+        data = None if body is None else aiohttp.BytesPayload(body, content_type="application/json")
         try:
             # A redirect would carry the prompt, and perhaps the key, to an address that nobody set.
-            async with session.request(method, target, data=body, allow_redirects=False, proxy=proxy) as answer:
+            async with session.request(method, target, data=data, allow_redirects=False, proxy=proxy) as answer:
                 if answer.status == 200:
                     return 200, answer.headers, await self._read(answer)
                 return answer.status, answer.headers, await self._read_error(answer)
@@ -653,9 +656,11 @@ class OpenAIClient:
         inflater = None if encoding in ("", "identity") else _Inflater(encoding)
         parts: list[bytes] = []
         size = received = 0
-        while chunk := await answer.content.readany():
+        content = answer.content
+        while not content.at_eof():
+            chunk = await content.readany()
             received += len(chunk)
-            if inflater is not None:
+            if inflater is not None and chunk:
                 chunk = inflater.feed(chunk, limit + 1 - size)
             size += len(chunk)
             if size > limit or received > limit:
@@ -714,10 +719,12 @@ class OpenAIClient:
         if proxy is not None:
             raise self._refused("a proxy stands between")
         addresses = await self.book.addresses(self._host)
-        cause = foreign_part(self.url, self._networks, lambda _: list(addresses))
-        if cause:
-            self.book.forget(self._host)
-            raise self._refused(cause)
+        if addresses != self._known_local:
+            cause = foreign_part(self.url, self._networks, lambda _: list(addresses))
+            if cause:
+                self.book.forget(self._host)
+                raise self._refused(cause)
+            self._known_local = addresses
 
     async def _local_addresses(self, host: str) -> tuple[str, ...]:
         """The pinned addresses of a host, checked where they are connected to: they may be others by now."""
@@ -732,7 +739,7 @@ class OpenAIClient:
         import aiohttp
 
         connector, resolver = _parts()
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         session = aiohttp.ClientSession(

@@ -25,12 +25,13 @@ from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import DataError, SetupError
 from medix_verl.evaluation.pictures import data_uri, prepare
 from medix_verl.evaluation.server import ServerSpec, serving
+from medix_verl.openai_client import OpenAIClient, RequestError, read_completion
 from medix_verl.runtime.files import atomic_write
 from medix_verl.types import Sample
 
 __all__ = ["AnsweringSpec", "answer_file"]
 
-SHOWN = 300
+MAX_REPLY_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def answer_file(spec: AnsweringSpec, log: Path) -> int:
     with ExitStack() as stack:
         with waiting("loading the model"):
             url = stack.enter_context(serving(served, log, lambda cause: None))
-        texts = asyncio.run(ask_all(f"{url}/chat/completions", samples, spec, log))
+        texts = asyncio.run(ask_all(url, samples, spec, log))
     lines = [line_of(sample, text) for sample, text in zip(samples, texts, strict=True)]
     with atomic_write(spec.out) as part:
         part.write_text("".join(lines), encoding="utf-8")
@@ -75,60 +76,44 @@ def answer_file(spec: AnsweringSpec, log: Path) -> int:
 
 
 async def ask_all(url: str, samples: Sequence[Sample], spec: AnsweringSpec, log: Path) -> list[str]:
-    """The texts, in order; the first failure ends the others."""
-    import aiohttp
-
+    """The texts of the server at a base address, in order; the first failure ends the others."""
+    client = OpenAIClient(url, timeout_s=spec.timeout_s, max_reply_bytes=MAX_REPLY_BYTES)
     gate = asyncio.Semaphore(spec.connections)
     bar = tqdm(total=len(samples), delay=2, disable=not sys.stderr.isatty(), file=sys.stderr, unit="answer")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(spec.timeout_s), trust_env=False) as session:
 
-        async def ask(sample: Sample) -> str:
-            async with gate:
-                # A worker thread opens the pictures, so that the answers of others are not kept waiting.
-                body = await asyncio.to_thread(request_of, sample, spec)
-                text = await post(session, url, body, sample.id, log)
-            bar.update()
-            return text
+    async def ask(sample: Sample) -> str:
+        async with gate:
+            # A worker thread opens the pictures, so that the answers of others are not kept waiting.
+            body = await asyncio.to_thread(request_of, sample, spec)
+            try:
+                text = read_completion(await client.post("/chat/completions", body)).text
+            except RequestError as error:
+                raise SetupError(
+                    f"row {sample.id!r} got no answer from the model's server ({error}); see {log}"
+                ) from error
+        bar.update()
+        return text
 
-        tasks = [asyncio.create_task(ask(sample)) for sample in samples]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            bar.close()
-            for task in tasks:
-                task.cancel()
+    tasks = [asyncio.create_task(ask(sample)) for sample in samples]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        bar.close()
+        for task in tasks:
+            task.cancel()
+        await client.close()
 
 
-def request_of(sample: Sample, spec: AnsweringSpec) -> dict[str, Any]:
-    """The chat completion that asks a sample."""
+def request_of(sample: Sample, spec: AnsweringSpec) -> bytes:
+    """The body of the chat completion that asks a sample."""
     item = prepare(sample, None, spec.questions.resolve().parent)
     content: list[dict[str, Any]] = [
         {"type": "image_url", "image_url": {"url": data_uri(picture)}} for picture in item.pictures
     ]
     content.append({"type": "text", "text": render_prompt(sample, spec.prompt)})
     message = {"role": "user", "content": content}
-    return {"model": str(spec.model), "messages": [message], "max_tokens": spec.max_tokens, "temperature": 0}
-
-
-async def post(session: Any, url: str, body: dict[str, Any], row_id: str, log: Path) -> str:
-    """The text that answers one request.
-
-    Raises:
-        SetupError: There is none.
-    """
-    import aiohttp
-
-    try:
-        async with session.post(url, json=body) as reply:
-            raw = await reply.text(errors="replace")
-            if reply.status == 200:
-                return str(json.loads(raw)["choices"][0]["message"]["content"] or "")
-            cause = f"status {reply.status}: {' '.join(raw.split())[:SHOWN]}"
-    except asyncio.TimeoutError:
-        cause = "no answer in time"
-    except (aiohttp.ClientError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        cause = f"{type(error).__name__}: {error}"
-    raise SetupError(f"row {row_id!r} got no answer from the model's server ({cause}); see {log}")
+    body = {"model": str(spec.model), "messages": [message], "max_tokens": spec.max_tokens, "temperature": 0}
+    return json.dumps(body).encode("ascii")
 
 
 def line_of(sample: Sample, text: str) -> str:

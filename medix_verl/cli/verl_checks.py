@@ -11,23 +11,22 @@ import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from medix_verl.cli.checks import Check
 from medix_verl.cli.credentialed_check import check_credentialed
 from medix_verl.cli.probe import MARKER
 from medix_verl.embedding.model import is_cached
+from medix_verl.errors import ConfigError
+from medix_verl.openai_client import RequestError, check_url, list_models, read_key
 
 __all__ = [
-    "ask_models",
     "check_chosen",
     "check_encoder",
     "check_judge",
@@ -39,7 +38,6 @@ __all__ = [
 ]
 
 PROBE_TIME_LIMIT_S = 240.0
-JUDGE_TIME_LIMIT_S = 5.0
 ROOT = Path(__file__).parents[2]
 IS_CHECKOUT = (ROOT / "setup.py").is_file()
 REINSTALL = f"pip install --no-deps -e {ROOT}" if IS_CHECKOUT else "pip install --no-deps --force-reinstall medix-verl"
@@ -147,7 +145,7 @@ def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> Check:
 def check_judge(
     judge: Mapping[str, Any], recipe: str, models_of: Callable[[str, str | None], list[str]] | None = None
 ) -> Check:
-    """The judge that the recipe names; `models_of` asks one server for its models, None is ask_models."""
+    """The judge that the recipe names; `models_of` asks one server for its models, None is list_models."""
     kind, model = judge.get("kind"), judge.get("model")
     if kind == "rule":
         return Check("judge", "ok", f"rule judge, no server needed ({recipe})")
@@ -159,20 +157,10 @@ def check_judge(
     urls = [judge["url"]] if isinstance(judge.get("url"), str) else list(judge.get("url") or [])
     if not urls:
         return Check("judge", "FAIL", f"no url ({recipe})", "reward.medix.judge.url=http://HOST:PORT/v1")
-    faults = [fault for url in urls if (fault := _fault_of(url, judge, models_of or ask_models))]
+    faults = [fault for url in urls if (fault := _fault_of(url, judge, models_of or list_models))]
     if faults:
         return Check("judge", "FAIL", "; ".join(found for found, _ in faults), faults[0][1])
     return Check("judge", "ok", f"{model} at {', '.join(urls)}")
-
-
-def ask_models(url: str, key: str | None) -> list[str]:
-    """Names of the models that an OpenAI-compatible server lists; raises OSError or ValueError where it does not."""
-    request = urllib.request.Request(f"{url.rstrip('/')}/models")
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    with urllib.request.urlopen(request, timeout=JUDGE_TIME_LIMIT_S) as reply:
-        listed = json.loads(reply.read())
-    return [str(entry["id"]) for entry in listed["data"]]
 
 
 def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
@@ -201,19 +189,22 @@ def _fault_of(
 ) -> tuple[str, str] | None:
     """What is wrong with one server, and what to type; None when it serves the judge's model."""
     key_name, model = judge.get("api_key_env"), judge.get("model")
-    key = os.environ.get(key_name) if key_name else None
-    if key_name and not key:
-        return f"the key's variable {key_name} is not set", f"export {key_name}=..."
     try:
-        served = models_of(url, key)
-    except urllib.error.HTTPError as error:
-        wants_key = error.code in (401, 403)
-        todo = "reward.medix.judge.api_key_env=NAME_OF_THE_VARIABLE" if wants_key else "check that the url ends in /v1"
-        return f"{url} answers with status {error.code}", todo
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        port = urllib.parse.urlsplit(url).port or 8000
+        key = read_key(key_name)
+    except ConfigError as error:
+        return str(error), f"export {key_name}=..."
+    try:
+        served = models_of(check_url(url, "judge.url"), key)
+    except ConfigError as error:
+        return str(error), "reward.medix.judge.url=http://HOST:PORT/v1"
+    except RequestError as error:
+        if error.status in (401, 403):
+            return f"{url} answers with {error}", "reward.medix.judge.api_key_env=NAME_OF_THE_VARIABLE"
+        if error.status not in (None, 200):
+            return f"{url} answers with {error}", "check that the url ends in /v1"
+        port = urlsplit(url).port or 8000
         todo = f"vllm serve {model} --port {port}, or give its address: reward.medix.judge.url=http://HOST:{port}/v1"
-        return f"{url} gives no list of models: {getattr(error, 'reason', None) or error}", todo
+        return f"{url} gives no list of models: {error}", todo
     if model and model not in served:
         todo = f"reward.medix.judge.model={served[0] if served else 'NAME'}"
         return f"{url} serves {', '.join(served) or 'nothing'}, not {model}", todo

@@ -2,44 +2,32 @@
 """The evaluated model behind an OpenAI-compatible server, as inspect_ai calls it: `medix/NAME` with a base_url.
 
 inspect_ai's own provider lifts `<think>` blocks out of the text and forgets where they stood; here the text stays as
-the model wrote it, because the one parser of training and evaluation reads it. Two more things are refused that the
-other one does: to follow a redirect, and to go through the environment's proxy, to an address that nobody named.
+the model wrote it, because the one parser of training and evaluation reads it. Requests go through the package's one
+client, which follows no redirect and uses no proxy of the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import json
+from typing import Any
 
 from inspect_ai.model import ChatMessage, ContentImage, ContentText, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
 from inspect_ai.model import ContentReasoning as Reasoning
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from medix_verl.judge.retry import PASSING_STATUS, TemporaryError
+from medix_verl.openai_client import Completion, OpenAIClient, RequestError, read_completion
 from medix_verl.response import split_tag
 
-if TYPE_CHECKING:
-    import aiohttp
+__all__ = ["PER_QUESTION", "ServedModel", "request_error", "whole_text"]
 
-__all__ = ["PER_QUESTION", "REFUSES_ALL", "RefusedError", "ServedModel", "refused", "whole_text"]
-
-SHOWN = 300
-"""Characters of a server's message that an error shows; servers answer with whole pages."""
-KEEP_ALIVE_S = 4.0
+NO_KEY = "none"
+"""What inspect_ai is given as the key of a server without one; it insists on a text."""
+MAX_REPLY_BYTES = 16 << 20
 PARAMETERS = ("max_tokens", "temperature", "top_p", "top_k", "seed")
 PER_QUESTION = frozenset({400, 413, 422})
 """HTTP statuses that speak of one question: it is too long, say, or has too many pictures."""
-REFUSES_ALL = frozenset({401, 402, 403, 404, 405})
-"""HTTP statuses that the next question would get too: the key, the address or the model's name is wrong."""
 FINISHED = {"length": "max_tokens", "content_filter": "content_filter"}
-
-
-class RefusedError(RuntimeError):
-    """The server answered that it will not answer; asking again would not help."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class ServedModel(ModelAPI):
@@ -55,9 +43,8 @@ class ServedModel(ModelAPI):
     ) -> None:
         """Keep the settings; nothing is asked yet."""
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        self.url = f"{(base_url or '').rstrip('/')}/chat/completions"
         self.timeout_s = timeout_s
-        self._session: tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession] | None = None
+        self._client: tuple[asyncio.AbstractEventLoop, OpenAIClient] | None = None
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
@@ -65,56 +52,34 @@ class ServedModel(ModelAPI):
         """Ask once; whether to ask again is inspect_ai's business, within the limits of its configuration.
 
         Raises:
-            TemporaryError: What may pass.
-            RefusedError: What may not.
+            RequestError: The server gave no answer.
         """
         body: dict[str, Any] = {"model": self.model_name, "messages": [wire(message) for message in input]}
         body |= {name: value for name in PARAMETERS if (value := getattr(config, name)) is not None}
         body |= config.extra_body or {}
-        return read_answer(self.model_name, await self.post(body))
+        raw = await self.client().post("/chat/completions", json.dumps(body).encode("ascii"))
+        return output_of(self.model_name, read_completion(raw))
 
-    async def post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Post once, and read the answer's JSON."""
-        import aiohttp
-
-        try:
-            async with self.session().post(self.url, json=body, allow_redirects=False) as answer:
-                raw = await answer.text(errors="replace")
-                if answer.status != 200:
-                    raise refusal(answer.status, raw)
-                reply = await answer.json(content_type=None)
-        except asyncio.TimeoutError as error:
-            raise TemporaryError(f"no answer within {self.timeout_s:g} s", kind="timeout") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TemporaryError(f"connection failed ({type(error).__name__})", kind="connection") from error
-        if not isinstance(reply, dict):
-            raise TemporaryError("the server's answer is no JSON object", kind="garbage")
-        return reply
-
-    def session(self) -> aiohttp.ClientSession:
-        """The connections of the running event loop."""
-        import aiohttp
-
+    def client(self) -> OpenAIClient:
+        """The client of the running event loop."""
         loop = asyncio.get_running_loop()
-        if self._session is None or self._session[0] is not loop:
-            session = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {self.api_key}"} if self.api_key else None,
-                timeout=aiohttp.ClientTimeout(total=self.timeout_s),
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-                trust_env=False,
+        if self._client is None or self._client[0] is not loop:
+            key = None if self.api_key == NO_KEY else self.api_key
+            made = OpenAIClient(
+                self.base_url or "", key, timeout_s=self.timeout_s, max_reply_bytes=MAX_REPLY_BYTES, setting="MODEL"
             )
-            self._session = (loop, session)
-        return self._session[1]
+            self._client = (loop, made)
+        return self._client[1]
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session[1].close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client[1].close()
 
     def should_retry(self, ex: BaseException) -> bool:
         """Whether the same request may succeed later."""
-        return isinstance(ex, TemporaryError)
+        return isinstance(ex, RequestError) and ex.failure.is_temporary
 
     def retry_wait(self) -> Any:
         """The library's own first wait is three seconds, and grows to half an hour."""
@@ -136,25 +101,13 @@ def wire(message: ChatMessage) -> dict[str, Any]:
     return {"role": message.role, "content": parts}
 
 
-def read_answer(model: str, reply: dict[str, Any]) -> ModelOutput:
-    """The answer in a chat completion.
-
-    Raises:
-        TemporaryError: There is none.
-    """
-    try:
-        choice = reply["choices"][0]
-        message = choice["message"]
-        text, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TemporaryError(f"the server's answer has no message ({type(error).__name__})", kind="garbage") from error
-    if reasoning:
-        # A server that parses reasoning has taken the tags away; the parser of training knows the text with them.
-        text = in_place(str(reasoning), text or "")
-    stop: Any = FINISHED.get(choice.get("finish_reason"), "stop")
-    output = ModelOutput.from_content(model, text or "", stop_reason=stop)
-    usage = reply.get("usage") or {}
-    numbers = {name: usage.get(key) or 0 for name, key in COUNTS.items()}
+def output_of(model: str, answer: Completion) -> ModelOutput:
+    """A chat completion as inspect_ai keeps it."""
+    # A server that parses reasoning has taken the tags away; the parser of training knows the text with them.
+    text = in_place(answer.reasoning, answer.text) if answer.reasoning else answer.text
+    stop: Any = FINISHED.get(answer.finish_reason or "", "stop")
+    output = ModelOutput.from_content(model, text, stop_reason=stop)
+    numbers = {name: answer.usage.get(key, 0) for name, key in COUNTS.items()}
     output.usage = ModelUsage(**numbers, total_tokens=sum(numbers.values()))
     return output
 
@@ -162,17 +115,9 @@ def read_answer(model: str, reply: dict[str, Any]) -> ModelOutput:
 COUNTS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
 
 
-def refusal(status: int, raw: str) -> Exception:
-    """The error that an HTTP status is."""
-    message = f"HTTP {status}: {' '.join(raw.split())[:SHOWN]}"
-    if status in PASSING_STATUS or status >= 500:
-        return TemporaryError(message, kind="status")
-    return RefusedError(message, status)
-
-
-def refused(error: BaseException | None) -> RefusedError | None:
-    """The server's refusal behind an error that inspect_ai may have wrapped; None where it is another failure."""
-    while error is not None and not isinstance(error, RefusedError):
+def request_error(error: BaseException | None) -> RequestError | None:
+    """The client's error behind one that inspect_ai may have wrapped; None where it is another failure."""
+    while error is not None and not isinstance(error, RequestError):
         error = error.__cause__
     return error
 

@@ -31,11 +31,12 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import EarlyStop
 
 from medix_verl.errors import ConfigError, RunStoppedError
-from medix_verl.evaluation.inspect_model import PER_QUESTION, REFUSES_ALL, ServedModel, refused, whole_text
+from medix_verl.evaluation.inspect_model import PER_QUESTION, ServedModel, request_error, whole_text
 from medix_verl.evaluation.inspect_scorer import build_scorer
 from medix_verl.evaluation.pictures import data_uri
 from medix_verl.evaluation.task_run import TaskRun, facts_of, prompt_of, question_key
 from medix_verl.evaluation.tasks import TaskSpec, tasks
+from medix_verl.types import Failure
 
 __all__ = ["build_task", "medix", "settings"]
 
@@ -130,12 +131,11 @@ async def ask(run: TaskRun, key: str, state: TaskState, generate: Generate) -> T
 
 def note_failure(run: TaskRun, error: Exception) -> None:
     """Tell the watch of the model's server, unless the failure speaks of one question only."""
-    refusal = refused(error)
-    status = None if refusal is None else refusal.status
-    if status in REFUSES_ALL:
+    failed = request_error(error)
+    if failed is not None and failed.failure is Failure.MISCONFIGURED:
         named = f"the model's server refuses {run.answering.model!r} with {one_line(error)}"
         run.model_watch.stop(f"{named}; check MODEL's address, --model-name and --api-key-env")
-    elif status not in PER_QUESTION:
+    elif failed is None or failed.status not in PER_QUESTION:
         run.model_watch.fail(one_line(error))
 
 

@@ -8,10 +8,6 @@ that is not exactly one, the user has to name it.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,11 +17,12 @@ from pathlib import Path
 from medix_verl.errors import ConfigError, SetupError
 from medix_verl.evaluation.inspect_run import Served
 from medix_verl.evaluation.server import LOAD_LIMIT_S, ServerSpec, serving
+from medix_verl.openai_client import RequestError, check_url, list_models, read_key
 
 __all__ = ["Model", "check_served", "connected", "read_model", "served_names"]
 
 ASK_S = 10.0
-NO_ENTRY = ("HTTP 401", "HTTP 403")
+KEY_SETTING = "--api-key-env"
 KNOWN_FILES = ("config.json", "params.json")
 
 
@@ -59,9 +56,7 @@ def read_model(
         SetupError: The server does not answer.
     """
     if "://" in text:
-        if not text.startswith(("http://", "https://")):
-            raise ConfigError(f"MODEL is {text!r}; write a URL as http://host:port/v1")
-        url = text.rstrip("/")
+        url = check_url(text, "MODEL")
         return Model(name or only_name(url, api_key_env), url, api_key_env)
     if name is not None:
         raise ConfigError(f"--model-name is for a URL, and MODEL is {text!r}; leave it out")
@@ -84,7 +79,7 @@ def only_name(url: str, api_key_env: str | None) -> str:
         ConfigError: It serves none, or several.
         SetupError: It does not answer.
     """
-    names = served_names(url, read_key(api_key_env))
+    names = served_names(url, read_key(api_key_env, KEY_SETTING))
     if len(names) != 1:
         listed = ", ".join(names[:8]) or "none"
         raise ConfigError(
@@ -99,33 +94,18 @@ def served_names(url: str, api_key: str | None) -> list[str]:
     Raises:
         SetupError: It does not answer, or with something else.
     """
-    names, cause = listed(url, api_key)
-    if cause in NO_ENTRY:
-        key = "the key in --api-key-env is not accepted" if api_key else "name its key's variable with --api-key-env"
-        raise SetupError(f"the server at {url} answers {cause} where it lists its models; {key}")
-    if cause:
-        raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1, or --model-name")
-    return names
-
-
-def listed(url: str, api_key: str | None) -> tuple[list[str], str]:
-    """The models that a server lists, and why there is no list where it answers with none.
-
-    Raises:
-        SetupError: It does not answer.
-    """
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(urllib.request.Request(f"{url}/models", headers=headers), timeout=ASK_S) as reply:
-            return [str(item["id"]) for item in json.loads(reply.read())["data"]], ""
-    except urllib.error.HTTPError as error:
-        return [], f"HTTP {error.code}"
-    except (ValueError, KeyError, TypeError):
-        return [], "it lists no models"
-    except (urllib.error.URLError, OSError) as error:
-        cause = getattr(error, "reason", None) or error
-        raise SetupError(f"no model server answers at {url} ({cause}); give its base address with /v1") from error
+        return list_models(url, api_key, ASK_S, setting="MODEL")
+    except RequestError as error:
+        raise _no_list(url, api_key, error) from error
+
+
+def _no_list(url: str, api_key: str | None, error: RequestError) -> SetupError:
+    """The error of a server that does not list its models."""
+    if error.status in (401, 403):
+        key = f"the key in {KEY_SETTING} is not accepted" if api_key else f"name its key's variable with {KEY_SETTING}"
+        return SetupError(f"the server at {url} answers HTTP {error.status} where it lists its models; {key}")
+    return SetupError(f"no model server answers at {url} ({error}); give its base address with /v1, or --model-name")
 
 
 def check_served(model: Model) -> None:
@@ -137,27 +117,20 @@ def check_served(model: Model) -> None:
     """
     if model.url is None:
         return
-    names, _ = listed(model.url, read_key(model.api_key_env))
+    key = read_key(model.api_key_env, KEY_SETTING)
+    try:
+        names = list_models(model.url, key, ASK_S, setting="MODEL")
+    except RequestError as error:
+        # A server that answers is asked, unless it sends everybody elsewhere.
+        if error.status is None or 300 <= error.status < 400:
+            raise _no_list(model.url, key, error) from error
+        return
     # Some servers list NAME:TAG and take NAME, and some a pattern.
     if names and not any(fnmatchcase(model.name, name) or name.startswith(f"{model.name}:") for name in names):
         shown = ", ".join(names[:8])
         near = get_close_matches(model.name, names, n=1)
         hint = f"did you mean --model-name {near[0]}?" if near else "choose one with --model-name NAME"
         raise ConfigError(f"the server at {model.url} does not list {model.name!r}; it lists {shown}; {hint}")
-
-
-def read_key(variable: str | None) -> str | None:
-    """The API key in an environment variable.
-
-    Raises:
-        ConfigError: The variable is not set.
-    """
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"--api-key-env names {variable}, which is not set; type: export {variable}=...")
-    return key
 
 
 @contextlib.contextmanager
@@ -168,7 +141,7 @@ def connected(model: Model, log: Path, on_death: Callable[[str], None], say: Cal
         SetupError: Its server could not be started.
     """
     if model.url is not None:
-        yield Served(model.url, model.name, read_key(model.api_key_env))
+        yield Served(model.url, model.name, read_key(model.api_key_env, KEY_SETTING))
         return
     say(f"starting a server for {model.name}; its log is {log}")
     spec = ServerSpec(model.name, model.load_limit_s, model.extra)

@@ -8,6 +8,7 @@ everything it started at the end, after an error, on Ctrl-C and on SIGTERM; and,
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -17,14 +18,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from medix_verl.errors import SetupError
+from medix_verl.openai_client import OpenAIClient, RequestError
 from medix_verl.runtime.processes import exit_on_signals
 
 __all__ = ["ModelServer", "ServerSpec", "serve_command", "serving"]
@@ -137,7 +137,7 @@ class ModelServer:
         while time.monotonic() - began < limit_s:
             if self.process.poll() is not None:
                 raise SetupError(f"the model's server ended while loading, {self.end()}")
-            if answers(f"{self.url}/models"):
+            if asyncio.run(answers(self.url)):
                 return
             time.sleep(POLL_S)
         raise SetupError(f"the model's server is not ready after {limit_s:g} s: {self.tail()}; see {self.log}")
@@ -198,14 +198,16 @@ def members(session: int) -> list[int]:
     return found
 
 
-def answers(url: str) -> bool:
-    """Whether a server at this machine answers with success; no proxy is asked."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+async def answers(url: str) -> bool:
+    """Whether the server at a base address answers with success where it lists its models; no proxy is asked."""
+    client = OpenAIClient(url, timeout_s=ASK_S)
     try:
-        with opener.open(url, timeout=ASK_S) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
+        await client.get("/models")
+    except RequestError:
         return False
+    finally:
+        await client.close()
+    return True
 
 
 def free_port() -> int:

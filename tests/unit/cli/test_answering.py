@@ -52,7 +52,7 @@ def ask(tmp_path: Path, reply: Callable[[dict[str, Any]], web.Response]) -> tupl
         port = runner.addresses[0][1]
         spec = AnsweringSpec(Path("model"), tmp_path / "q.parquet", tmp_path / "a.jsonl", "medix_short", connections=2)
         try:
-            return await ask_all(f"http://127.0.0.1:{port}/v1/chat/completions", SAMPLES, spec, Path("the.log"))
+            return await ask_all(f"http://127.0.0.1:{port}/v1", SAMPLES, spec, Path("the.log"))
         finally:
             await runner.cleanup()
 
@@ -78,7 +78,7 @@ def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (lambda body: web.Response(status=500, text="out of\nmemory"), r"\(status 500: out of memory\); see the.log"),
+        (lambda body: web.Response(status=500, text="out of\nmemory"), r"\(HTTP 500: out of memory\); see the.log"),
         (lambda body: web.Response(text="no json"), "JSONDecodeError"),
         (lambda body: web.json_response({"choices": []}), "IndexError"),
     ],

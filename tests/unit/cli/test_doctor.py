@@ -4,7 +4,6 @@
 import argparse
 import json
 import sys
-import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from medix_verl.cli.checks import (
 from medix_verl.cli.main import main
 from medix_verl.cli.probe import MARKER, first_cause
 from medix_verl.cli.verl_checks import (
-    ask_models,
     check_encoder,
     check_judge,
     check_platform,
@@ -33,6 +31,8 @@ from medix_verl.cli.verl_checks import (
     verl_checks,
 )
 from medix_verl.cpu.environment import Mismatch
+from medix_verl.openai_client import RequestError, list_models
+from medix_verl.types import Failure
 
 GOOD_PLUGIN = {"loaded": True, "registered": True, "searchpath": True, "platform": "cpu", "error": None}
 CPU = {"device": "cpu", "vendor": "cpu", "available": True, "count": 1, "error": None}
@@ -162,11 +162,11 @@ def test_judge_server_that_serves_the_model() -> None:
 @pytest.mark.parametrize(
     ("error", "todo"),
     [
-        (urllib.error.URLError(ConnectionRefusedError(111, "Connection refused")), "vllm serve Qwen/Qwen3-4B"),
-        (TimeoutError("timed out"), "vllm serve Qwen/Qwen3-4B"),
-        (json.JSONDecodeError("Expecting value", "<html>", 0), "vllm serve Qwen/Qwen3-4B"),
-        (urllib.error.HTTPError("http://judge", 401, "no", None, None), "reward.medix.judge.api_key_env="),  # type: ignore[arg-type]
-        (urllib.error.HTTPError("http://judge", 404, "no", None, None), "/v1"),  # type: ignore[arg-type]
+        (RequestError("connection failed: Connection refused", Failure.UNREACHABLE), "vllm serve Qwen/Qwen3-4B"),
+        (RequestError("no answer within 5 s", Failure.TIMEOUT), "vllm serve Qwen/Qwen3-4B"),
+        (RequestError("no list (JSONDecodeError)", Failure.MALFORMED, 200), "vllm serve Qwen/Qwen3-4B"),
+        (RequestError("HTTP 401: no", Failure.MISCONFIGURED, 401), "reward.medix.judge.api_key_env="),
+        (RequestError("HTTP 404: no", Failure.MISCONFIGURED, 404), "/v1"),
     ],
 )
 def test_judge_server_that_fails(error: Exception, todo: str) -> None:
@@ -199,8 +199,8 @@ def test_judge_key_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_asking_a_server_that_is_not_there() -> None:
-    with pytest.raises(OSError, match="refused"):
-        ask_models("http://127.0.0.1:9/v1", None)
+    with pytest.raises(RequestError, match="refused"):
+        list_models("http://127.0.0.1:9/v1", None)
 
 
 @pytest.mark.parametrize(

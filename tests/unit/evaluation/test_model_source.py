@@ -104,7 +104,7 @@ def test_what_is_none_of_the_three_is_refused(text: str) -> None:
 def test_other_wrong_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"folder without config.json"):
         read_model(str(tmp_path))
-    with pytest.raises(ConfigError, match="write a URL as"):
+    with pytest.raises(ConfigError, match="MODEL is 'ftp://host/v1'; write it as http://host:port/v1"):
         read_model("ftp://host/v1")
     with pytest.raises(ConfigError, match="--model-name is for a URL"):
         read_model("owner/name", name="x")
