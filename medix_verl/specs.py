@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
 from difflib import get_close_matches
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PlainValidator, ValidationError
@@ -155,7 +155,7 @@ def spec(section: str, label: str | None = None) -> Callable[[type[T]], type[T]]
             try:
                 build(self, *map(_frozen, args), **given)
             except ValidationError as error:
-                refusal = _refusal(cls, dict(zip(_names(cls), args)) | given, error)  # noqa: B905 - as many as are given
+                refusal = _refusal(cls, dict(zip(_names(cls), args, strict=False)) | given, error)
             # Not in the handler: pydantic's text repeats every value, and a value may be an address with a password.
             if refusal is not None:
                 raise refusal
@@ -217,13 +217,12 @@ def _inner(cls: Any) -> dict[str, Callable[[Any], Any]]:
     for name, kind in get_type_hints(cls).items():
         inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
         if isinstance(inner, type) and issubclass(inner, Section):
-            read = inner.from_mapping
-            found[name] = read if inner is kind else partial(_each, read)
+            found[name] = inner.from_mapping if inner is kind else _reader_of_several(inner)
     return found
 
 
-def _each(read: Callable[[Any], Any], values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(read(value) for value in values)
+def _reader_of_several(inner: type[Section]) -> Callable[[Any], Any]:
+    return lambda values: tuple(map(inner.from_mapping, values))
 
 
 def _frozen(value: Any) -> Any:

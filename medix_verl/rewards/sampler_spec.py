@@ -33,7 +33,7 @@ class SamplerSpec(Section):
     filter_groups: Mapping[str, Any] | None = None
     """`algorithm.filter_groups`."""
     sync_refill_failed_groups: bool = False
-    poll_interval: Positive = 2.0
+    poll_interval: Amount = 2.0
     """Seconds between two looks at the queue; generation takes multiples of it."""
     max_unscored_share: Share = 0.5
     unscored_min_count: Count = 32
