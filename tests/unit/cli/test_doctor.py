@@ -3,7 +3,9 @@
 
 import argparse
 import json
+import socket
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -276,6 +278,37 @@ def test_an_encoder_that_a_run_would_not_find_fails() -> None:
     pytest.importorskip("huggingface_hub")
     check = check_encoder({**ENCODER, "model": "medix-tests/not-a-model"}, "medix")
     assert (check.status, check.todo) == ("FAIL", "hf download medix-tests/not-a-model, on every node")
+
+
+def test_a_served_encoder_must_give_a_vector() -> None:
+    served = {"enable": True, "kind": "openai", "model": "some/encoder"}
+    check = check_encoder(served, "medix")
+    assert (check.status, check.todo) == ("FAIL", "reward.medix.semantic.url=http://HOST:PORT/v1")
+    assert "semantic.url is not set" in check.found
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        check = check_encoder({**served, "url": url}, "medix")
+    assert check.status == "FAIL"
+    assert f"{url}: no embedding" in check.found
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
+            body = json.dumps({"data": [{"index": at, "embedding": [3, 4]} for at in range(len(texts))]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        check = check_encoder({**served, "url": url}, "medix")
+        server.shutdown()
+    assert (check.status, check.found) == ("ok", f"some/encoder at {url}")
 
 
 def test_a_configuration_without_weights_is_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
