@@ -15,57 +15,78 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from medix_verl.cli.judge_flags import add_credentialed_flags
 from medix_verl.cli.lines import waiting
 from medix_verl.cli.score_spec import substitute_encoder
 from medix_verl.embedding.curve import Calibration, Labelled, calibrate
-from medix_verl.embedding.encoder import build_encoder
+from medix_verl.embedding.encoder import build_encoder, check_encoder_row
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.evaluation.pairs import read_pairs
+from medix_verl.errors import ConfigError
+from medix_verl.evaluation.pairs import Case, read_pairs
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    parser.allow_abbrev = False  # what lets credentialed data out must be typed in full
     parser.add_argument("pairs", metavar="PAIRS.jsonl", type=Path, help="labelled pairs, 20 or more")
-    parser.add_argument("--model", metavar="NAME", help="hub id, folder, or package:NAME of the encoder")
+    parser.add_argument("--model", metavar="NAME", help="hub id, folder, or package:NAME; of --url the server's name")
+    parser.add_argument("--url", metavar="URL", help="embed by a server, as http://host:port/v1")
+    parser.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_credentialed_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit and print.
 
     Raises:
+        ConfigError: The server cannot be asked, or may not see a credentialed pair.
         DataError: A line cannot be used, or the pairs admit no curve.
         EncoderError: The embedding model is not on this machine.
     """
-    pairs = [Labelled(case.candidate, case.reference.answer, int(case.label)) for case in read_pairs(args.pairs)]
-    model = args.model or substitute_encoder() or SemanticSpec().model
-    with waiting(f"embedding with {model}"):
-        found = asyncio.run(compare_and_fit(SemanticSpec(model=model), pairs))
-    if args.json:
-        print(json.dumps({"model": model, **asdict(found)}))
+    cases = read_pairs(args.pairs)
+    if args.url is None:
+        spec = SemanticSpec(model=args.model or substitute_encoder() or SemanticSpec().model)
+    elif args.model is None:
+        raise ConfigError("--url is given without --model; add the name under which the server knows the model")
     else:
-        print("\n".join(lines(model, found)))
+        spec = SemanticSpec(kind="openai", model=args.model, url=args.url, api_key_env=args.api_key_env)
+    with waiting(f"embedding with {spec.model}"):
+        found = asyncio.run(compare_and_fit(spec, cases, args.local_network, args.allow_remote_credentialed))
+    if args.json:
+        print(json.dumps({"model": spec.model, **asdict(found)}))
+    else:
+        print("\n".join(lines(spec, found)))
     return 0
 
 
-async def compare_and_fit(spec: SemanticSpec, pairs: Sequence[Labelled]) -> Calibration:
+async def compare_and_fit(
+    spec: SemanticSpec, cases: Sequence[Case], local_networks: Sequence[str], allow_credentialed: bool
+) -> Calibration:
     """Load the encoder, fit, and release it whatever happens."""
-    encoder = build_encoder(spec)
+    encoder = build_encoder(spec, local_networks)
     try:
+        pairs = []
+        for case in cases:
+            check_encoder_row(encoder, case.reference, local_networks, allow_credentialed)
+            restricted = case.reference.credentialed_row is not None and not allow_credentialed
+            pairs.append(Labelled(case.candidate, case.reference.answer, int(case.label), restricted))
         return await calibrate(pairs, encoder)
     finally:
         await encoder.close()
 
 
-def lines(model: str, found: Calibration) -> list[str]:
+def lines(spec: SemanticSpec, found: Calibration) -> list[str]:
     """The recipe's lines, and the fit's quality as a comment."""
+    served = [] if spec.kind == "sentence_transformers" else [f"  kind: {spec.kind}", f"  url: {spec.url}"]
     return [
         f"# {found.pairs} pairs: Brier score {found.brier:.4f}, of the mere share of right ones "
         f"{found.brier_of_share:.4f}",
         "semantic:",
-        f"  model: {model}",
+        *served,
+        f"  model: {spec.model}",
         "  mode: soft",
         "  curve: logistic",
         f"  low: {found.low:.4f}",

@@ -183,6 +183,7 @@ def _judge(config: DictConfig, gpus: int) -> Judge | None:
 
 
 def _encoder(semantic: DictConfig) -> ModelSize | None:
-    if not semantic.get("enable", True) or str(semantic.model).startswith("package:"):
+    here = semantic.get("enable", True) and semantic.get("kind") == "sentence_transformers"
+    if not here or str(semantic.model).startswith("package:"):
         return None
     return model_size(semantic.model)

@@ -66,7 +66,7 @@ def semantic_of(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, A
         semantic["threshold"] = args.threshold
     if args.semantic_model is not None:
         semantic["model"] = args.semantic_model
-    elif semantic.get("enable", True) and "model" not in recipe and (model := substitute_encoder()):
+    elif semantic.get("enable", True) and not {"model", "kind"} & set(recipe) and (model := substitute_encoder()):
         semantic["model"] = model
     return semantic
 

@@ -7,11 +7,13 @@ The judge is asked for its list of models and for nothing else, and a key is nev
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import metadata
 from importlib.util import find_spec
@@ -22,9 +24,12 @@ from urllib.parse import urlsplit
 from medix_verl.cli.checks import Check
 from medix_verl.cli.credentialed_check import check_credentialed
 from medix_verl.cli.probe import MARKER
+from medix_verl.embedding.encoder import build_encoder
 from medix_verl.embedding.model import is_cached
+from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.openai_client import RequestError, check_url, list_models, read_key
+from medix_verl.types import Similarity
 
 __all__ = [
     "check_chosen",
@@ -38,6 +43,7 @@ __all__ = [
 ]
 
 PROBE_TIME_LIMIT_S = 240.0
+SERVER_TIME_LIMIT_S = 10.0
 ROOT = Path(__file__).parents[2]
 IS_CHECKOUT = (ROOT / "setup.py").is_file()
 REINSTALL = f"pip install --no-deps -e {ROOT}" if IS_CHECKOUT else "pip install --no-deps --force-reinstall medix-verl"
@@ -164,10 +170,12 @@ def check_judge(
 
 
 def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
-    """The recipe's sentence encoder must be on this machine, or be downloadable."""
+    """The recipe's sentence encoder must be on this machine, or its servers must embed a text."""
     model = semantic.get("model")
     if not semantic.get("enable", True):
         return Check("encoder", "ok", f"switched off ({recipe})")
+    if semantic.get("kind") == "openai":
+        return _check_served_encoder(semantic, recipe)
     if semantic.get("kind") != "sentence_transformers" or not isinstance(model, str):
         return Check("encoder", "ok", f"{semantic.get('kind')}, no model to load ({recipe})")
     found = f"{model} ({recipe})"
@@ -182,6 +190,29 @@ def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
         return Check("encoder", "FAIL", f"{found}: no such folder", "reward.medix.semantic.model=FOLDER_OR_HUB_ID")
     # A run does not download it: many processes would, each of its own.
     return Check("encoder", "FAIL", f"{found}: not in the local cache", f"hf download {model}, on every node")
+
+
+def _check_served_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:
+    """Each server is asked for a vector: not every one lists its models."""
+    settings = {**semantic, "timeout_s": SERVER_TIME_LIMIT_S, "max_retries": 0}
+    try:
+        spec = SemanticSpec.from_mapping(settings)
+        found = {url: asyncio.run(_embed_once(replace(spec, url=url))) for url in spec.urls}
+    except ConfigError as error:
+        return Check("encoder", "FAIL", f"{error} ({recipe})", "reward.medix.semantic.url=http://HOST:PORT/v1")
+    faults = [f"{url}: {similarity.reason}" for url, similarity in found.items() if not similarity.ok]
+    if faults:
+        return Check("encoder", "FAIL", "; ".join(faults), f"vllm serve {spec.model}, or name another server or model")
+    return Check("encoder", "ok", f"{spec.model} at {', '.join(spec.urls)}")
+
+
+async def _embed_once(spec: SemanticSpec) -> Similarity:
+    """What a server's encoder says of two equal texts."""
+    encoder = build_encoder(spec)
+    try:
+        return await encoder.compare("ready", "ready")
+    finally:
+        await encoder.close()
 
 
 def _fault_of(

@@ -52,6 +52,8 @@ class Labelled:
     candidate: str
     reference: str
     label: int
+    restricted: bool = False
+    """Whether the texts may be sent to local servers only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ async def calibrate(pairs: Sequence[Labelled], encoder: Encoder) -> Calibration:
     Raises:
         DataError: A pair cannot be compared, or `fit` refuses.
     """
-    found = await asyncio.gather(*(encoder.compare(pair.candidate, pair.reference) for pair in pairs))
+    found = await asyncio.gather(*(encoder.compare(pair.candidate, pair.reference, pair.restricted) for pair in pairs))
     for number, similarity in enumerate(found, start=1):
         if similarity.value is None:
             raise DataError(f"pair {number} could not be compared: {similarity.reason}; mend the encoder and try again")

@@ -24,7 +24,7 @@ from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.openai_client import RequestError
 from medix_verl.runtime.dispatch import CallCounts
-from medix_verl.runtime.microbatch import MicroBatcher
+from medix_verl.runtime.microbatch import Batch, MicroBatcher
 from medix_verl.runtime.shared_actor import in_ray
 from medix_verl.types import Failure, Reference, Similarity
 
@@ -145,6 +145,8 @@ class SentenceEncoder:
         )
         self.lock = threading.Lock()  # of the cache and the counts: event loops of several threads use them
         self.cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.coming: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[dict[str, Vector]]] = {}
+        """Texts that are being embedded, each in the event loop that asked."""
         self.counts: Counter[str] = Counter()
         self.latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.closed = False
@@ -181,27 +183,41 @@ class SentenceEncoder:
         retries, self.embedder.counts.retries = self.embedder.counts.retries, 0
         return EncoderStats(**counts, latency_p50_ms=p50, latency_p95_ms=p95, retries=retries)
 
-    async def answer(self, batch: list[tuple[Pair, asyncio.Future[Similarity]]]) -> None:
+    async def answer(self, batch: Batch[Pair, Similarity]) -> None:
         """Set the futures of one batch."""
+        loop = asyncio.get_running_loop()
         texts = [text for pair, _ in batch for text in pair[:2]]
         vectors = self.recall(texts)
         wanted: dict[str, bool] = {}
+        coming = set()
         for pair, _ in batch:
             for text in pair[:2]:
-                if text not in vectors:
+                if (task := self.coming.get((loop, text))) is not None:
+                    coming.add(task)
+                elif text not in vectors:
                     wanted[text] = wanted.get(text, False) or pair.restricted
-        new = await self.embed(wanted)
-        vectors.update(new)
-        self.remember(vectors)
-        embedded = sum(vector is self.bad or not isinstance(vector, Similarity) for vector in new.values())
-        hits = len(texts) - embedded if embedded == len(wanted) else 0
+        if wanted:
+            coming.add(self.start(loop, wanted))
+        for task in coming:
+            # Shielded: other batches may wait for it too.
+            vectors.update(await asyncio.shield(task))
         failures = 0
         for pair, future in batch:
             found = similarity(vectors[pair.candidate], vectors[pair.reference])
             failures += found.value is None
             if not future.done():
                 future.set_result(found)
-        self.count(asked=len(batch), batches=1, failures=failures, embedded=embedded, cache_hits=hits)
+        lost = sum(isinstance(vectors[text], Similarity) and vectors[text] is not self.bad for text in wanted)
+        hits = 0 if lost else len(texts) - len(wanted)
+        self.count(asked=len(batch), batches=1, failures=failures, embedded=len(wanted) - lost, cache_hits=hits)
+
+    def start(self, loop: asyncio.AbstractEventLoop, wanted: dict[str, bool]) -> asyncio.Task[dict[str, Vector]]:
+        """Begin to embed texts, so that a batch which wants the same waits for it."""
+        task = loop.create_task(self.embed(wanted))
+        keys = [(loop, text) for text in wanted]
+        self.coming.update(dict.fromkeys(keys, task))
+        task.add_done_callback(lambda _: [self.coming.pop(key, None) for key in keys])
+        return task
 
     async def embed(self, wanted: Mapping[str, bool]) -> dict[str, Vector]:
         """The vectors of new texts, or why there is none; in: each text, and whether it is restricted."""
@@ -213,6 +229,7 @@ class SentenceEncoder:
         found: dict[str, Vector] = {}
         for part in await asyncio.gather(*(self.embed_part(*part) for part in parts)):
             found.update(part)
+        self.remember(found)
         return found
 
     async def embed_part(self, texts: list[str], restricted: bool) -> dict[str, Vector]:
@@ -344,8 +361,8 @@ def check_encoder_row(
         return
     try:
         cause = first_foreign(tuple(encoder.endpoints), tuple(local_networks))
-    except AttributeError:
-        cause = f"{type(encoder).__name__} has no attribute `endpoints`: the addresses that it asks, () for none"
+    except (AttributeError, TypeError):
+        cause = f"{type(encoder).__name__} has no tuple `endpoints` of the addresses that it asks; () is this machine"
     if cause:
         raise ConfigError(
             f"{reference.credentialed_row} is credentialed data that no third party may see, and the encoder is not "

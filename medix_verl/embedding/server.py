@@ -112,8 +112,8 @@ class ServerEmbedder:
         if self.hidden and rows.shape[1] != self.hidden:
             raise malformed(f"vectors of {rows.shape[1]} numbers, where earlier ones had {self.hidden}")
         self.hidden = rows.shape[1]
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
         with np.errstate(all="ignore"):
+            norms = np.linalg.norm(rows, axis=1, keepdims=True)
             return np.where(np.isfinite(norms) & (norms > 0), rows / norms, np.nan).astype(np.float32)
 
     async def close(self) -> None:

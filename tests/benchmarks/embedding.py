@@ -16,7 +16,7 @@ import os
 import random
 import time
 
-from medix_verl.embedding.encoder import SentenceEncoder
+from medix_verl.embedding.encoder import Encoder, build_encoder
 from medix_verl.embedding.spec import DTYPES, SemanticSpec
 
 WORDS = [
@@ -74,7 +74,7 @@ def main() -> None:
 def compare(args: argparse.Namespace) -> None:
     pairs = make_pairs(args.answers, args.references)
     spec = SemanticSpec(model=args.model, dtype=args.dtype, threads=args.threads)
-    encoder = SentenceEncoder(spec)
+    encoder = build_encoder(spec)
     slow, slow_cpu, expected = one_by_one(spec, pairs[: args.pairs_one_by_one])
     slow, slow_cpu = (value * len(pairs) / len(expected) for value in (slow, slow_cpu))
     fast, cpu, found = asyncio.run(together(encoder, pairs))
@@ -118,7 +118,7 @@ def one_by_one(spec: SemanticSpec, pairs: list[tuple[str, str]]) -> tuple[float,
     return time.perf_counter() - begun, time.process_time() - cpu, cosines
 
 
-async def together(encoder: SentenceEncoder, pairs: list[tuple[str, str]]) -> tuple[float, float, list[float]]:
+async def together(encoder: Encoder, pairs: list[tuple[str, str]]) -> tuple[float, float, list[float]]:
     """Wall seconds, CPU seconds and the cosines."""
     await encoder.compare("warm", "up")
     begun, cpu = time.perf_counter(), time.process_time()

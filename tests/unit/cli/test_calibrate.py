@@ -18,7 +18,7 @@ WRONG = [{"reference": f"pleural effusion {n}", "candidate": "fracture", "label"
 @pytest.fixture
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of pairs, and an encoder without a model."""
-    monkeypatch.setattr(calibrate, "build_encoder", lambda spec: HashingEncoder())
+    monkeypatch.setattr(calibrate, "build_encoder", lambda spec, networks: HashingEncoder())
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in RIGHT + WRONG))
     return path
@@ -58,3 +58,24 @@ def test_a_model_that_is_not_here(tmp_path: Path, capsys: pytest.CaptureFixture[
     path.write_text("".join(json.dumps(row) + "\n" for row in RIGHT + WRONG))
     assert main(["calibrate", str(path), "--model", "some/encoder"]) == 1
     assert "semantic.model 'some/encoder' is not on this machine" in capsys.readouterr().err
+
+
+def test_a_served_encoder_is_part_of_the_recipe(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yaml = pytest.importorskip("yaml")
+    url = "http://127.0.0.1:8086/v1"
+    assert main(["calibrate", str(pairs), "--url", url, "--model", "some/encoder"]) == 0
+    spec = SemanticSpec.from_mapping(yaml.safe_load(capsys.readouterr().out)["semantic"])
+    assert (spec.kind, spec.url, spec.model) == ("openai", url, "some/encoder")
+    assert main(["calibrate", str(pairs), "--url", url]) == 1
+    assert "--url is given without --model" in capsys.readouterr().err
+
+
+def test_a_credentialed_pair_is_not_sent_to_a_server_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({**row, "credentialed": True}) + "\n" for row in RIGHT + WRONG))
+    assert main(["calibrate", str(path), "--url", "http://192.0.2.7/v1", "--model", "some/encoder"]) == 1
+    error = capsys.readouterr().err
+    assert "credentialed data that no third party may see" in error
+    assert "192.0.2.7 is not this machine" in error

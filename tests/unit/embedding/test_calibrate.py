@@ -71,7 +71,7 @@ def test_from_texts() -> None:
 
 def test_a_pair_that_cannot_be_compared_is_refused() -> None:
     class Broken(HashingEncoder):
-        async def compare(self, candidate: str, reference: str) -> Similarity:
+        async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
             return Similarity(None, "model gone")
 
     with pytest.raises(DataError, match="pair 1 could not be compared: model gone"):
