@@ -102,9 +102,14 @@ def read_key(variable: str | None, setting: str = "judge.api_key_env") -> str | 
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(f"{setting} names {variable}, which is not set; type: export {variable}=...{_where_to_set()}")
-    if not (key.isascii() and key.isprintable()):
+    if not _is_key(key):
         raise ConfigError(f"the environment variable {variable} holds characters that no API key has; set it again")
     return key
+
+
+def _is_key(text: str) -> bool:
+    """Whether a text may be a key: it goes into a header."""
+    return text.isascii() and text.isprintable()
 
 
 def _where_to_set() -> str:
@@ -341,9 +346,13 @@ _NOT_TAKEN = re.compile(
 )
 
 
-def _unsupported(raw: bytes, body: Mapping[str, Any]) -> str | None:
+def _unsupported(raw: bytes, sent: bytes) -> str | None:
     """The parameter of a request that an error body calls unsupported; None where it names none."""
-    for text in _complaints(raw):
+    try:
+        body = json.loads(sent)
+    except (ValueError, RecursionError):
+        return None
+    for text in _complaints(raw) if isinstance(body, dict) else ():
         if _NOT_TAKEN.search(text):
             for name in _ADAPTABLE:
                 if name in body and re.search(rf"\b(?:top_)?{name}\b", text):
@@ -518,8 +527,10 @@ class OpenAIClient:
             book: The pinned addresses; None makes one for this client.
 
         Raises:
-            ConfigError: The address or a network is not accepted.
+            ConfigError: The address, the key or a network is not accepted.
         """
+        if key and not _is_key(key):
+            raise ConfigError(f"the key for {setting} holds characters that no API key has; set it again")
         self.url = check_url(url, setting)
         self.setting = setting
         self.timeout_s = timeout_s
@@ -531,7 +542,7 @@ class OpenAIClient:
         self._networks = parse_networks(local_networks)
         self._key = key or None
         self._host = urlsplit(self.url).hostname or ""
-        self._known_local: tuple[str, ...] = ()
+        self._known_local: tuple[str, ...] | None = None
         """The pinned addresses that were found to be local."""
         self._targets: dict[str, Any] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -558,7 +569,7 @@ class OpenAIClient:
         sent = _adapt(body, adapted) if adapted else body
         while True:
             status, headers, raw = await self._exchange("POST", path, sent, restricted)
-            if status in (400, 422) and (name := _unsupported(raw, json.loads(sent))):
+            if status in (400, 422) and (name := _unsupported(raw, sent)):
                 adapted |= {name}
                 sent = _adapt(sent, adapted)
                 continue

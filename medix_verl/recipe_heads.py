@@ -151,7 +151,7 @@ def _is_command(line: str) -> bool:
 def _parents(text: str) -> tuple[str, ...]:
     """Plain names of the `defaults` block, and of `defaults: [a, b]`; `_self_` and overrides of groups are none."""
     inline = re.search(r"^defaults: *\[(?P<names>[^\]]*)\]", text, re.MULTILINE)
-    block = re.search(r"^defaults: *(?:#.*)?\n(?P<lines>(?:(?: +.*|#.*)?\n)+)", text, re.MULTILINE)
+    block = re.search(r"^defaults: *(?:#.*)?\n(?P<lines>(?:(?: .*|#.*)?\n)+)", text, re.MULTILINE)
     if inline is not None:
         names = [part.strip() for part in inline["names"].split(",")]
     else:

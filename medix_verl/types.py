@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "MODALITIES",
+    "Failed",
     "Failure",
     "ImageRef",
     "Reference",
@@ -22,6 +23,7 @@ __all__ = [
     "RewardBreakdown",
     "Sample",
     "Similarity",
+    "TermKeys",
     "Verdict",
 ]
 
@@ -104,7 +106,7 @@ class Reference:
 
 
 class Failure(str, Enum):
-    """Why something could not be had from a server, a model or a term: a closed set, so that no text is ever matched."""
+    """Why something could not be had from a server, a model or a term: a closed set, so that no text is matched."""
 
     UNREACHABLE = "unreachable"
     """The connection failed, or every endpoint is down."""
@@ -179,23 +181,77 @@ class Similarity:
 
 
 @dataclass(frozen=True, slots=True)
-class RewardBreakdown:
-    """The score of one answer with its parts; None where a term could not be had or does not apply.
+class Failed:
+    """Why a term has no value; the answer is then unscored, or scored over the other terms, as the recipe says."""
 
-    Every term lies in [0, 1]. `score` is None when the answer is unscored, never 0 because a service failed.
+    failure: Failure
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TermKeys:
+    """Under which keys a term stands in a flat row of numbers, such as verl's `reward_extra_info`."""
+
+    name: str
+    """Its value is under this key; 0.0 where it has none."""
+    can_fail: bool = True
+    """There is a key NAME_ok: 1.0 where the term has a value."""
+    can_be_absent: bool = True
+    """There is a key NAME_applies: 1.0 where the term applies, whether it could be had or not."""
+
+    @property
+    def ok(self) -> str:
+        """The key that says whether the term could be had."""
+        return f"{self.name}_ok"
+
+    @property
+    def applies(self) -> str:
+        """The key that says whether the term applies."""
+        return f"{self.name}_applies"
+
+    @property
+    def flag(self) -> str | None:
+        """The key that says whether the number under `name` is a value; None where it always is."""
+        return self.ok if self.can_fail else self.applies if self.can_be_absent else None
+
+
+@dataclass(frozen=True, slots=True)
+class RewardBreakdown:
+    """The score of one answer with its terms, each in [0, 1]; `score` is None when the answer is unscored.
+
+    `breakdown.NAME`, `breakdown.NAME_ok` and `breakdown.NAME_applies` read `terms` for any term NAME.
     """
 
     score: float | None
     acc: float | None
-    """The judge's hard verdict, 0 or 1."""
-    judge: float | None
-    semantic: float | None
-    format: float
-    modality: float | None
-    judge_ok: bool
-    semantic_ok: bool
-    modality_applies: bool
-    semantic_applies: bool
-    answer: str | None
-    reason: str = ""
-    """What failed; empty when every term that applies could be had."""
+    """The hard verdict of the term that decides right and wrong, 0 or 1; None where that term failed."""
+    terms: Mapping[str, float | None]
+    """Term -> value; None where the term does not apply, or failed and is in `failures`."""
+    answer: str | None = None
+    """The content of the answer block; None where there is none."""
+    failures: Mapping[str, Failed] = field(default_factory=dict)
+    keys: tuple[TermKeys, ...] = ()
+    """One for each of `terms`, in the same order."""
+
+    @property
+    def reason(self) -> str:
+        """What failed, as `NAME: reason; NAME: reason`; empty when every term that applies could be had."""
+        return "; ".join(f"{name}: {failed.reason}" for name, failed in self.failures.items())
+
+    def ok(self, name: str) -> bool:
+        """Whether a term has a value."""
+        return self.terms[name] is not None
+
+    def applies(self, name: str) -> bool:
+        """Whether a term applies to the answer, whether it could be had or not."""
+        return self.terms[name] is not None or name in self.failures
+
+    def __getattr__(self, key: str) -> Any:
+        # Only called for what is no field; "terms" itself is missing while an instance is being unpickled.
+        if not key.startswith("_") and key != "terms":
+            name, _, flag = key.rpartition("_")
+            if key in self.terms:
+                return self.terms[key]
+            if name in self.terms and flag in ("ok", "applies"):
+                return self.ok(name) if flag == "ok" else self.applies(name)
+        raise AttributeError(f"'RewardBreakdown' has no attribute or term {key!r}")

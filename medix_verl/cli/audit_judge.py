@@ -37,7 +37,7 @@ from medix_verl.errors import ConfigError
 from medix_verl.evaluation.agreement import legend
 from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
-from medix_verl.judge.build import build_judge
+from medix_verl.judge.judge import build_judge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.runtime.files import atomic_write
 
@@ -112,9 +112,8 @@ async def audit(spec: JudgeSpec, pairs: Sequence[Case], attacks: Sequence[Case],
     total = (len(pairs) + len(attacks)) * repeats + len(pairs)
     judge = build_judge(spec)
     try:
-        if gate := getattr(judge, "gate", None):
-            for case in pairs:
-                gate.check(case.reference)
+        for case in pairs:
+            judge.check_row(case.reference)
         with tqdm(total=total, delay=2, disable=not sys.stderr.isatty(), file=sys.stderr, unit="verdict") as bar:
             return await run_audit(judge, pairs, attacks, repeats, spec.max_concurrent, bar.update)
     finally:

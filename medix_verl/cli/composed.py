@@ -220,12 +220,12 @@ def _reference(config: DictConfig) -> DictConfig:
 def _refused_by_us(config: DictConfig) -> Iterator[str]:
     from omegaconf import OmegaConf
 
-    from medix_verl.rewards.sampler_spec import SamplerSpec
-    from medix_verl.rewards.spec import RewardSpec
+    from medix_verl.rewards.composite import CompositeReward
+    from medix_verl.rewards.spec import RewardSpec, SamplerSpec
 
     with _caught() as found:
         plain: Any = OmegaConf.to_container(config.reward.medix, resolve=True)
-        RewardSpec.from_mapping(plain)
+        CompositeReward(RewardSpec.from_mapping(plain))  # makes the terms, and asks nobody
     yield from found
     with _caught() as found:
         SamplerSpec.from_mapping(config.trainer.v1.sampler.sampler_kwargs)

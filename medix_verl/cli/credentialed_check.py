@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The doctor's check of credentialed rows: whether the recipe's data files hold some that its judge must not see.
 
-Training stops at the first such row (medix_verl.judge.credentials); this says so before it starts. Files are only read
-where the judge is not local. Files of a bucket are not looked into, nor those that are not there, and the line says so.
+Training stops at the first such row (medix_verl.judge.judge.GuardedJudge); this says so before it starts. Files are
+only read where the judge is not local. Files of a bucket are not looked into, nor those that are not there, and the
+line says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from medix_verl.cli.checks import Check
 from medix_verl.credentialed import is_credentialed
 from medix_verl.errors import MedixError
-from medix_verl.judge.credentials import Gate
+from medix_verl.judge.judge import endpoints_of, foreign_endpoint
 from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["check_credentialed"]
@@ -35,7 +36,7 @@ def check_credentialed(judge: Mapping[str, Any], files: Sequence[str], recipe: s
         spec = JudgeSpec.from_mapping(judge)
         if spec.kind == "openai" and not spec.urls:
             return Check(NAME, "FAIL", f"the judge has no address ({recipe})", "reward.medix.judge.url=URL")
-        foreign = None if spec.kind != "openai" else Gate(spec, spec.urls).look()
+        foreign = None if spec.kind == "verl" else foreign_endpoint(endpoints_of(spec), spec)
         if foreign is None:
             return Check(NAME, "ok", f"the judge is local and may see them ({recipe})")
         where = f"the judge at {foreign[0]} is not local ({foreign[1]})"

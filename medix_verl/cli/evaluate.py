@@ -197,7 +197,7 @@ def check_extra() -> None:
 
 
 def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The judge's settings for medix_verl.evaluation.assemble.judge_specs."""
+    """The judge's settings for medix_verl.evaluation.judge_facts.judge_specs."""
     given = given_settings(args)
     if args.judge != "rule" and args.protocol == "robust":
         given.pop("swap", None)  # It is the protocol's.

@@ -13,12 +13,14 @@ every tensor of the model's class is there, of the right shape, and a number.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from pathlib import Path
 
 from medix_verl.cli.judge_flags import add_judge_flags, judge_words
 from medix_verl.cli.lines import say, waiting
 from medix_verl.errors import ConfigError
+from medix_verl.rewards.metrics import part_metrics
 
 __all__ = ["add_arguments", "run"]
 
@@ -85,7 +87,7 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--score {args.score} is not there; give a parquet file (medix-verl prepare makes one)")
     if args.evaluate:
         from medix_verl.cli import evaluate as command
-        from medix_verl.evaluation.assemble import judge_specs
+        from medix_verl.evaluation.judge_facts import judge_specs
         from medix_verl.evaluation.model_source import Model
         from medix_verl.evaluation.suite import askable
 
@@ -111,17 +113,19 @@ def score(model: Path, args: argparse.Namespace) -> None:
     command.add_parser(parser.add_subparsers())
     words = ["score", str(answers), "--out", str(scores), "--semantic", args.semantic]
     command.run(parser.parse_args([*words, *judge_words(args)]))
-    print(f"{scores}: {count} answers, mean score {mean_score(scores)}")
+    print(f"{scores}: {count} answers, mean {means(scores)}")
 
 
-def mean_score(path: Path) -> str:
-    """The mean of the scores that there are, and how many there are not."""
-    import json
-
-    values = [json.loads(line)["score"] for line in path.read_text(encoding="utf-8").splitlines()]
-    scored = [value for value in values if value is not None]
-    mean = f"{sum(scored) / len(scored):.4f}" if scored else "none"
-    return mean if len(scored) == len(values) else f"{mean} ({len(values) - len(scored)} unscored, and not in it)"
+def means(path: Path) -> str:
+    """The mean score of a file of scores, and those of acc and of every term in it, each over what could be had."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    figures = part_metrics(rows, "")
+    told = []
+    for name in (key.split("/")[1] for key in figures if key.endswith("/valid")):
+        mean, known = figures.get(f"/{name}/mean"), round(figures[f"/{name}/valid"] * len(rows))
+        note = f"{len(rows) - known} unscored, and not in it" if name == "score" else f"of {known}"
+        told.append(f"{name} {'none' if mean is None else f'{mean:.4f}'}" + f" ({note})" * (known < len(rows)))
+    return ", ".join(told)
 
 
 def evaluate(model: Path, args: argparse.Namespace) -> None:

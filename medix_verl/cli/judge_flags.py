@@ -7,7 +7,7 @@ import argparse
 from typing import Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.spec import STRUCTURES
+from medix_verl.judge.spec import STRUCTURES, check_kind
 
 __all__ = [
     "add_credentialed_flags",
@@ -18,7 +18,8 @@ __all__ = [
     "judge_words",
 ]
 
-NEVER = 1_000_000_000
+OURS = ("rule", "openai")
+"""The kinds of judge that a command can ask; verl serves its own inside a run only."""
 SWITCHES = {
     "soft": "grade a verdict by the server's P(YES)",
     "swap": "ask a YES again with candidate and reference exchanged",
@@ -37,7 +38,8 @@ def add_judge_flags(parser: Any, panel: bool = False) -> None:
     """
     model = "name of the judge model at that server" + ("; several with commas are a panel" if panel else "")
     structured = "how a reply is held to YES or NO: vLLM's choice (default), OpenAI's json_schema, or none"
-    parser.add_argument("--judge", choices=("rule", "openai"), default="rule", help="who judges (default: rule)")
+    who = "who judges: rule (default), openai, or the name of a judge that an installed package offers"
+    parser.add_argument("--judge", metavar="NAME", type=judge_kind, default="rule", help=who)
     parser.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible server, as http://host:port/v1")
     parser.add_argument("--judge-model", metavar="NAME", help=model)
     parser.add_argument("--judge-api-key-env", metavar="VARIABLE", help="environment variable with the API key")
@@ -45,6 +47,19 @@ def add_judge_flags(parser: Any, panel: bool = False) -> None:
     parser.add_argument("--judge-prompt", metavar="NAME", help="a prompt of the package, or the path of a .txt file")
     for name, text in SWITCHES.items():
         parser.add_argument(f"--judge-{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+def judge_kind(text: str) -> str:
+    """The value of --judge.
+
+    Raises:
+        ArgumentTypeError: There is no such judge.
+    """
+    try:
+        check_kind("the judge", text, OURS)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def add_credentialed_flags(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +83,7 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
 def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The mapping of a JudgeSpec.
 
-    The breaker is off: it makes a training run wait minutes for a server to come back, and here somebody is waiting.
+    A judge that stays down is asked no more: training waits minutes for a server to come back, and here somebody waits.
 
     Raises:
         ConfigError: The flags do not fit together.
@@ -78,10 +93,10 @@ def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
         for name in ("url", "model"):
             if name not in given:
                 raise ConfigError(f"--judge openai got no --judge-{name}; type --judge-url URL --judge-model NAME")
-    elif given:
+    elif given and args.judge in (None, "rule"):
         flag = f"--judge-{next(iter(given)).replace('_', '-')}"
         raise ConfigError(f"{flag} was given with --judge {args.judge or 'rule'}; type --judge openai to ask a server")
-    return {"kind": args.judge or "rule", **given, "breaker_failures": NEVER}
+    return {"kind": args.judge or "rule", **given, "breaker": "stop"}
 
 
 def judge_words(args: argparse.Namespace) -> list[str]:

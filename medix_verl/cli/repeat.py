@@ -45,6 +45,8 @@ def show_run(folder: Path, full: bool) -> None:
     print(f"started: {record.started}; seed: {record.seed}; recipes: {', '.join(record.recipes) or 'none'}")
     for name in ("model", "judge", "encoder"):
         print(f"{name}: {getattr(record, name).describe()}")
+    if record.terms:
+        print("terms: " + ", ".join(f"{name} {weight:g}" for name, weight in record.terms.items()))
     for file in record.data:
         rows = "rows not known" if file.rows is None else f"{file.rows} rows"
         print(f"{file.role}: {file.path}, {rows}, {f'sha256 {file.sha256}' if file.sha256 else file.note}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from medix_verl.data import jsonl
 from medix_verl.data.jsonl import credentialed_row_at, kind_of, number_at, read_object, text_at, texts_at
 from medix_verl.errors import DataError
-from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.reading import parse_ground_truth
 from medix_verl.types import Reference
 
 __all__ = ["Line", "count_lines", "read_lines"]

@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-from medix_verl.cli.judge_flags import NEVER, credentialed_settings, judge_settings
+from medix_verl.cli.judge_flags import credentialed_settings, judge_settings
 from medix_verl.embedding.model import is_cached
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
@@ -50,7 +50,7 @@ def judge_of(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]
             "--judge openai --judge-url URL --judge-model NAME, or type --judge rule"
         )
     typed = args.judge is not None or not recipe
-    judge = judge_settings(args) if typed else {**recipe, "breaker_failures": NEVER}
+    judge = judge_settings(args) if typed else {**recipe, "breaker": "stop"}
     judge |= credentialed_settings(args)
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Window", "grey_levels", "parse_window", "rescaled", "spread"]
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
 _OWN = re.compile(rf"({_NUMBER})/({_NUMBER})")
 _ACCEPTED = "accepted: file, file:N (N counts the file's windows from 0), CENTRE/WIDTH such as 40/400, full"
 

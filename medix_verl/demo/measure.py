@@ -20,6 +20,7 @@ from typing import Any
 
 from medix_verl.demo.warmup import encode_prompt
 from medix_verl.errors import RunStoppedError
+from medix_verl.rewards.keys import terms_in
 from medix_verl.types import Sample
 
 __all__ = ["DECODINGS", "RECIPE", "MeasureSpec", "answer_lines", "average", "score_lines"]
@@ -27,7 +28,6 @@ __all__ = ["DECODINGS", "RECIPE", "MeasureSpec", "answer_lines", "average", "sco
 DECODINGS = ("greedy", "sampled")
 RECIPE = "medix_cpu"
 """Whose reward scores the answers, so that the composite is the one that was trained on."""
-PARTS = ("acc", "score", "format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +155,15 @@ def score_lines(
 
 
 def average(scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means for both decodings: over all questions, over those about a picture, and `acc` of each kind of question."""
+    """Means for both decodings: acc, score and each term over what has them, `acc` for pictures and each kind too."""
     figures: dict[str, float] = {}
+    parts = ("acc", "score", *(term.name for term in terms_in(key for row in scored for key in row)))
     for decoding in DECODINGS:
         rows = [row for row in scored if row["decoding"] == decoding]
         with_picture = [row for row in rows if row["modality"] is not None]
-        for part in PARTS:
+        for part in parts:
             figures[f"{decoding}/{part}"] = mean(rows, part)
         figures[f"{decoding}/picture_acc"] = mean(with_picture, "acc")
-        figures[f"{decoding}/modality"] = mean(with_picture, "modality")
         for kind in sorted({str(row["kind"]) for row in rows}):
             figures[f"{decoding}/acc/{kind}"] = mean([row for row in rows if row["kind"] == kind], "acc")
     return figures
@@ -171,5 +171,5 @@ def average(scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def mean(rows: Sequence[Mapping[str, Any]], part: str) -> float:
     """Mean of what could be scored; nan where nothing could."""
-    values = [float(row[part]) for row in rows if row[part] is not None]
+    values = [float(row[part]) for row in rows if row.get(part) is not None]
     return statistics.fmean(values) if values else float("nan")

@@ -10,17 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medix_verl.errors import DataError
+from medix_verl.rewards.metrics import terms_told
 
 __all__ = ["Step", "read_steps", "render_report", "step_line", "summarise"]
 
-PARTS = {
-    "reward": "medix/score/mean",
-    "acc": "medix/acc/mean",
-    "judge": "medix/judge/mean",
-    "semantic": "medix/semantic/mean",
-    "format": "medix/format/mean",
-    "modality": "medix/modality/mean",
-}
 VALIDATED = {
     "acc": "val-core/medix_demo/acc/mean@1",
     "reward": "val-aux/medix_demo/score/mean@1",
@@ -74,9 +67,15 @@ def read_steps(path: Path) -> list[Step]:
     return steps
 
 
+def parts_of(steps: Sequence[Step]) -> dict[str, str]:
+    """The reward, acc and every term that the steps have, each with its metric."""
+    terms = terms_told(key for step in steps for key in step.data)
+    return {"reward": "medix/score/mean", **{name: f"medix/{name}/mean" for name in ("acc", *terms)}}
+
+
 def step_line(step: Step) -> str:
     """One training step in one line."""
-    parts = "  ".join(f"{name} {step.data[key]:.3f}" for name, key in PARTS.items() if key in step.data)
+    parts = "  ".join(f"{name} {step.data[key]:.3f}" for name, key in parts_of([step]).items() if key in step.data)
     return f"step {step.number:3d}  {parts}  {step.data[_STEP_S]:.1f} s"
 
 
@@ -90,7 +89,7 @@ def summarise(steps: Sequence[Step], width: int = 5) -> dict[str, float]:
     if not training:
         raise DataError("the run's metrics hold no training step: see its log")
     figures: dict[str, float] = {"steps": float(len(training))}
-    for name, key in PARTS.items():
+    for name, key in parts_of(training).items():
         for place, chosen in (("first", training[:width]), ("last", training[-width:])):
             values = [step.data[key] for step in chosen if key in step.data]
             if values:
@@ -125,9 +124,9 @@ def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width:
         width: number of steps averaged at each end, as given to `summarise`.
     """
     rows = [*measured_rows(figures), f"| training | first {width} steps | last {width} steps |", "|---|---|---|"]
-    for name in PARTS:
-        if f"{name}/first" in figures:
-            rows.append(f"| {name} | {figures[f'{name}/first']:.3f} | {figures[f'{name}/last']:.3f} |")
+    validated = {f"val_{name}/first" for name in VALIDATED}
+    for name in (key.removesuffix("/first") for key in figures if key.endswith("/first") and key not in validated):
+        rows.append(f"| {name} | {figures[f'{name}/first']:.3f} | {figures[f'{name}/last']:.3f} |")
     rows += curve_rows(figures)
     lines = [
         f"- steps: {figures['steps']:.0f}",

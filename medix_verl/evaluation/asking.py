@@ -2,7 +2,7 @@
 """Asks a judge model for votes: one vote, several in one conversation, or several that know nothing of each other.
 
 What cannot be read is asked again, a bounded number of times, and then is no vote. A judge that cannot be asked has
-retried already (medix_verl.judge.dispatch), so its conversation ends there. Here is no candidate that is not fenced.
+retried already (medix_verl.runtime.dispatch), so its conversation ends there. Here is no candidate that is not fenced.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from medix_verl.errors import JudgeError
 from medix_verl.evaluation.votes import read_binary, read_met, read_report, without_reasoning
-from medix_verl.judge.chat import ChatRequest, Turn
-from medix_verl.judge.judge import Judge
-from medix_verl.judge.prompt import fill, load_prompt
+from medix_verl.judge.judge import GuardedJudge
+from medix_verl.judge.prompt import ChatRequest, Turn, fill, load_prompt
+from medix_verl.openai_client import RequestError
 from medix_verl.types import Reference
 
 __all__ = ["BINARY", "MET", "REPORT", "Scale", "Vote", "Voter", "ask_all", "converse", "write"]
@@ -33,8 +33,8 @@ class Voter:
     """A judge, and how its votes are sampled."""
 
     name: str
-    judge: Judge
-    """One that can also be talked to, such as medix_verl.judge.pool.JudgePool, for all but the closed question."""
+    judge: GuardedJudge
+    """One that can be talked to, for all but the closed question."""
     temperature: float = 0
     seed: int | None = None
 
@@ -81,8 +81,18 @@ def write(scale: Scale, candidate: str, reference: Reference, max_chars: int, su
     return f"{text}\n{suffix}" if suffix else text
 
 
-async def converse(voter: Voter, first: str, scale: Scale, rounds: int, rereads: int) -> list[Vote]:
+async def converse(
+    voter: Voter, first: str, scale: Scale, rounds: int, rereads: int, restricted: bool = False
+) -> list[Vote]:
     """Ask `rounds` times in one conversation, in which the judge sees what it said before.
+
+    Args:
+        voter: Who is asked.
+        first: The first message.
+        scale: How replies are read.
+        rounds: Number of votes.
+        rereads: Further askings of each, after a reply that cannot be read.
+        restricted: Whether a credentialed row is shown, which may only go to local addresses.
 
     Returns:
         One vote a round; after a round that could not be asked there are no more questions, and its reason stands.
@@ -91,39 +101,39 @@ async def converse(voter: Voter, first: str, scale: Scale, rounds: int, rereads:
     votes: list[Vote] = []
     while len(votes) < rounds:
         try:
-            vote, reply = await ask_once(voter, turns, scale, rereads)
-        except JudgeError as error:
+            vote, reply = await ask_once(voter, turns, scale, rereads, restricted)
+        except (JudgeError, RequestError) as error:
             return votes + [Vote(None, str(error))] * (rounds - len(votes))
         votes.append(vote)
         turns = (*turns, said(reply), Turn("user", text_of("again")))
     return votes
 
 
-async def ask_all(voters: Sequence[Voter], first: str, scale: Scale, rereads: int) -> list[Vote]:
+async def ask_all(
+    voters: Sequence[Voter], first: str, scale: Scale, rereads: int, restricted: bool = False
+) -> list[Vote]:
     """Ask each voter once, none of which sees another one's vote."""
-    return [
-        vote
-        for votes in await asyncio.gather(*(converse(voter, first, scale, 1, rereads) for voter in voters))
-        for vote in votes
-    ]
+    asked = (converse(voter, first, scale, 1, rereads, restricted) for voter in voters)
+    return [vote for votes in await asyncio.gather(*asked) for vote in votes]
 
 
-async def ask_once(voter: Voter, turns: tuple[Turn, ...], scale: Scale, rereads: int) -> tuple[Vote, str]:
+async def ask_once(
+    voter: Voter, turns: tuple[Turn, ...], scale: Scale, rereads: int, restricted: bool = False
+) -> tuple[Vote, str]:
     """Ask for one vote, again where the reply cannot be read.
 
     Returns:
         The vote, and the reply that it was read from.
 
     Raises:
-        JudgeError: The judge cannot be asked, or cannot hold a conversation.
+        RequestError: The judge cannot be asked.
+        JudgeError: It cannot be talked to.
     """
-    chat = getattr(voter.judge, "chat", None)
-    if chat is None:
-        raise JudgeError(f"the judge {voter.name} cannot be talked to; name a server that serves a model")
     asked, reply = turns, ""
     for attempt in range(rereads + 1):
         seed = voter.seed if voter.seed is None or not attempt else voter.seed + 7919 * attempt
-        reply = await chat(ChatRequest(asked, scale.schema, voter.temperature, seed))
+        request = ChatRequest(asked, scale.schema, voter.temperature, seed, restricted=restricted)
+        reply = await voter.judge.chat(request)
         value = scale.read(reply)
         if value is not None:
             return Vote(value), reply

@@ -18,7 +18,7 @@ from time import perf_counter
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.evaluation.agreement import Estimate, cohen_kappa, quantile, share
 from medix_verl.evaluation.pairs import Case
-from medix_verl.judge.judge import Judge
+from medix_verl.judge.judge import GuardedJudge
 from medix_verl.types import Reference, Verdict
 
 __all__ = ["AuditReport", "run_audit"]
@@ -74,7 +74,7 @@ class AuditReport:
 
 
 async def run_audit(
-    judge: Judge,
+    judge: GuardedJudge,
     pairs: Sequence[Case],
     attacks: Sequence[Case],
     repeats: int = 3,
@@ -125,7 +125,7 @@ def refuse_silence(replies: Sequence[Reply], enough: int) -> None:
 
 
 async def sweep(
-    judge: Judge, questions: Sequence[Question], at_once: int, progress: Callable[[int], None]
+    judge: GuardedJudge, questions: Sequence[Question], at_once: int, progress: Callable[[int], None]
 ) -> list[Reply]:
     """Ask all questions, `at_once` at a time; the replies are in their order."""
     replies: list[Reply | None] = [None] * len(questions)
@@ -134,20 +134,12 @@ async def sweep(
     async def work() -> None:
         for index, (candidate, reference) in remaining:
             start = perf_counter()
-            verdict = await ask(judge, candidate, reference)
+            verdict = await judge.ask(candidate, reference)
             replies[index] = Reply(verdict, perf_counter() - start)
             progress(1)
 
     await asyncio.gather(*(work() for _ in range(min(at_once, len(questions)))))
     return [reply for reply in replies if reply is not None]
-
-
-async def ask(judge: Judge, candidate: str, reference: Reference) -> Verdict:
-    """Ask once; an error that escapes a judge is a failure like any other."""
-    try:
-        return await judge.ask(candidate, reference)
-    except JudgeError as error:
-        return Verdict(None, "judge", str(error))
 
 
 def exchange(case: Case) -> Question:

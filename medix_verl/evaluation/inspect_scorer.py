@@ -15,6 +15,7 @@ from inspect_ai.solver import TaskState
 from medix_verl.errors import JudgeError, MedixError, UnscoredError
 from medix_verl.evaluation.inspect_model import whole_text
 from medix_verl.evaluation.task_run import TaskRun
+from medix_verl.openai_client import RequestError
 
 __all__ = ["build_scorer", "metrics"]
 
@@ -41,7 +42,7 @@ async def score_one(run: TaskRun, sample_id: str, response: str) -> Score:
     """Judge one response."""
     try:
         outcome = await run.protocol.judge(run.items[sample_id].sample, response, run.spec.metric)
-    except (JudgeError, UnscoredError) as error:
+    except (JudgeError, RequestError, UnscoredError) as error:
         return unscored(run, str(error))
     except MedixError as error:
         # Down for good, or broken: not the answer's fault either.

@@ -112,7 +112,8 @@ async def ask(run: TaskRun, key: str, state: TaskState, generate: Generate) -> T
     Raises:
         RunStoppedError: The model's server counts as down.
     """
-    run.model_watch.check()
+    if run.model_breaker.stopped:
+        raise RunStoppedError(run.model_breaker.stopped)
     start = time.monotonic()
     try:
         state = await generate(state)
@@ -121,7 +122,7 @@ async def ask(run: TaskRun, key: str, state: TaskState, generate: Generate) -> T
         raise
     if state.output.error:
         raise RunStoppedError(f"the model gave an error: {state.output.error}")
-    run.model_watch.succeed()
+    run.model_breaker.succeed()
     latency = round(time.monotonic() - start, 4)
     state.metadata["latency_s"] = latency
     if run.answers is not None:
@@ -130,13 +131,13 @@ async def ask(run: TaskRun, key: str, state: TaskState, generate: Generate) -> T
 
 
 def note_failure(run: TaskRun, error: Exception) -> None:
-    """Tell the watch of the model's server, unless the failure speaks of one question only."""
+    """Tell the breaker of the model's server, unless the failure speaks of one question only."""
     failed = request_error(error)
     if failed is not None and failed.failure is Failure.MISCONFIGURED:
         named = f"the model's server refuses {run.answering.model!r} with {one_line(error)}"
-        run.model_watch.stop(f"{named}; check MODEL's address, --model-name and --api-key-env")
+        run.model_breaker.stop(f"{named}; check MODEL's address, --model-name and --api-key-env")
     elif failed is None or failed.status not in PER_QUESTION:
-        run.model_watch.fail(one_line(error))
+        run.model_breaker.fail(time.monotonic(), one_line(error))
 
 
 def one_line(error: BaseException) -> str:

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.mock import MockJudge, MockSpec, completion, parse, serve
-from medix_verl.judge.mock_verdicts import digest, verdict_of
+from medix_verl.judge.mock import MockJudge, MockSpec, completion, digest, parse, serve, verdict_of
 
 __all__ = ["MockModel", "answer_to", "main"]
 

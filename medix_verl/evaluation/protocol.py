@@ -17,23 +17,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medix_verl.errors import ConfigError, DataError, JudgeError
+from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.asking import BINARY, MET, REPORT, Vote, Voter, ask_all, converse, write
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
-from medix_verl.evaluation.subjects import Criterion, candidate_of, criteria_of, reference_of
+from medix_verl.evaluation.subjects import Criterion, candidate_of, criteria_of, reference_of, restricted_name
 from medix_verl.evaluation.tasks import METRICS
 from medix_verl.evaluation.votes import majority, mean
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.rule.normalise import normalise
 from medix_verl.specs import Choice, check
-from medix_verl.types import Reference, Sample, Verdict
+from medix_verl.types import Reference, Sample
 
 __all__ = ["NO_CALL", "Outcome", "Protocol", "rubric_value"]
 
 NO_CALL = ("equality", "guard", "rule")
 """Sources of a verdict that no model was asked for: every voter would say the same."""
 NO_ANSWER = "no answer"
+NO_GRADES = "gives verdicts and no grades; name a judge model"
 OVERLAP = "rule: word overlap, no clinical judgement"
 
 
@@ -74,6 +75,11 @@ class Protocol:
         """The judges' names, each once."""
         return "+".join(dict.fromkeys(voter.name for voter in self.voters))
 
+    @property
+    def stopped(self) -> str:
+        """Why a judge is asked no more; empty while there is no reason."""
+        return next((voter.judge.stopped for voter in self.voters if voter.judge.stopped), "")
+
     async def judge(self, sample: Sample, response: str, metric: str = "binary") -> Outcome:
         """Judge one text.
 
@@ -92,27 +98,29 @@ class Protocol:
             return Outcome(0.0, reason=NO_ANSWER)
         if metric == "rubric":
             return await self.rubric(sample, candidate)
-        reference = reference_of(sample, explained=self.spec.name == "published" and not self.by_rule)
+        talks = self.spec.name == "published" and self.can_talk
+        reference = reference_of(sample, explained=talks)
         if metric == "report05":
             return await self.report(candidate, reference)
-        if self.spec.name == "published" and not self.by_rule:
+        if talks:
             votes = await self.converse(candidate, reference)
             return outcome(majority([vote.value for vote in votes]), votes, candidate)
         return await self.vote(candidate, reference)
 
     @property
-    def by_rule(self) -> bool:
-        """Whether no model judges."""
-        return isinstance(self.voters[0].judge, RuleJudge)
+    def can_talk(self) -> bool:
+        """Whether every judge can be talked to; the others give verdicts and nothing else."""
+        return all(voter.judge.can_chat for voter in self.voters)
 
     async def converse(self, candidate: str, reference: Reference) -> list[Vote]:
         """The published protocol's rounds for a right or wrong."""
         first = write(BINARY, candidate, reference, self.spec.max_chars, self.spec.suffix)
-        return await converse(self.voters[0], first, BINARY, self.spec.votes, self.spec.rereads)
+        restricted = reference.credentialed_row is not None
+        return await converse(self.voters[0], first, BINARY, self.spec.votes, self.spec.rereads, restricted)
 
     async def vote(self, candidate: str, reference: Reference) -> Outcome:
         """The training judge's verdict, from every voter."""
-        verdicts = await asyncio.gather(*(verdict_of(voter, candidate, reference) for voter in self.voters))
+        verdicts = await asyncio.gather(*(voter.judge.ask(candidate, reference) for voter in self.voters))
         plain = next((verdict for verdict in verdicts if verdict.ok and verdict.source in NO_CALL), None)
         if plain is not None:
             value = float(bool(plain.correct))
@@ -124,21 +132,25 @@ class Protocol:
         """A report's grade, 0 to 5 divided by 5."""
         if self.spec.name == "robust" and equal(candidate, reference):
             return Outcome(1.0, (1.0,), "equality", candidate)
-        if self.by_rule:
+        if isinstance(self.voters[0].judge.judge, RuleJudge):
             value = word_overlap(candidate, reference.answer)
             return Outcome(value, (value,), OVERLAP, candidate)
+        if not self.can_talk:
+            return Outcome(None, reason=f"the judge {self.judge_name} {NO_GRADES}", answer=candidate)
+        restricted = reference.credentialed_row is not None
         first = write(REPORT, candidate, reference, self.spec.max_chars, self.spec.suffix)
         if self.spec.name == "published":
-            votes = await converse(self.voters[0], first, REPORT, self.spec.votes, self.spec.rereads)
+            votes = await converse(self.voters[0], first, REPORT, self.spec.votes, self.spec.rereads, restricted)
         else:
-            votes = await ask_all(self.voters, first, REPORT, self.spec.rereads)
+            votes = await ask_all(self.voters, first, REPORT, self.spec.rereads, restricted)
         return outcome(mean([vote.value for vote in votes]), votes, candidate)
 
     async def rubric(self, sample: Sample, candidate: str) -> Outcome:
         """The share of a rubric's points."""
         criteria = criteria_of(sample)
-        if self.by_rule:
-            return Outcome(None, reason="the rule judge cannot read a rubric; name a judge model", answer=candidate)
+        if not self.can_talk:
+            reason = f"the {self.judge_name} judge cannot read a rubric; name a judge model"
+            return Outcome(None, reason=reason, answer=candidate)
         votes = await asyncio.gather(*(self.criterion(item, sample, candidate) for item in criteria))
         met = [vote.value for vote in votes]
         lost = next((vote for vote in votes if vote.value is None), None)
@@ -151,21 +163,13 @@ class Protocol:
         """Whether one criterion is met, by the majority of the voters."""
         asked = Reference(answer=item.text, question=sample.question)
         first = write(MET, candidate, asked, self.spec.max_chars, self.spec.suffix)
-        votes = await ask_all(self.voters, first, MET, self.spec.rereads)
+        votes = await ask_all(self.voters, first, MET, self.spec.rereads, restricted_name(sample) is not None)
         return Vote(majority([vote.value for vote in votes]), first_reason(votes))
 
     async def close(self) -> None:
         """Close every judge; the protocol may not be asked again."""
-        for judge in {id(voter.judge): voter.judge for voter in self.voters}.values():
+        for judge in {id(voter.judge.judge): voter.judge for voter in self.voters}.values():
             await judge.close()
-
-
-async def verdict_of(voter: Voter, candidate: str, reference: Reference) -> Verdict:
-    """Ask a voter; an error that escapes a judge is a failure like any other."""
-    try:
-        return await voter.judge.ask(candidate, reference)
-    except JudgeError as error:
-        return Verdict(None, voter.name, str(error) or type(error).__name__)
 
 
 def outcome(value: float | None, votes: Sequence[Vote], candidate: str) -> Outcome:

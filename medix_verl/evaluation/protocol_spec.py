@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.asking import Voter
 from medix_verl.evaluation.subjects import EXTRACTS
-from medix_verl.judge.build import build_judge
+from medix_verl.judge.cache import ReplyCache
+from medix_verl.judge.judge import build_judge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.specs import Choice, Count, Natural, Number, Section, spec
 
@@ -51,19 +52,24 @@ class ProtocolSpec(Section):
         return 3 if self.rounds is None else self.rounds
 
 
-def build_protocol(spec: ProtocolSpec, judges: Sequence[JudgeSpec]) -> Protocol:
+def build_protocol(spec: ProtocolSpec, judges: Sequence[JudgeSpec], cache: ReplyCache | None = None) -> Protocol:
     """The protocol with its judges; nothing is asked yet.
+
+    Args:
+        spec: How judges are asked.
+        judges: One, or a panel.
+        cache: Where replies of all of them are kept; None opens each judge's own.
 
     Raises:
         ConfigError: The settings do not fit together.
     """
     from medix_verl.evaluation.protocol import Protocol
 
-    return Protocol(spec, build_voters(spec, judges))
+    return Protocol(spec, build_voters(spec, judges, cache))
 
 
-def build_voters(spec: ProtocolSpec, judges: Sequence[JudgeSpec]) -> list[Voter]:
-    """One voter for each vote; votes of the same judge share its limits.
+def build_voters(spec: ProtocolSpec, judges: Sequence[JudgeSpec], cache: ReplyCache | None = None) -> list[Voter]:
+    """One voter for each vote; votes of the same judge share its limits. The judge of another package has one vote.
 
     Raises:
         ConfigError: A rule judge is one of several, or a judge's settings are wrong.
@@ -74,14 +80,13 @@ def build_voters(spec: ProtocolSpec, judges: Sequence[JudgeSpec]) -> list[Voter]
         raise ConfigError("no judge was named; type --judge rule, or --judge openai --judge-url URL --judge-model NAME")
     voters = []
     for judge in judges:
-        count = 1 if judge.kind == "rule" or spec.name == "published" or len(judges) > 1 else spec.votes
-        if spec.name == "robust" and len(judges) > 1 and spec.rounds is not None and judge.kind != "rule":
-            count = spec.rounds
-        voters += [voter_of(spec, judge, place, count) for place in range(count)]
+        alone = judge.kind == "openai" and len(judges) == 1
+        count = (spec.votes if alone else spec.rounds or 1) if spec.name == "robust" and judge.kind != "rule" else 1
+        voters += [voter_of(spec, judge, place, count, cache) for place in range(count)]
     return voters
 
 
-def voter_of(spec: ProtocolSpec, judge: JudgeSpec, place: int, count: int) -> Voter:
+def voter_of(spec: ProtocolSpec, judge: JudgeSpec, place: int, count: int, cache: ReplyCache | None) -> Voter:
     """The vote at one place: the first as the judge is, the others sampled with a seed each."""
     if judge.kind == "rule":
         return Voter("rule", build_judge(judge))
@@ -89,7 +94,7 @@ def voter_of(spec: ProtocolSpec, judge: JudgeSpec, place: int, count: int) -> Vo
     shown = max(judge.max_candidate_chars, spec.max_chars)
     swap = spec.swap if spec.name == "robust" else judge.swap
     own = replace(judge, max_candidate_chars=shown, swap=swap, **share_of(judge, place, count), **sampled)
-    return Voter(str(judge.model), build_judge(own), own.temperature, own.seed)
+    return Voter(judge.model or judge.kind, build_judge(own, cache=cache), own.temperature, own.seed)
 
 
 def share_of(judge: JudgeSpec, place: int, count: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """Judges a finished evaluation again, with another judge or protocol; the evaluated model is not asked.
 
 The result is an evaluation of its own in another folder, so that the two can be compared. Responses come from the
-records, questions with everything a judge may use from the logs. Verdicts are kept at once: a killed re-judging goes
+records, questions with everything a judge may use from the logs. Replies are kept at once: a killed re-judging goes
 on with `--resume`.
 """
 
@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError, JudgeError, RunStoppedError
-from medix_verl.evaluation.assemble import judge_specs, remembering
+from medix_verl.evaluation.assemble import open_replies
 from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
 from medix_verl.evaluation.folder_lock import locked
 from medix_verl.evaluation.inspect_run import logged_samples
-from medix_verl.evaluation.journal import Journal
-from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
 from medix_verl.evaluation.manifest import (
     Manifest,
     asked_of,
@@ -35,12 +34,13 @@ from medix_verl.evaluation.manifest import (
 )
 from medix_verl.evaluation.preflight import ask_judges
 from medix_verl.evaluation.protocol import Protocol
-from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.records import Record, read_records, record_path, write_records
 from medix_verl.evaluation.table import told_counts, write_summary
-from medix_verl.evaluation.task_run import Limits
 from medix_verl.evaluation.tasks import find
-from medix_verl.evaluation.watch import Watch
+from medix_verl.judge.cache import ReplyCache
+from medix_verl.judge.judge import endpoints_of
+from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Sample
 
 __all__ = ["RejudgeSpec", "rejudge"]
@@ -60,6 +60,12 @@ class RejudgeSpec:
     allow_remote: bool = False
     resume: bool = False
 
+    @property
+    def judges(self) -> list[JudgeSpec]:
+        """The judges, with what credentialed rows may reach; ConfigError where the settings do not fit together."""
+        guard = {"local_networks": list(self.networks), "allow_credentialed": self.allow_remote}
+        return judge_specs({**self.judge, **guard})
+
 
 def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
     """Judge every task of an evaluation again.
@@ -77,7 +83,7 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
     tasks = judgeable([find(name) for name in old["tasks"]], spec.judge, say)
     credentialed = [task.name for task in tasks if task.credentialed]
     guard(spec, credentialed)
-    ask_judges(judge_specs(spec.judge))
+    ask_judges(spec.judges)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(spec.out))
         if credentialed:
@@ -85,12 +91,12 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
         wanted = wanted_manifest(spec, old, [task.name for task in tasks])
         # What the evaluation lacked when re-judging began may be there now.
         manifest = {**begin(spec.out, wanted, spec.resume), "failed": wanted["failed"]}
-        journal = Journal(spec.out / "cache" / "verdicts.jsonl")
-        stack.callback(journal.close)
+        replies = open_replies(spec.out)
+        stack.callback(replies.close)
         for task in manifest["tasks"]:
             for condition in old["conditions"]:
                 if record_path(spec.source, task, condition).is_file():
-                    one_task(spec, task, condition, journal, manifest, say)
+                    one_task(spec, task, condition, replies, manifest, say)
         lost = missing(manifest)
         manifest["finished"] = not lost
         write_manifest(spec.out, manifest)
@@ -105,10 +111,11 @@ def guard(spec: RejudgeSpec, credentialed: Sequence[str]) -> None:
     Raises:
         ConfigError: Its address is not local.
     """
+    networks = parse_networks(spec.networks)
     if credentialed and not spec.allow_remote:
-        for judge in judge_specs(spec.judge):
-            for url in judge.urls:
-                check_address("the judge", url, credentialed, parse_networks(spec.networks))
+        for judge in spec.judges:
+            for url in endpoints_of(judge):
+                check_address("the judge", url, credentialed, networks)
 
 
 def check_whole(spec: RejudgeSpec, lost: Mapping[str, str]) -> None:
@@ -130,7 +137,7 @@ def wanted_manifest(spec: RejudgeSpec, old: Manifest, tasks: Sequence[str]) -> M
     begun = dict.fromkeys(tasks)
     return {
         **old,
-        **facts_of_judging(judge_specs(spec.judge), spec.protocol),
+        **facts_of_judging(spec.judges, spec.protocol),
         "tasks": list(tasks),
         "asked": [name for name in asked_of(old) if task_of(name) in begun],
         "done": {},
@@ -141,7 +148,7 @@ def wanted_manifest(spec: RejudgeSpec, old: Manifest, tasks: Sequence[str]) -> M
 
 
 def one_task(
-    spec: RejudgeSpec, task: str, condition: str, journal: Journal, manifest: Manifest, say: Callable[[str], None]
+    spec: RejudgeSpec, task: str, condition: str, replies: ReplyCache, manifest: Manifest, say: Callable[[str], None]
 ) -> None:
     """Judge one task again, and write its records.
 
@@ -151,8 +158,7 @@ def one_task(
     records = read_records(record_path(spec.source, task, condition))
     with inside(spec.out / "library"):
         samples = {sample.id: sample for sample in logged_samples(spec.source / "logs", task, condition)}
-    watch = Watch("the judge", Limits().down_after)
-    protocol = remembering(spec.protocol, judge_specs(spec.judge), journal, watch)
+    protocol = build_protocol(spec.protocol, spec.judges, replies)
     judged = asyncio.run(judge_all(protocol, records, samples, find(task).metric))
     write_records(record_path(spec.out, task, condition), judged)
     counts = {state: sum(record.status == state for record in judged) for state in ("scored", "unscored", "error")}
@@ -161,8 +167,8 @@ def one_task(
     manifest["done"][name] = {"questions": len(judged), **counts, "refused": refused}
     write_manifest(spec.out, manifest)
     say(told_counts(name, counts, refused))
-    if watch.tripped:
-        raise RunStoppedError(f"{task}: {watch.cause}; what was done is kept in {spec.out}: add --resume to go on")
+    if protocol.stopped:
+        raise RunStoppedError(f"{task}: {protocol.stopped}; what was done is kept in {spec.out}: add --resume to go on")
 
 
 async def judge_all(
@@ -194,7 +200,5 @@ async def judge_one(protocol: Protocol, record: Record, sample: Sample, metric: 
         outcome = await protocol.judge(sample, record.response, metric)
     except (JudgeError, DataError) as error:
         return replace(record, **told, status="unscored", reason=str(error))
-    except RunStoppedError as error:
-        return replace(record, **told, status="error", reason=str(error))
     told |= {"votes": outcome.votes, "value": outcome.value, "answer": outcome.answer}
     return replace(record, **told, status="unscored" if outcome.value is None else "scored", reason=outcome.reason)

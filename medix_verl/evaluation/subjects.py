@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from medix_verl.credentialed import is_credentialed
 from medix_verl.errors import DataError
 from medix_verl.evaluation.votes import OPENER, without_reasoning
 from medix_verl.response import parse_response, split_tag
 from medix_verl.types import MODALITIES, Reference, Sample
 
-__all__ = ["EXTRACTS", "Criterion", "candidate_of", "criteria_of", "reference_of"]
+__all__ = ["EXTRACTS", "Criterion", "candidate_of", "criteria_of", "reference_of", "restricted_name"]
 
 EXTRACTS = ("text", "block")
 
@@ -67,7 +68,13 @@ def reference_of(sample: Sample, explained: bool = False) -> Reference:
         synonyms=tuple(str(text) for text in synonyms),
         options=sample.options,
         tolerance=None if tolerance is None else float(tolerance),
+        credentialed_row=restricted_name(sample),
     )
+
+
+def restricted_name(sample: Sample) -> str | None:
+    """What to call a sample that no third party may see; None of others."""
+    return f"row {sample.id!r} of {sample.data_source}" if is_credentialed(sample.data_source, sample.meta) else None
 
 
 def criteria_of(sample: Sample) -> tuple[Criterion, ...]:

@@ -2,8 +2,9 @@
 """Runs an evaluation: task after task, every finished answer kept at once, so that it can be killed at any moment.
 
 What must not leave the machine is checked before anything is asked. A task whose records are whole is not run again;
-one that was under way is, with its finished answers and verdicts from the journals. A server that is down for good
-ends the run with its cause, and what was done stays. Nothing of the framework below is known here.
+one that was under way is, with its finished answers from the journal and its judges' replies from their cache. A
+server that is down for good ends the run with its cause, and what was done stays. Nothing of the framework below is
+known here.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError, RunStoppedError
-from medix_verl.evaluation.assemble import Load, TaskChoices, judge_specs, load_items, remembering
+from medix_verl.evaluation.assemble import Load, TaskChoices, load_items, open_replies
 from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
 from medix_verl.evaluation.folder_lock import locked
 from medix_verl.evaluation.journal import Journal
-from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
 from medix_verl.evaluation.manifest import FORMAT, Manifest, begin, entry_name, missing, versions, write_manifest
 from medix_verl.evaluation.model_source import Model, check_served, connected
-from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.records import Record, record_path, write_records
 from medix_verl.evaluation.table import told_counts, write_summary
 from medix_verl.evaluation.task_run import Answering, Limits, TaskRun
 from medix_verl.evaluation.tasks import TaskSpec
-from medix_verl.evaluation.watch import Watch
+from medix_verl.judge.cache import ReplyCache
+from medix_verl.judge.judge import endpoints_of
+from medix_verl.judge.spec import JudgeSpec
+from medix_verl.runtime.dispatch import Breaker
 
 __all__ = ["SuiteSpec", "askable", "run_suite"]
 
@@ -46,7 +50,7 @@ class SuiteSpec:
     tasks: tuple[TaskSpec, ...]
     out: Path
     judge: Mapping[str, Any] = field(default_factory=lambda: {"kind": "rule"})
-    """The settings of medix_verl.evaluation.assemble.judge_specs."""
+    """The settings of medix_verl.evaluation.judge_facts.judge_specs."""
     protocol: ProtocolSpec = field(default_factory=lambda: ProtocolSpec("published"))
     choices: TaskChoices = field(default_factory=TaskChoices)
     sources: Mapping[str, Path] = field(default_factory=dict)
@@ -55,6 +59,18 @@ class SuiteSpec:
     """Private networks that count as local (see medix_verl.evaluation.credentials)."""
     allow_remote: bool = False
     resume: bool = False
+
+    @property
+    def down_after(self) -> int:
+        """Failures in a row after which a server counts as down for good."""
+        # With few questions under way at once, many failures in a row would take minutes to come together.
+        return max(FEWEST, min(self.limits.down_after, self.limits.connections))
+
+    @property
+    def judges(self) -> list[JudgeSpec]:
+        """The judges, with what credentialed rows may reach; ConfigError where the settings do not fit together."""
+        guard = {"local_networks": list(self.networks), "allow_credentialed": self.allow_remote}
+        return judge_specs({"breaker_failures": self.down_after, **self.judge, **guard})
 
 
 def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = None) -> Manifest:
@@ -108,12 +124,12 @@ def guard(spec: SuiteSpec) -> list[str]:
             )
         if source is not None and not source.exists():
             raise ConfigError(f"--sources {task.name}={source}: there is no such file or folder; check the path")
+    networks = parse_networks(spec.networks)
     if names and not spec.allow_remote:
-        networks = parse_networks(spec.networks)
         if spec.model.url is not None:
             check_address("the model", spec.model.url, names, networks)
-        for judge in judge_specs(spec.judge):
-            for url in judge.urls:
+        for judge in spec.judges:
+            for url in endpoints_of(judge):
                 check_address("the judge", url, names, networks)
     return names
 
@@ -141,7 +157,7 @@ def wanted_manifest(spec: SuiteSpec, tasks: Sequence[TaskSpec]) -> Manifest:
     return {
         "format": FORMAT,
         "model": spec.model.name,
-        **facts_of_judging(judge_specs(spec.judge), spec.protocol),
+        **facts_of_judging(spec.judges, spec.protocol),
         "seed": choices.seed,
         "settings": {
             "template": choices.template,
@@ -169,10 +185,7 @@ class Suite:
         self.manifest = manifest
         self.say = say
         self.load = load
-        # With few questions under way at once, many failures in a row would take minutes to come together.
-        limit = max(FEWEST, min(spec.limits.down_after, spec.limits.connections))
-        self.model_watch = Watch("the model", limit)
-        self.judge_watch = Watch("the judge", limit)
+        self.model_breaker = Breaker(spec.down_after, what="the model")
 
     def run(self, tasks: Sequence[TaskSpec]) -> None:
         """Run what is not done yet."""
@@ -182,11 +195,11 @@ class Suite:
         if left:
             self.preflight()
             with (
-                self.journals() as (answers, verdicts),
-                connected(self.spec.model, self.spec.out / "server.log", self.model_watch.stop, self.say) as served,
+                self.kept() as (answers, replies),
+                connected(self.spec.model, self.spec.out / "server.log", self.model_breaker.stop, self.say) as served,
             ):
                 for task in left:
-                    self.run_one(task, served, answers, verdicts)
+                    self.run_one(task, served, answers, replies)
         lost = missing(self.manifest)
         self.manifest["finished"] = not lost
         self.save()
@@ -210,18 +223,19 @@ class Suite:
         from medix_verl.evaluation.preflight import ask_judges
 
         check_served(self.spec.model)
-        ask_judges(judge_specs(self.spec.judge))
+        ask_judges(self.spec.judges)
 
     @contextlib.contextmanager
-    def journals(self) -> Iterator[tuple[Journal, Journal]]:
-        """The journals of answers and verdicts."""
+    def kept(self) -> Iterator[tuple[Journal, ReplyCache]]:
+        """The model's answers and the judges' replies."""
         with contextlib.ExitStack() as stack:
-            opened = [Journal(self.spec.out / "cache" / f"{name}.jsonl") for name in ("answers", "verdicts")]
-            for journal in opened:
-                stack.callback(journal.close)
-            yield opened[0], opened[1]
+            answers = Journal(self.spec.out / "cache" / "answers.jsonl")
+            stack.callback(answers.close)
+            replies = open_replies(self.spec.out)
+            stack.callback(replies.close)
+            yield answers, replies
 
-    def run_one(self, task: TaskSpec, served: Any, answers: Journal, verdicts: Journal) -> None:
+    def run_one(self, task: TaskSpec, served: Any, answers: Journal, replies: ReplyCache) -> None:
         """Run one task and write its records; a task that cannot be loaded is noted, and the next one is run."""
         from medix_verl.evaluation.inspect_run import read_logs, run_task
 
@@ -235,10 +249,10 @@ class Suite:
             self.say(f"{name}: {self.manifest['failed'][name]}")
             self.save()
             return
-        protocol = remembering(self.spec.protocol, judge_specs(self.spec.judge), verdicts, self.judge_watch)
+        protocol = build_protocol(self.spec.protocol, self.spec.judges, replies)
         limits = self.spec.limits
         answering = Answering(self.spec.model.name, choices.template, seed=choices.seed, limits=limits)
-        run = TaskRun(task, items, protocol, answering, choices.condition, answers, self.model_watch, self.judge_watch)
+        run = TaskRun(task, items, protocol, answering, choices.condition, answers, self.model_breaker)
         self.say(f"{name}: {len(items)} questions")
         with inside(self.spec.out / LIBRARY):
             records = read_logs(run, run_task(run, served, self.spec.out / "logs"))

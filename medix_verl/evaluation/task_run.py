@@ -16,7 +16,7 @@ from medix_verl.data.schema import to_row
 from medix_verl.evaluation.journal import Journal, key_of
 from medix_verl.evaluation.pictures import Item
 from medix_verl.evaluation.tasks import TaskSpec
-from medix_verl.evaluation.watch import Watch
+from medix_verl.runtime.dispatch import Breaker
 from medix_verl.types import Sample
 
 __all__ = ["Answering", "Judging", "Limits", "TaskRun", "cluster_of", "facts_of", "question_key"]
@@ -28,6 +28,10 @@ class Judging(Protocol):
     @property
     def judge_name(self) -> str:
         """The judges' names."""
+
+    @property
+    def stopped(self) -> str:
+        """Why a judge is asked no more; empty while there is no reason."""
 
     async def judge(self, sample: Sample, response: str, metric: str = "binary") -> Any:
         """The outcome of one answer: value, votes, reason, answer."""
@@ -75,13 +79,13 @@ class TaskRun:
     condition: str = "real"
     answers: Journal | None = None
     """Where finished responses are kept; None keeps none."""
-    model_watch: Watch = field(default_factory=lambda: Watch("the model", Limits().down_after))
-    judge_watch: Watch = field(default_factory=lambda: Watch("the judge", Limits().down_after))
+    model_breaker: Breaker = field(default_factory=lambda: Breaker(Limits().down_after, what="the model"))
+    """Counts the failures of the model's server; once it has stopped, nothing is asked any more."""
 
     @property
     def stopped(self) -> str:
         """Why nothing more is asked; empty while there is no reason."""
-        return self.model_watch.cause or self.judge_watch.cause
+        return self.model_breaker.stopped or self.protocol.stopped
 
 
 def prompt_of(run: TaskRun, item: Item) -> str:

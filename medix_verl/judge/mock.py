@@ -16,25 +16,45 @@ import argparse
 import asyncio
 import json
 import math
+import re
 import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.mock_verdicts import chance, check_rule, digest, probability_of, verdict_of
 from medix_verl.specs import Amount, Count, Integer, Natural, Share, Text, spec
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["FAULTS", "MockJudge", "MockSpec", "completion", "main", "parse", "serve"]
+__all__ = [
+    "FAULTS",
+    "RULES",
+    "MockJudge",
+    "MockSpec",
+    "completion",
+    "digest",
+    "main",
+    "parse",
+    "probability_of",
+    "serve",
+    "verdict_of",
+]
 
 FAULTS = ("fail", "hang", "drop", "garbage", "truncate")
 """An error status, no answer at all, a connection that is cut, a reply that is no verdict, half a body."""
 GARBAGE = ("I would say that it depends.", "NO, not YES", "", "YESNO")
+RULES = ("hash", "yes", "no", "fooled")
+"""What decides a verdict: a coin that depends on the prompt, always YES, always NO, or `fooled`, which reads the prompt
+`reference` as a weak model does: it passes whatever has the reference's words somewhere, and an answer without a word
+(arXiv 2507.08794), so that guards have something to stop. `contains:TEXT` is a YES for a prompt that has the text."""
+REFERENCE = re.compile(r"^Reference answer:\n(.*)$", re.MULTILINE)
+QUOTED = re.compile(r"^> (.*)$", re.MULTILINE)
+WORD = re.compile(r"\w+")
 TOKENS = {"plain": ("{}",), "json": ('{"', "verdict", '":"', "{}", '"}')}
 
 
@@ -47,7 +67,7 @@ class MockSpec:
     slots: Count = 256
     """Answers that are worked on at once; further requests wait, as they do in a real engine."""
     verdict: str = "hash"
-    """A rule of medix_verl.judge.mock_verdicts."""
+    """One of RULES, or contains:TEXT."""
     fail_share: Share = 0.0
     """Share of requests that get `fail_status`; this and the shares below sum to at most 1."""
     hang_share: Share = 0.0
@@ -228,6 +248,54 @@ def completion(model: str, text: str, logprobs: dict[str, Any] | None = None) ->
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "stop"}
     return json.dumps({"id": "mock", "object": "chat.completion", "model": model, "choices": [choice]}).encode()
+
+
+def check_rule(rule: str) -> None:
+    """Refuse an unknown rule.
+
+    Raises:
+        ConfigError: There is no such rule.
+    """
+    if rule not in RULES and not rule.startswith("contains:"):
+        raise ConfigError(f"mock.verdict is {rule!r}; accepted: {', '.join(RULES)}, contains:TEXT")
+
+
+def verdict_of(prompt: str, rule: str = "hash") -> bool:
+    """The verdict on a prompt."""
+    if rule.startswith("contains:"):
+        return rule.partition(":")[2] in prompt
+    if rule == "fooled":
+        return is_fooled(prompt)
+    return rule == "yes" if rule != "hash" else bool(digest(prompt)[0] & 1)
+
+
+def is_fooled(prompt: str) -> bool:
+    """Whether the candidate has the reference's words in it, or none at all; NO to another prompt than `reference`."""
+    reference = REFERENCE.search(prompt)
+    if reference is None:
+        return False
+    candidate = words(" ".join(QUOTED.findall(prompt)))
+    return not candidate.strip() or words(reference[1]) in candidate
+
+
+def words(text: str) -> str:
+    return f" {' '.join(WORD.findall(text.lower()))} "
+
+
+def probability_of(prompt: str, rule: str = "hash") -> float:
+    """P(YES) that the log-probabilities say: above 0.5 for a YES, below for a NO."""
+    sure = 0.55 + 0.44 * chance(f"p:{prompt}")
+    return sure if verdict_of(prompt, rule) else 1 - sure
+
+
+def digest(text: str) -> bytes:
+    """Eight bytes that stand for a text."""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def chance(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(digest(text), "big") / 2**64
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

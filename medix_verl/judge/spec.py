@@ -7,18 +7,47 @@ are logged and pickled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import field
+from functools import lru_cache, partial
+from importlib import metadata
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
 from medix_verl.credentialed import parse_networks
 from medix_verl.errors import ConfigError
-from medix_verl.specs import Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, spec
+from medix_verl.runtime.dispatch import BREAKERS
+from medix_verl.specs import Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, check, spec
 
-__all__ = ["KINDS", "STRUCTURES", "JudgeSpec"]
+__all__ = ["KINDS", "STRUCTURES", "JudgeSpec", "check_kind", "installed_kinds"]
 
 KINDS = ("rule", "openai", "verl")
+GROUP = "medix_verl.judges"
+"""Entry point group of judges from other packages: NAME = module:factory, and factory(spec) gives a Judge."""
 STRUCTURES = ("choice", "json_schema", "none")
+
+
+@lru_cache(maxsize=1)
+def installed_kinds() -> dict[str, metadata.EntryPoint]:
+    """The judges that installed packages offer, by name; a name of KINDS stays ours."""
+    return {point.name: point for point in metadata.entry_points(group=GROUP) if point.name not in KINDS}
+
+
+def read_kind(value: Any, ours: Sequence[str] = KINDS) -> Any:
+    """Check a kind; what is installed is only looked up for what is not ours: that reads many files."""
+    if value in ours:
+        return value
+    return Choice((*ours, *sorted(installed_kinds()))).func(value)  # type: ignore[call-arg]
+
+
+def check_kind(name: str, value: Any, ours: Sequence[str] = KINDS) -> None:
+    """Refuse a kind of judge that is neither one of `ours` nor installed.
+
+    Raises:
+        ConfigError: It is none; the message names those there are.
+    """
+    check(name, value, PlainValidator(partial(read_kind, ours=ours)))
 
 
 def read_url(value: Any) -> Any:
@@ -56,8 +85,9 @@ def read_networks(value: Any) -> Any:
 class JudgeSpec(Section):
     """Which judge decides, and how it is asked."""
 
-    kind: Annotated[str, Choice(KINDS)] = "rule"
-    """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool)."""
+    kind: Annotated[str, PlainValidator(read_kind)] = "rule"
+    """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool), or the name
+    of a judge that an installed package offers as an entry point of the group `medix_verl.judges`."""
     url: Annotated[str | tuple[str, ...], PlainValidator(read_url)] | None = None
     """Base address of an OpenAI-compatible server with its version, as http://host:8000/v1; or a list of them."""
     model: Text | None = None
@@ -98,10 +128,12 @@ class JudgeSpec(Section):
     """Where verdicts are kept: `memory`, `none`, or the path of an SQLite file, which outlives the run."""
     cache_size: Count = 100_000
     """Verdicts that are kept in memory."""
+    breaker: Annotated[str, Choice(BREAKERS)] = "wait"
+    """When endpoints stay down: `wait` for them as long as retries allow, or `stop` asking for good at once."""
     breaker_failures: Count = 8
-    """Failures in a row after which an endpoint is left alone."""
+    """Failures in a row after which an endpoint is left alone, or (`stop`) nothing is asked any more."""
     breaker_seconds: Positive = 15.0
-    """Seconds until one request tries such an endpoint again."""
+    """Seconds until one request tries an endpoint again that was left alone."""
     worker: bool = True
     """Under Ray: one pool for all processes of the run, in an actor; otherwise each process has its own."""
     workers: Count = 1
@@ -110,8 +142,13 @@ class JudgeSpec(Section):
     """Private networks (CIDR) whose addresses may see credentialed rows, as this machine's own may."""
     allow_credentialed: bool = False
     """Send credentialed rows to a judge anywhere, at the user's own responsibility."""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """For a judge from another package, which reads and checks them itself; the others take none."""
 
     def __post_init__(self) -> None:
+        if self.options and self.kind in KINDS:
+            taken = ", ".join(self.options)
+            raise ConfigError(f"judge.options has {taken} and judge.kind {self.kind!r} takes none; remove them")
         if self.soft and self.structured == "json_schema":
             raise ConfigError(
                 "judge.soft is true with judge.structured 'json_schema', whose first token is a brace; "

@@ -7,14 +7,13 @@ added up over workers.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-__all__ = ["Counters", "JudgeStats", "add_up"]
+from medix_verl.runtime.dispatch import CallCounts
 
-WINDOW = 4096
-"""Latencies that are kept, the newest."""
+__all__ = ["Counters", "JudgeStats", "add_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,8 @@ class JudgeStats:
     """Median time of a server's answer."""
     p95_s: float = 0.0
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Failed requests by kind (timeout, connection, status, busy, garbage, refused), and `verdict` for replies that
-    are no verdict, `down` for questions given up because every endpoint was down."""
+    """Failed requests by the value of their Failure; questions that were given up because every endpoint was down are
+    counted as `unreachable` too."""
 
     def flat(self) -> dict[str, float]:
         """One flat mapping of numbers, for a training log; every kind of failure in it is `failures_KIND`."""
@@ -54,18 +53,22 @@ class JudgeStats:
         return {**numbers, **{f"failures_{kind}": float(count) for kind, count in sorted(self.failures.items())}}
 
 
-class Counters:
-    """The numbers of one pool; plain attributes, because they are touched with every answer."""
+COUNTED = tuple(item.name for item in fields(JudgeStats)[:10])
+"""Those that are plain counts."""
+
+
+class Counters(CallCounts):
+    """The numbers of one judge; plain attributes, because they are touched with every answer."""
 
     def __init__(self) -> None:
-        self.latencies: deque[float] = deque(maxlen=WINDOW)
+        super().__init__()
         self.reset()
 
     def reset(self) -> None:
         """Begin a new reading."""
         self.asked = self.equality = self.guard_hits = self.cache_hits = self.joined = 0
         self.calls = self.retries = self.unscored = self.soft_missing = self.swap_splits = 0
-        self.failures: Counter[str] = Counter()
+        self.failures.clear()
         self.latencies.clear()
 
     def note_equality(self) -> None:
@@ -96,16 +99,7 @@ class Counters:
         """What has been counted since the last reset."""
         ordered = sorted(self.latencies)
         return JudgeStats(
-            asked=self.asked,
-            equality=self.equality,
-            guard_hits=self.guard_hits,
-            cache_hits=self.cache_hits,
-            joined=self.joined,
-            calls=self.calls,
-            retries=self.retries,
-            unscored=self.unscored,
-            soft_missing=self.soft_missing,
-            swap_splits=self.swap_splits,
+            **{name: getattr(self, name) for name in COUNTED},
             inflight=inflight,
             p50_s=quantile(ordered, 0.5),
             p95_s=quantile(ordered, 0.95),
@@ -126,7 +120,7 @@ def add_up(parts: Iterable[JudgeStats]) -> JudgeStats:
     failures: Counter[str] = Counter()
     for part in parts:
         failures.update(part.failures)
-    counts = {item.name: sum(getattr(part, item.name) for part in parts) for item in fields(JudgeStats)[:11]}
+    counts = {name: sum(getattr(part, name) for part in parts) for name in (*COUNTED, "inflight")}
     calls = sum(part.calls for part in parts)
     median = sum(part.p50_s * part.calls for part in parts) / calls if calls else 0.0
     worst = max((part.p95_s for part in parts), default=0.0)

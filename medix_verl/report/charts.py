@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Panel", "Series", "draw", "figure", "ticks"]
+__all__ = ["STYLES", "Panel", "Series", "draw", "figure", "ticks"]
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 24

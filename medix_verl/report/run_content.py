@@ -23,14 +23,9 @@ from medix_verl.report.run_panels import panels_of
 from medix_verl.report.run_rows import DataRow, DataRows, agreed, draw_pictures, rows_of_run, withheld
 from medix_verl.report.run_signs import MIN_STEPS, REWARD, Drift, drift, first_of, gaps, run_signs, window
 from medix_verl.response import parse_response
-from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.reading import parse_ground_truth
 
 __all__ = ["Ends", "Run", "ShownAnswer", "Validation", "read_run"]
-
-PARTS = {
-    "reward": REWARD,
-    **{name: (f"medix/{name}/mean",) for name in ("acc", "judge", "semantic", "format", "modality")},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +137,12 @@ def without_texts(dumps: Dumps) -> Dumps:
 
 
 def ends_of(metrics: Metrics) -> list[Ends]:
-    """Each part of the reward, its length and entropy, in the first and in the last steps."""
-    wanted = {**PARTS, "response length": ("response_length/mean",), "entropy": ("actor/entropy",)}
+    """The reward, acc and every term, length and entropy, in the first and in the last steps."""
+    wanted: list[tuple[str, Sequence[str]]] = [("reward", REWARD)]
+    wanted += [(name, (f"medix/{name}/mean",)) for name in ("acc", *metrics.terms)]
+    wanted += [("response length", ("response_length/mean",)), ("entropy", ("actor/entropy",))]
     found = []
-    for name, keys in wanted.items():
+    for name, keys in wanted:
         key = first_of(metrics, keys)
         values = metrics.values(key) if key else []
         if values:
@@ -190,9 +187,13 @@ def judge_said(answer: Answer) -> str | None:
     A dump does not say who decided. That the answer is the reference's own words, or what a guard stops, is certain
     from the two texts alone; anything else is the judge's word, or a synonym's that the dump does not have.
     """
-    if "acc" not in answer.terms:
+    others = {name for name in answer.terms if name != "acc"}
+    if "acc" not in answer.terms or (others and "judge" not in others):
         return None
     acc, grade = answer.terms["acc"], answer.terms.get("judge")
+    if acc is not None and grade is None and others:
+        # Another term decides acc.
+        return "none"
     if acc is None:
         return "none"
     word = "YES" if acc >= HIGH else "NO"

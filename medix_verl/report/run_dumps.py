@@ -3,12 +3,12 @@
 
 verl 0.9.1 writes `STEP.jsonl` with `input`, `output`, `gts`, `score` and `uid` (GROUP_SESSION_INDEX); a validation has
 the reward's terms too, training answers of the V1 trainer have not. The plugin's own parts, where they are, are joined
-by `uid`. A term whose flag says that it does not hold is None, never 0. Lines that cannot be read are counted.
+by `uid`. Terms are whatever a line has: those of its `terms`, or those that its flat keys show (see rewards/keys.py).
+A term whose flag says that it does not hold is None, never 0. Lines that cannot be read are counted.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -18,17 +18,10 @@ from typing import Any
 
 from medix_verl.report.run_files import read_lines
 from medix_verl.response import parse_response
+from medix_verl.rewards.keys import in_order, number_of, values_of
 
-__all__ = ["HIGH", "OUTCOMES", "TERMS", "Answer", "Dumps", "StepAnswers", "read_dumps"]
+__all__ = ["HIGH", "OUTCOMES", "Answer", "Dumps", "StepAnswers", "read_dumps"]
 
-TERMS = {
-    "acc": "judge_ok",
-    "judge": "judge_ok",
-    "semantic": "semantic_ok",
-    "format": None,
-    "modality": "modality_applies",
-}
-"""Each term, and the flag that says where it holds."""
 OUTCOMES = ("wrong", "right", "no verdict", "low score", "high score")
 """In the order in which they are shown; the last two where a dump has no terms."""
 HIGH = 0.5
@@ -46,7 +39,7 @@ class Answer:
     reference: str
     score: float | None
     terms: Mapping[str, float | None]
-    """Of TERMS, those that the dump has."""
+    """acc and the reward's terms, those that the dump has, in the order in which they are shown."""
     row_id: str | None = None
     source: str | None = None
     modality: str | None = None
@@ -171,18 +164,12 @@ def read_step(path: Path, number: int, parts: Mapping[str, Mapping[str, Any]]) -
 
 
 def terms_of(entry: Mapping[str, Any]) -> dict[str, float | None]:
-    """The terms that a line has; None where the flag of one says that it does not hold."""
-    found = {}
-    for name, flag in TERMS.items():
-        if name in entry:
-            holds = flag is None or number_of(entry.get(flag, 1.0)) not in (None, 0.0)
-            found[name] = number_of(entry[name]) if holds else None
-    return found
-
-
-def number_of(value: Any) -> float | None:
-    """A finite number, or None."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    """acc and the terms that a line has; None where one has no value."""
+    told = entry.get("terms")
+    if not isinstance(told, Mapping):
+        return values_of(entry)
+    acc = {"acc": told["acc"]} if "acc" in told else {}
+    return {name: number_of(value) for name, value in {**acc, **{name: told[name] for name in in_order(told)}}.items()}
 
 
 def text_of(value: Any) -> str | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import DataError, SetupError
+from medix_verl.rewards.metrics import terms_told
 
 __all__ = ["Metrics", "RunFiles", "find_run", "read_lines", "read_metrics"]
 
@@ -76,6 +77,11 @@ class Metrics:
         """Every key with that start and end, sorted."""
         found = {key for data in self.steps.values() for key in data}
         return sorted(key for key in found if key.startswith(start) and key.endswith(end))
+
+    @property
+    def terms(self) -> list[str]:
+        """The reward's terms that were recorded, in the order in which they are shown."""
+        return terms_told(key for _, data in sorted(self.steps.items()) for key in data)
 
 
 def find_run(

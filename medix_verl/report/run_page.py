@@ -18,7 +18,7 @@ from medix_verl.evaluation.agreement import MIN_CLUSTERS
 from medix_verl.report.charts import figure
 from medix_verl.report.page import TEMPLATES, percent, replace_file, script_and_hash
 from medix_verl.report.run_content import Run, ShownAnswer, read_run
-from medix_verl.report.run_dumps import OUTCOMES, TERMS
+from medix_verl.report.run_dumps import OUTCOMES
 from medix_verl.report.run_files import RunFiles
 from medix_verl.report.samples import clip
 
@@ -61,7 +61,6 @@ def render_run(run: Run) -> str:
         empty=[panel.title for panel in run.panels if not any(line.points for line in panel.series)],
         counts={name: count_outcomes(shown) for name, shown in run.shown},
         totals={"Training": run.training.answers, "Validation": run.validation.answers},
-        terms=list(TERMS),
         chips=CHIPS,
         settings=[(path.relative_to(run.files.folder).as_posix(), settings_of(path)) for path in run.files.settings],
         style=style,

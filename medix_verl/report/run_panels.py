@@ -6,17 +6,20 @@ A share of nothing is no share: a cache that nobody asked has no point in its cu
 
 from __future__ import annotations
 
-from medix_verl.report.charts import Panel, Series
+from collections.abc import Iterator, Mapping, Sequence
+
+from medix_verl.report.charts import STYLES, Panel, Series
 from medix_verl.report.run_dumps import Dumps
 from medix_verl.report.run_files import Metrics
 from medix_verl.report.run_signs import REWARD, first_of
+from medix_verl.rewards.keys import keys_by_name
 
 __all__ = ["panels_of"]
 
-CURVES = {
-    "Terms of the reward": {name: f"medix/{name}/mean" for name in ("judge", "semantic", "format", "modality")},
+CUT = "Answers cut at the longest length"
+POLICY = {
     "Response length, tokens": {"mean": "response_length/mean", "longest": "response_length/max"},
-    "Answers cut at the longest length": {"share": "response_length/clip_ratio"},
+    CUT: {"share": "response_length/clip_ratio"},
     "Entropy": {"entropy": "actor/entropy"},
     "KL": {
         "update": "actor/ppo_kl",
@@ -24,15 +27,13 @@ CURVES = {
         "loss term": "actor/kl_loss",
         "penalty": "actor/reward_kl_penalty",
     },
-    "Share of answers that a term holds for": {
-        name: f"medix/{name}/valid" for name in ("score", "judge", "semantic", "modality")
-    },
+}
+COST = {
     "Judge: seconds for an answer": {"median": "medix/judge/p50_s", "95 %": "medix/judge/p95_s"},
     "Gradient norm": {"norm": "actor/grad_norm"},
     "Learning rate": {"rate": "actor/lr"},
     "Seconds a step": {"step": "timing_s/step", "answering": "timing_s/gen", "update": "timing_s/update_actor"},
 }
-SHARES = {"Terms of the reward", "Answers cut at the longest length", "Share of answers that a term holds for"}
 COUNTED = ("/filter_groups/evicted_samples", "/filter_groups/discarded_surplus_samples", "/off_policy/evicted_samples")
 
 
@@ -46,11 +47,31 @@ def panels_of(metrics: Metrics, training: Dumps) -> list[Panel]:
         Panel("Reward and acc", tuple(lines), 0.0, 1.0),
         Panel("Validation acc", tuple(validation_line(metrics, key) for key in checks), 0.0, 1.0),
     ]
-    for title, curves in CURVES.items():
-        drawn = tuple(line(metrics, name, key) for name, key in curves.items())
-        low, high = (0.0, 1.0 if title in SHARES else None)
-        panels.append(Panel(title, drawn, low if title != "KL" else None, high))
-    return [*panels[:8], *service_panels(metrics), group_panel(metrics, training), *panels[8:]]
+    # A term that neither fails nor ever does not apply holds for every answer.
+    partial = [name for name in metrics.terms if keys_by_name(name).flag]
+    return [
+        *panels,
+        *term_panels(metrics, "Terms of the reward", metrics.terms, "mean"),
+        *(panel_of(metrics, title, curves) for title, curves in POLICY.items()),
+        *term_panels(metrics, "Share of answers that a term holds for", ["score", *partial], "valid"),
+        *service_panels(metrics),
+        group_panel(metrics, training),
+        *(panel_of(metrics, title, curves) for title, curves in COST.items()),
+    ]
+
+
+def term_panels(metrics: Metrics, title: str, names: Sequence[str], figure: str) -> Iterator[Panel]:
+    """A figure of each term, in as many panels as it takes to tell their curves apart."""
+    lines = [found for name in names if (found := line(metrics, name, f"medix/{name}/{figure}")).points]
+    for start in range(0, max(1, len(lines)), STYLES):
+        number = f" ({start // STYLES + 1})" if len(lines) > STYLES else ""
+        yield Panel(title + number, tuple(lines[start : start + STYLES]), 0.0, 1.0)
+
+
+def panel_of(metrics: Metrics, title: str, curves: Mapping[str, str]) -> Panel:
+    """A panel of some metrics."""
+    drawn = tuple(line(metrics, name, key) for name, key in curves.items())
+    return Panel(title, drawn, None if title == "KL" else 0.0, 1.0 if title == CUT else None)
 
 
 def line(metrics: Metrics, name: str, key: str) -> Series:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from medix_verl.report.run_dumps import Dumps, StepAnswers
 from medix_verl.report.run_files import Metrics
+from medix_verl.rewards.keys import keys_by_name
+from medix_verl.rewards.terms import BUILT_IN
 
 __all__ = ["Drift", "drift", "first_of", "gaps", "run_signs", "window"]
 
@@ -93,21 +95,33 @@ def run_signs(metrics: Metrics, training: Dumps, validation: Dumps) -> list[str]
 
 
 def unscored(metrics: Metrics) -> list[str]:
-    """Speaks when any answer has no score, or a verdict or a similarity is missing for more than 1 % of the answers."""
+    """Speaks when any answer has no score, or a term could not be had for more than 1 % of the answers."""
     told = []
     for key, where in (("medix/unscored", "training"), ("medix/val/unscored", "validation")):
         values = [(step, value) for step, value in metrics.series(key) if value]
         if values:
             count = sum(value for _, value in values)
             told.append(f"{count:.0f} answers of {where} have no score, in {len(values)} steps, last {values[-1][0]}.")
-    for term in ("judge", "semantic"):
-        missing = [1 - value for value in metrics.values(f"medix/{term}/valid")]
-        # A term that is switched off holds nowhere.
-        if missing and UNSCORED < statistics.fmean(missing) < 1:
+    for term in metrics.terms:
+        missing = failures_of(metrics, term)
+        if missing and statistics.fmean(missing) > UNSCORED:
             told.append(
                 f"{statistics.fmean(missing):.1%} of the answers have no {term} term; worst {max(missing):.0%}."
             )
     return told
+
+
+def failures_of(metrics: Metrics, term: str) -> list[float]:
+    """The share of each step's answers for which a term failed; none for a term that cannot fail.
+
+    A log of version 1 has the share that the term holds for, and nothing beside it; a term that holds nowhere was
+    switched off.
+    """
+    told = metrics.values(f"medix/{term}/failed")
+    if told or not keys_by_name(term).can_fail:
+        return told
+    missing = [1 - value for value in metrics.values(f"medix/{term}/valid")]
+    return missing if missing and statistics.fmean(missing) < 1 else []
 
 
 def not_numbers(metrics: Metrics) -> list[str]:
@@ -190,7 +204,8 @@ def collapsed_groups(metrics: Metrics, dumps: Dumps) -> list[str]:
 def format_drift(metrics: Metrics) -> list[str]:
     """Speaks when the format term fell by more than 0.05 or is below 0.9 at the end, or the tag term fell by 0.1.
 
-    The tag's fall must be twice its standard error too: it is a mean over the rows with a picture only.
+    The tag's fall must be twice its standard error too: it is a mean over the rows with a picture only. A term that is
+    not built in is held to the rule of the tag.
     """
     told = []
     form, tag = drift(metrics, "medix/format/mean"), drift(metrics, "medix/modality/mean")
@@ -198,6 +213,10 @@ def format_drift(metrics: Metrics) -> list[str]:
         told.append(f"Format went from {form.first:.3f} to {form.last:.3f}.")
     if tag and -tag.change >= max(TAG_FALL, SURE * tag.error):
         told.append(f"The modality tag fell from {tag.first:.3f} to {tag.last:.3f}: its weight is small.")
+    for term in metrics.terms:
+        found = drift(metrics, f"medix/{term}/mean") if term not in BUILT_IN else None
+        if found and -found.change >= max(TAG_FALL, SURE * found.error):
+            told.append(f"The term {term} fell from {found.first:.3f} to {found.last:.3f}.")
     return told
 
 

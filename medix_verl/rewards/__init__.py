@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The room that turns an answer and its reference into an itemised score.
+"""Turns an answer and its reference into an itemised score.
 
-`spec` holds the weights, `terms` is the arithmetic, `reference` reads a ground truth, `composite` asks the judge and
-the encoder and decides what "unscored" means (only there), `keys` writes the score for verl and for the command line.
+`spec` holds the recipe's sections, `term` says what a term is, `terms/` has those of the package, `composite` asks the
+terms and decides what "unscored" means (only there), `keys` writes the score for verl and for the command line.
+`manager`, `sampler` and `advantage` are what an unmodified verl is given; README.md follows one answer through them.
 """
 
 __all__: list[str] = []

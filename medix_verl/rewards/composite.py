@@ -1,35 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MediX-R1's composite reward: judge, semantic similarity, modality and format in one itemised score.
+"""The composite reward: the terms of a recipe, asked at once, in one itemised score.
 
-Here, and only here, is decided what a failure means: a judge or an encoder that could not answer leaves the answer
-unscored (`score` None, with the reason), while the parts that could be had are kept. Where the recipe says so, the
-score is taken over the terms that answered, and the reason is kept beside it; it never is without judge and encoder
-both. An answer that plainly equals its reference costs no call, and a response without an answer is wrong without
-anybody being asked.
+    R = (1 - w) content + w format,    content: the mean of the terms that apply, by their weights
+
+Here, and only here, is decided what a failure means: a term that could not be had leaves the answer unscored (`score`
+None, with the reason), while the terms that could be had are kept. Where the recipe says so, the score is taken over
+the terms that answered; it never is where none of them says whether the answer is right. An answer that equals its
+reference, or that a guard stops, is decided once, before any term is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import weakref
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from medix_verl.embedding.curve import worth
-from medix_verl.embedding.encoder import Encoder
-from medix_verl.errors import ConfigError, EncoderError, JudgeError
-from medix_verl.judge.judge import Judge
-from medix_verl.judge.rule.equality import equal, meaning
+from medix_verl.embedding.encoder import Encoder, build_encoder, connect_encoder
+from medix_verl.errors import ConfigError, EncoderError
+from medix_verl.judge.judge import GuardedJudge, Judge, build_judge, connect_judge
+from medix_verl.judge.rule.equality import equal
 from medix_verl.response import parse_response
-from medix_verl.rewards.published import parse_published
+from medix_verl.rewards.gdpo import FORM, Shares
+from medix_verl.rewards.reading import parse_published
 from medix_verl.rewards.spec import RewardSpec
-from medix_verl.rewards.terms import combine, format_term, modality_term
-from medix_verl.types import Reference, Response, RewardBreakdown, Similarity, Verdict
+from medix_verl.rewards.term import Answer, BoundTerm, Graded, Term, checked, keys_of, term_class
+from medix_verl.rewards.terms import BUILT_IN, FormatTerm, JudgeTerm, ModalityTerm, SemanticTerm
+from medix_verl.types import Failed, Failure, Reference, Response, RewardBreakdown, TermKeys, Verdict
 
-__all__ = ["CompositeReward"]
+__all__ = ["CompositeReward", "combine", "deciding_term", "shares_of"]
 
 SLICE = 64
 """Answers that are begun without a look at what has arrived."""
@@ -37,32 +37,31 @@ SLICE = 64
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What the judge and the encoder said of one answer, as terms in [0, 1]; None for what failed or is off."""
-
-    acc: float | None
-    """The hard verdict."""
-    judge: float | None
-    """The judge's term: its probability where there is one, else the hard verdict."""
-    semantic: float | None
-    reason: str = ""
-
-
 class CompositeReward:
     """Scores answers; one object serves any number of concurrent calls in one event loop."""
 
-    def __init__(self, spec: RewardSpec | None = None, judge: Judge | None = None, encoder: Encoder | None = None):
-        """Keep the services; nothing is loaded or asked yet.
+    def __init__(
+        self,
+        spec: RewardSpec | None = None,
+        judge: Judge | GuardedJudge | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """Keep the services and make the terms; nothing is loaded or asked yet.
 
         Args:
-            spec: Weights and services; None is the published rule with the rule judge.
+            spec: Terms, weights and services; None is the published rule with the rule judge.
             judge: The judge; None builds the spec's when one is first needed.
             encoder: The encoder; None builds the spec's when one is first needed.
+
+        Raises:
+            ConfigError: A term cannot be found or made, or the judge does not say which endpoints it asks.
         """
         self.spec = spec or RewardSpec()
-        self.judge = judge
+        self.judge = judge if judge is None or isinstance(judge, GuardedJudge) else GuardedJudge(judge, self.spec.judge)
         self.encoder = encoder
+        self.terms = self.make_terms()
+        self.keys = tuple(bound.keys for bound in self.terms)
+        self.services = tuple(bound for bound in self.terms if bound.term.can_fail)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.lock = threading.Lock()
 
@@ -70,10 +69,48 @@ class CompositeReward:
     def from_spec(
         cls, spec: RewardSpec, served_url: str | None = None, served_model: str | None = None
     ) -> CompositeReward:
-        """Build everything at once, so that a wrong recipe fails before the first answer; see build_services."""
-        from medix_verl.rewards.build import build_services
+        """Connect to everything at once, so that a wrong recipe fails before the first answer.
 
-        return cls(spec, *build_services(spec, served_url, served_model))
+        Under Ray these are the run's shared judge and encoder, elsewhere ones of this process.
+
+        Args:
+            spec: The recipe's reward section.
+            served_url: `ip:port` of verl's reward router, for the judge kind `verl`.
+            served_model: Name of the model behind it.
+
+        Raises:
+            ConfigError: The judge's settings are incomplete, or a term cannot be made.
+            EncoderError: The embedding model is not on this machine.
+        """
+        judge = connect_judge(spec.judge, served_url=served_url, served_model=served_model)
+        return cls(spec, judge, connect_encoder(spec.semantic) if spec.semantic.enable else None)
+
+    def make_terms(self) -> tuple[BoundTerm, ...]:
+        """The recipe's terms, those of the package first; `format` is always there."""
+        made: list[BoundTerm] = []
+        content = self.spec.content
+        for name, cls in term_classes(self.spec).items():
+            weight = content[name].weight if name in content else 0.0
+            made.append(BoundTerm(name, weight or 0.0, self.make(name, cls)))
+        return tuple(made)
+
+    def make(self, name: str, cls: type[Term]) -> Term:
+        """One term; those of the package get their services, others the further keys of their entry."""
+        if cls is JudgeTerm:
+            return JudgeTerm(self.built_judge)
+        if cls is SemanticTerm:
+            return SemanticTerm(self.spec.semantic, self.built_encoder)
+        if cls in (FormatTerm, ModalityTerm):
+            return cls()
+        options = self.spec.content[name].options
+        try:
+            return cls(**options)
+        except Exception as error:
+            given = ", ".join(options) or "no further key"
+            raise ConfigError(
+                f"reward.medix.terms.{name} cannot be made with {given} ({type(error).__name__}: {error}); the keys "
+                f"beside path, name and weight are what {cls.__name__}(...) is called with"
+            ) from error
 
     async def score(self, response: str | Response, reference: Reference) -> RewardBreakdown:
         """Score one response.
@@ -83,46 +120,83 @@ class CompositeReward:
             reference: The right answer.
 
         Returns:
-            The itemised score; `score` is None where the judge or the encoder failed and the policy is not to
-            renormalise, or where nothing that says whether the answer is right is left.
+            The itemised score; `score` is None where a term failed and the policy is not to renormalise, or where
+            nothing that says whether the answer is right is left.
 
         Raises:
-            ConfigError: A service has to be built and its settings are wrong, or the row is credentialed and the
-                judge is not local, whether it would be asked or not.
+            ConfigError: A service has to be built and its settings are wrong, or the row is credentialed and a
+                service is not known to be local, whether it would be asked or not.
             EncoderError: The embedding model has to be loaded and is not on this machine.
         """
         self.check_row(reference)
         parsed = self.parse(response)
-        opinion = await self.opinion(parsed.answer, reference)
-        form, modality = format_term(parsed), modality_term(parsed, reference)
-        scored = not opinion.reason or self.has_enough(opinion)
-        score = combine(self.spec, form, opinion.judge, opinion.semantic, modality) if scored else None
+        answer = Answer(parsed, reference, self.decide(parsed.answer, reference))
+        scores = await self.ask(answer)
+        terms = {name: score.value if isinstance(score, Graded) else score for name, score in scores.items()}
+        failures = {name: value for name, value in terms.items() if isinstance(value, Failed)}
+        values = {name: None if isinstance(value, Failed) else value for name, value in terms.items()}
+        scored = not failures or (self.spec.failure.policy == "renormalise" and self.has_enough(values))
         return RewardBreakdown(
-            score=score,
-            acc=opinion.acc,
-            judge=opinion.judge,
-            semantic=opinion.semantic,
-            format=form,
-            modality=modality,
-            judge_ok=opinion.judge is not None,
-            semantic_ok=self.spec.semantic.enable and opinion.semantic is not None,
-            modality_applies=modality is not None,
-            semantic_applies=self.spec.semantic.enable,
+            score=combine(self.weighed(values), values[FORM] or 0.0, self.spec.format_weight) if scored else None,
+            acc=self.verdict(scores),
+            terms=values,
             answer=parsed.answer,
-            reason=opinion.reason,
+            failures=failures,
+            keys=self.keys,
+        )
+
+    def decide(self, text: str | None, reference: Reference) -> Verdict | None:
+        """What is certain of an answer without asking anybody."""
+        if text is None:
+            return None
+        if self.judge is None and equal(text, reference):  # no judge is built for what needs none
+            return Verdict(True, "equality")
+        return self.built_judge().without_asking(text, reference)
+
+    async def ask(self, answer: Answer) -> dict[str, Any]:
+        """Every term's score by name; terms that may have to wait for somebody wait side by side."""
+        tasks: dict[str, asyncio.Task[Any]] = {}
+        if answer.text is not None and answer.decided is None:
+            # The last one is awaited here: a task of its own would only cost time.
+            tasks = {item.name: asyncio.ensure_future(one(item, answer)) for item in self.services[:-1]}
+        try:
+            scores = {}
+            for bound in reversed(self.terms):
+                task = tasks.get(bound.name)
+                scores[bound.name] = await (one(bound, answer) if task is None else task)
+        except BaseException:
+            for task in tasks.values():
+                task.cancel()
+            raise
+        return {bound.name: scores[bound.name] for bound in self.terms}
+
+    def verdict(self, scores: Mapping[str, Any]) -> float | None:
+        """The hard verdict of the term that decides; None where it failed, or there is none."""
+        for bound in self.terms:
+            score = scores[bound.name]
+            if bound.term.acc and score is not None and not isinstance(score, Failed):
+                return float(score.acc if isinstance(score, Graded) else score >= 0.5)
+        return None
+
+    def weighed(self, values: Mapping[str, float | None]) -> list[tuple[float, float | None]]:
+        """Weight and value of each term of the content."""
+        return [(bound.weight, values[bound.name]) for bound in self.terms]
+
+    def has_enough(self, values: Mapping[str, float | None]) -> bool:
+        """Whether what answered still tells a right answer from a wrong one."""
+        return any(
+            bound.term.tells_right and bound.weight > 0 and values[bound.name] is not None for bound in self.terms
         )
 
     def check_row(self, reference: Reference) -> None:
-        """Refuse a credentialed row where the judge is not local: at the first one, not at the first that is asked.
+        """Refuse a credentialed row where a service is not local: at the first one, not at the first that is asked.
 
         Raises:
-            ConfigError: See medix_verl.judge.credentials.
+            ConfigError: See medix_verl.judge.judge.GuardedJudge.check_row.
         """
         if reference.credentialed_row is None:
             return
-        gate = getattr(self.built_judge(), "gate", None)
-        if gate is not None:
-            gate.check(reference)
+        self.built_judge().check_row(reference)
 
     def parse(self, response: str | Response) -> Response:
         """Find answer, format and modality by the rule of the recipe.
@@ -156,8 +230,8 @@ class CompositeReward:
         return self.run(self.score(response, reference))
 
     async def close(self) -> None:
-        """Close the judge and the encoder; the reward may not be asked again."""
-        for service in (self.judge, self.encoder):
+        """Close the judge, the encoder and the terms; the reward may not be asked again."""
+        for service in (self.judge, self.encoder, *(bound.term for bound in self.terms)):
             if service is not None:
                 await service.close()
 
@@ -167,80 +241,17 @@ class CompositeReward:
         if self.loop is not None:
             self.loop.close()
 
-    async def opinion(self, answer: str | None, reference: Reference) -> Opinion:
-        """The judge's and the encoder's terms, asked at once where they must be asked at all."""
-        enabled = self.spec.semantic.enable
-        if answer is None:
-            return Opinion(0.0, 0.0, 0.0 if enabled else None)
-        if equal(answer, reference):
-            self.note_equality()
-            return Opinion(1.0, 1.0, 1.0 if enabled else None)
-        self.build_missing()
-        verdict, similarity = await asyncio.gather(self.ask(answer, reference), self.compare(answer, reference))
-        reasons = []
-        if verdict.correct is None:
-            reasons.append(f"judge: {verdict.reason or 'no verdict'}")
-        if similarity is not None and similarity.value is None:
-            reasons.append(f"semantic: {similarity.reason or 'no similarity'}")
-        acc = None if verdict.correct is None else float(verdict.correct)
-        return Opinion(acc, graded(verdict), self.semantic(similarity), "; ".join(reasons))
-
-    def note_equality(self) -> None:
-        """A judge that counts its answers is told of one that it was spared."""
-        counters = getattr(self.judge, "counters", None)
-        if counters is not None:
-            counters.note_equality()
-
-    def has_enough(self, opinion: Opinion) -> bool:
-        """Whether the policy is to score over what answered, and that still tells a right answer from a wrong one."""
-        weights = self.spec.weights
-        told = (opinion.judge is not None and weights.judge > 0) or (
-            opinion.semantic is not None and weights.semantic > 0
-        )
-        return told and self.spec.failure.policy == "renormalise"
-
-    def semantic(self, similarity: Similarity | None) -> float | None:
-        """The semantic term of a similarity, None where there is none."""
-        if similarity is None or similarity.value is None:
-            return None
-        return worth(self.spec.semantic, similarity.value)
-
-    async def ask(self, answer: str, reference: Reference) -> Verdict:
-        """Ask the judge; an error that escapes it is a failure like any other."""
-        assert self.judge is not None
-        try:
-            return await self.judge.ask(answer, reference)
-        except JudgeError as error:
-            return Verdict(None, "judge", str(error) or type(error).__name__)
-
-    async def compare(self, answer: str, reference: Reference) -> Similarity | None:
-        """Ask the encoder; None where the semantic term is switched off."""
-        if not self.spec.semantic.enable:
-            return None
-        assert self.encoder is not None
-        try:
-            similarity = await self.encoder.compare(answer, meaning(reference))
-        except EncoderError as error:
-            return Similarity(None, str(error) or type(error).__name__)
-        if similarity.value is not None and not math.isfinite(similarity.value):
-            return Similarity(None, f"the encoder gave {similarity.value}")
-        return similarity
-
-    def build_missing(self) -> None:
-        """Build what was not handed in."""
-        from medix_verl.embedding.encoder import build_encoder
-
-        self.built_judge()
-        if self.encoder is None and self.spec.semantic.enable:
-            self.encoder = build_encoder(self.spec.semantic)
-
-    def built_judge(self) -> Judge:
+    def built_judge(self) -> GuardedJudge:
         """The judge, built where none was handed in."""
-        from medix_verl.judge.build import build_judge
-
         if self.judge is None:
             self.judge = build_judge(self.spec.judge)
         return self.judge
+
+    def built_encoder(self) -> Encoder:
+        """The encoder, built where none was handed in."""
+        if self.encoder is None:
+            self.encoder = build_encoder(self.spec.semantic)
+        return self.encoder
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run in an event loop of our own, kept because the judge's connections belong to it."""
@@ -258,11 +269,71 @@ class CompositeReward:
             return self.loop.run_until_complete(work)
 
 
-def graded(verdict: Verdict) -> float | None:
-    """The judge's term: its P(YES) where it gave one, else 0 or 1; None without a verdict."""
-    if verdict.correct is None:
-        return None
-    probability = verdict.probability
-    if probability is None or not math.isfinite(probability):
-        return float(verdict.correct)
-    return min(1.0, max(0.0, probability))
+def term_classes(spec: RewardSpec) -> dict[str, type[Term]]:
+    """Name -> class of each term of a recipe, those of the package first, in the order of rows and reports.
+
+    Raises:
+        ConfigError: A term cannot be found, or not exactly one decides right and wrong.
+    """
+    content = spec.content
+    found = {name: cls for name, cls in BUILT_IN.items() if name in content or name == FORM}
+    found |= {name: term_class(name, entry, BUILT_IN) for name, entry in content.items()}
+    deciding = [name for name, cls in found.items() if cls.acc]
+    if len(deciding) != 1:
+        raise ConfigError(
+            f"{', '.join(deciding) or 'no term'} of reward.medix.terms says what is right and wrong; it must be one: "
+            "leave one term with `acc = True`, such as judge (reward.medix.terms.NAME=null takes one out)"
+        )
+    return found
+
+
+def shares_of(spec: RewardSpec) -> Shares:
+    """The terms of a recipe for those who read rows: keys and weights, from the classes alone; see term_classes."""
+    classes = term_classes(spec)
+    return Shares(
+        keys=tuple(keys_of(name, cls) for name, cls in classes.items()),
+        weights={name: entry.weight or 0.0 for name, entry in spec.content.items()},
+        format_weight=spec.format_weight,
+    )
+
+
+def deciding_term(spec: RewardSpec) -> TermKeys:
+    """The keys of the term that decides right and wrong; see term_classes."""
+    return next(keys_of(name, cls) for name, cls in term_classes(spec).items() if cls.acc)
+
+
+async def one(bound: BoundTerm, answer: Answer) -> Any:
+    """One term's score, checked; an error of the term is a failure like any other, but for wrong settings."""
+    try:
+        return checked(await bound.term.score(answer))
+    except (ConfigError, EncoderError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a term of the user's may raise anything, and its answer is unscored
+        return Failed(Failure.INTERNAL, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def combine(terms: Sequence[tuple[float, float | None]], form: float, format_weight: float) -> float:
+    """Weigh the terms.
+
+    Args:
+        terms: Weight and value of each term of the content; a value is in [0, 1], or None where the term does not
+            apply: its weight is shared among the others, so that a perfect answer scores 1 whatever applies.
+        form: The format term.
+        format_weight: What it weighs.
+
+    Returns:
+        The score in [0, 1]; the format term alone where no term with a weight applies.
+
+    Example:
+        Well formed, right by the judge, too far by the encoder, right modality:
+        0.9 * (0.575 + 0.05) + 0.1 = 0.6625.
+    """
+    applying = [(weight, value) for weight, value in terms if value is not None and weight > 0]
+    largest = max((weight for weight, _ in applying), default=0.0)
+    if largest == 0.0:
+        return form
+    # Divided by the largest first, because a sum of huge weights would overflow to infinity.
+    total = sum(weight / largest for weight, _ in applying)
+    content = sum(weight / largest * value for weight, value in applying) / total
+    # Written as one step from content towards form, so that a perfect answer is 1 exactly.
+    return min(1.0, max(0.0, content + format_weight * (form - content)))

@@ -9,43 +9,78 @@ are weighed and added, then the whole batch is whitened.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medix_verl.rewards.spec import WeightsSpec
+from medix_verl.errors import ConfigError
+from medix_verl.types import TermKeys
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["TERMS", "advantages", "contributions"]
+__all__ = ["FORM", "Shares", "advantages"]
 
-TERMS = ("judge", "semantic", "format", "modality")
-"""The order in which the terms stand on a response's last tokens; the modality has the very last one."""
-APPLIES = {"judge": "judge_ok", "semantic": "semantic_ok", "modality": "modality_applies"}
+FORM = "format"
+"""The term with the rest of the score: it stands beside the content."""
 EPSILON = 1e-6
 
 
-def contributions(weights: WeightsSpec, format_weight: float, extra: Mapping[str, float]) -> list[float]:
-    """What each of TERMS adds to the score of one answer.
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The terms of a recipe, and what each adds to the score of an answer."""
 
-    Args:
-        weights: The recipe's.
-        format_weight: The recipe's.
-        extra: The answer's numbers, as medix_verl.rewards.keys.to_verl makes them.
+    keys: tuple[TermKeys, ...]
+    """Of all terms, `format` among them, in the order of `algorithm.gdpo_reward_weights`."""
+    weights: Mapping[str, float]
+    """Of the terms of the content."""
+    format_weight: float
 
-    Returns:
-        Four numbers that add up to `extra["score"]`.
-    """
-    shares = {name: getattr(weights, name) for name, flag in APPLIES.items() if extra.get(flag)}
-    largest = max(shares.values(), default=0.0)
-    if largest == 0.0:
-        return [0.0, 0.0, float(extra["score"]), 0.0]
-    total = sum(share / largest for share in shares.values())
-    parts = {
-        name: (1.0 - format_weight) * (share / largest) / total * float(extra[name]) for name, share in shares.items()
-    }
-    # The rest, so that rounding leaves the sum what it was.
-    parts["format"] = float(extra["score"]) - sum(parts.values())
-    return [parts.get(name, 0.0) for name in TERMS]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The terms, in order."""
+        return tuple(keys.name for keys in self.keys)
+
+    def contributions(self, extra: Mapping[str, float]) -> list[float]:
+        """What each term adds to the score of one answer.
+
+        Args:
+            extra: The answer's numbers, as medix_verl.rewards.keys.to_verl makes them.
+
+        Returns:
+            One number for each of `names`; they add up to `extra["score"]`.
+        """
+        holding = [keys.name for keys in self.keys if keys.flag is None or extra.get(keys.flag)]
+        shares = {name: self.weights[name] for name in holding if self.weights.get(name, 0.0) > 0}
+        largest = max(shares.values(), default=0.0)
+        total = sum(share / largest for share in shares.values())
+        parts = {
+            name: (1.0 - self.format_weight) * (share / largest) / total * float(extra[name])
+            for name, share in shares.items()
+        }
+        # The rest, so that rounding leaves the sum what it was.
+        parts[FORM] = float(extra["score"]) - sum(parts.values())
+        return [parts.get(name, 0.0) for name in self.names]
+
+    def reward_weights(self, given: Sequence[float] | None, built_in: int) -> list[float]:
+        """What each term counts once it is normalised.
+
+        Args:
+            given: `algorithm.gdpo_reward_weights`; None counts all terms alike.
+            built_in: How many of the terms are the package's own. A list with so many numbers leaves the others their
+                own weight in the recipe.
+
+        Raises:
+            ConfigError: There is another number of weights.
+        """
+        if given is None:
+            return [1.0] * len(self.keys)
+        if len(given) == built_in:
+            return [float(weight) for weight in given] + [self.weights[name] for name in self.names[built_in:]]
+        if len(given) != len(self.keys):
+            raise ConfigError(
+                f"algorithm.gdpo_reward_weights has {len(given)} numbers; give one for each of {', '.join(self.names)}"
+            )
+        return [float(weight) for weight in given]
 
 
 def advantages(

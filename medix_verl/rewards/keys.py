@@ -1,33 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a RewardBreakdown for its two readers: verl, which averages numbers, and a line of JSON for people."""
+"""The flat keys of one scored answer: how they are written, and how a reader finds the terms in them.
+
+verl carries a mapping of numbers beside each score, so terms travel as keys: `NAME` is the value, `NAME_ok` is 1 where
+the term has one (only terms that can fail have this key), `NAME_applies` is 1 where it applies (only terms that may not
+apply have this one). `score` and `acc` stand beside them; `acc` is known where the term that decides it has a value.
+Every reader (metrics, dumps, reports, `score`, `export --score`) finds terms with `terms_in`, and so names none.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
-from medix_verl.types import RewardBreakdown
+from medix_verl.rewards.term import Term, keys_of
+from medix_verl.rewards.terms import BUILT_IN
+from medix_verl.types import RewardBreakdown, TermKeys
 
-__all__ = ["FLAGS", "NUMBERS", "to_row", "to_verl"]
+__all__ = [
+    "acc_of",
+    "failed_in",
+    "in_order",
+    "keys_by_name",
+    "number_of",
+    "terms_in",
+    "to_row",
+    "to_verl",
+    "value_in",
+    "values_of",
+]
 
-NUMBERS = ("score", "acc", "judge", "semantic", "format", "modality")
-FLAGS = ("judge_ok", "semantic_ok", "modality_applies", "semantic_applies")
+OK, APPLIES = "_ok", "_applies"
 
 
 def to_verl(breakdown: RewardBreakdown) -> dict[str, float]:
-    """Always the same keys, always floats.
+    """Always the same keys for one recipe, always floats.
 
     verl averages each key over all rows of a batch and needs every row to have it. A term that could not be had or
     does not apply is 0.0 with its flag 0.0; our own metrics divide by the flags.
     """
-    numbers = {name: getattr(breakdown, name) for name in NUMBERS}
+    numbers = {"score": breakdown.score, "acc": breakdown.acc, **breakdown.terms}
     row = {name: 0.0 if value is None else float(value) for name, value in numbers.items()}
-    row.update({name: float(getattr(breakdown, name)) for name in FLAGS})
+    row.update({keys.ok: float(breakdown.ok(keys.name)) for keys in breakdown.keys if keys.can_fail})
+    # Terms that cannot fail first: the order of version 1.
+    absent = sorted((keys for keys in breakdown.keys if keys.can_be_absent), key=lambda keys: keys.can_fail)
+    row.update({keys.applies: float(breakdown.applies(keys.name)) for keys in absent})
     return row
 
 
 def to_row(breakdown: RewardBreakdown) -> dict[str, Any]:
     """One output row of `medix-verl score`, without its id: None where a term could not be had or does not apply."""
-    row: dict[str, Any] = {name: getattr(breakdown, name) for name in NUMBERS}
-    row.update({name: int(getattr(breakdown, name)) for name in ("judge_ok", "semantic_ok")})
+    row: dict[str, Any] = {"score": breakdown.score, "acc": breakdown.acc, **breakdown.terms}
+    row.update({keys.ok: int(breakdown.ok(keys.name)) for keys in breakdown.keys if keys.can_fail})
     row["answer"] = breakdown.answer
     return row
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of terms as they are shown: those of the package first, others as they came."""
+    there = dict.fromkeys(names)
+    return [name for name in BUILT_IN if name in there] + [name for name in there if name not in BUILT_IN]
+
+
+def terms_in(keys: Iterable[str]) -> list[TermKeys]:
+    """The terms that stand in a flat mapping, with the flags that are there.
+
+    Args:
+        keys: A mapping of one answer, or just its keys.
+
+    Returns:
+        Every term of the package that is there, and every other NAME with a NAME_ok or a NAME_applies; see `in_order`.
+    """
+    there = dict.fromkeys(keys)
+    flagged = (key for key in there if key + OK in there or key + APPLIES in there or key in BUILT_IN)
+    names = in_order(key for key in flagged if key not in ("score", "acc"))
+    return [TermKeys(name, name + OK in there, name + APPLIES in there) for name in names]
+
+
+def keys_by_name(name: str) -> TermKeys:
+    """The keys of a term of which only the name is known: the package's own, or all that there may be."""
+    return keys_of(name, BUILT_IN.get(name, Term))
+
+
+def value_in(extra: Mapping[str, Any], keys: TermKeys) -> float | None:
+    """A term's value in one answer's keys; None where it failed, does not apply or is not there."""
+    flags = ((keys.ok, keys.can_fail), (keys.applies, keys.can_be_absent))
+    return number_of(extra.get(keys.name)) if _hold(extra, [key for key, there in flags if there]) else None
+
+
+def failed_in(extra: Mapping[str, Any], keys: TermKeys) -> bool:
+    """Whether a term applied to an answer and could not be had."""
+    return keys.can_fail and _hold(extra, [keys.applies] if keys.can_be_absent else []) and not _hold(extra, [keys.ok])
+
+
+def acc_of(extra: Mapping[str, Any], acc_term: str = "judge") -> float | None:
+    """The verdict in one answer's keys, None where it is not known.
+
+    Args:
+        extra: The answer's keys.
+        acc_term: The term that decides it.
+    """
+    return number_of(extra.get("acc")) if _hold(extra, (acc_term + OK, acc_term + APPLIES)) else None
+
+
+def values_of(extra: Mapping[str, Any], acc_term: str = "judge") -> dict[str, float | None]:
+    """`acc`, where it is there, and each term that is there with its value; None: it failed or does not apply."""
+    verdict = {"acc": acc_of(extra, acc_term)} if "acc" in extra else {}
+    return {**verdict, **{keys.name: value_in(extra, keys) for keys in terms_in(extra)}}
+
+
+def _hold(extra: Mapping[str, Any], flags: Iterable[str]) -> bool:
+    """Whether no flag says otherwise; one that is not there says nothing."""
+    return all(number_of(extra.get(flag, 1.0)) for flag in flags)
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number, or None."""
+    try:
+        number = float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

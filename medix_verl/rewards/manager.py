@@ -19,11 +19,11 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from medix_verl.credentialed import is_credentialed
 from medix_verl.errors import ConfigError, MedixError, UnscoredError
-from medix_verl.rewards.busy import BusyClock
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_verl
 from medix_verl.rewards.ledger import report_fatal, report_unscored
-from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.metrics import BusyClock
+from medix_verl.rewards.reading import parse_ground_truth
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Reference
 

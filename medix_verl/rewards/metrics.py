@@ -1,56 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Per-step averages of the reward's parts, each over the answers that it applies to, and the services' own numbers.
+"""What is told of scored answers: averages for each step, and one line of JSON for each answer beside verl's dumps.
 
-verl reduces a metric by what its name contains ("max", "min", "sum", "total": verl/trainer/ppo/v1/utils.py,
-MetricsAggregator), so no name here has one of these in it.
+Every term that the answers' keys hold is told (see `keys`). verl reduces a metric by what its name contains, so no name
+here has one of REDUCERS in it.
+
+verl's own dump of training answers has the score alone, and no dump of its has the row's id, so that no picture could
+be found again. Lines are joined to verl's by `uid`; one without a partner does no harm. A folder that cannot be written
+costs these lines and a warning, never the run.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-__all__ = ["REDUCERS", "Tally", "part_metrics", "service_metrics"]
+from medix_verl.rewards.keys import acc_of, failed_in, in_order, number_of, terms_in, value_in, values_of
+from medix_verl.rewards.term import REDUCERS
 
+__all__ = ["FOLDER", "BusyClock", "Tally", "keep_parts", "part_lines", "part_metrics", "service_metrics", "terms_told"]
+
+FOLDER = "parts"
+"""Below `trainer.rollout_data_dir`."""
 UNSUMMED = ("p50", "p95", "inflight")
 """In the name of a service's number of which two readings have no sum; the larger one is told."""
-REDUCERS = ("max", "min", "sum", "total")
 
-_PARTS = {
-    "score": None,
-    "acc": "judge_ok",
-    "judge": "judge_ok",
-    "semantic": "semantic_ok",
-    "format": None,
-    "modality": "modality_applies",
-}
-"""Each part, and the flag that says where it holds; None: everywhere."""
+_logger = logging.getLogger(__name__)
 
 
-def part_metrics(extras: Sequence[Mapping[str, float]], prefix: str = "medix") -> dict[str, float]:
-    """Mean, standard deviation and valid share of each part.
+def part_metrics(
+    extras: Sequence[Mapping[str, Any]], prefix: str = "medix", acc_term: str = "judge"
+) -> dict[str, float]:
+    """Mean, standard deviation and valid share of the score, of acc and of every term.
 
     Args:
-        extras: one dict an answer, as medix_verl.rewards.keys.to_verl makes it.
-        prefix: what the names below begin with.
+        extras: The keys of each answer (medix_verl.rewards.keys); rows of `medix-verl score` fit too.
+        prefix: What the names below begin with.
+        acc_term: The term that decides acc.
 
     Returns:
-        `medix/PART/mean`, `medix/PART/std` where the part applies to an answer at least, and `medix/PART/valid`,
-        the share of answers that it applies to. `medix/reward/busy_s`: seconds the reward processes spent scoring.
+        `medix/NAME/valid`, the share of answers that have a value; `medix/NAME/mean` and `medix/NAME/std` over these,
+        where there are any; `medix/NAME/failed` of a term that can fail, the share of answers that it applied to and
+        could not be had for. `medix/reward/busy_s`: seconds the reward processes spent scoring.
     """
+    if not extras:
+        return {}
     metrics: dict[str, float] = {}
-    for part, flag in _PARTS.items():
-        values = [float(extra[part]) for extra in extras if part in extra and (flag is None or extra.get(flag))]
-        if extras:
-            metrics[f"{prefix}/{part}/valid"] = len(values) / len(extras)
-        if values:
-            metrics[f"{prefix}/{part}/mean"] = statistics.fmean(values)
-            metrics[f"{prefix}/{part}/std"] = statistics.pstdev(values)
+    terms = terms_in(key for extra in extras for key in extra)
+    parts = {
+        "score": [number_of(extra.get("score")) for extra in extras],
+        "acc": [acc_of(extra, acc_term) for extra in extras],
+        **{term.name: [value_in(extra, term) for extra in extras] for term in terms},
+    }
+    for name, values in parts.items():
+        known = [value for value in values if value is not None]
+        metrics[f"{prefix}/{name}/valid"] = len(known) / len(extras)
+        if known:
+            metrics[f"{prefix}/{name}/mean"] = statistics.fmean(known)
+            metrics[f"{prefix}/{name}/std"] = statistics.pstdev(known)
+    for term in terms:
+        if term.can_fail:
+            metrics[f"{prefix}/{term.name}/failed"] = sum(failed_in(extra, term) for extra in extras) / len(extras)
     busy = [float(extra["reward_busy_s"]) for extra in extras if "reward_busy_s" in extra]
     if busy:
         metrics[f"{prefix}/reward/busy_s"] = math.fsum(busy)
     return metrics
+
+
+def terms_told(metrics: Iterable[str]) -> list[str]:
+    """The terms that `part_metrics` told of, from the names of a run's metrics; those of services are none."""
+    words = [name.split("/") for name in metrics]
+    found = [found[1] for found in words if len(found) == 3 and found[0] == "medix" and found[2] in ("mean", "valid")]
+    return in_order(name for name in found if name not in ("score", "acc"))
 
 
 def service_metrics(
@@ -65,8 +91,9 @@ def service_metrics(
 class Tally:
     """What is told of one step, or of one validation, which verl may answer in several batches."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, acc_term: str = "judge") -> None:
         self.prefix = prefix
+        self.acc_term = acc_term
         self.extras: list[Mapping[str, float]] = []
         self.services: tuple[dict[str, float], dict[str, float]] = ({}, {})
         self.counts: dict[str, float] = {}
@@ -90,5 +117,76 @@ class Tally:
         """All of it under the names of the training log; nothing where nothing was added."""
         if not self.counts and not self.extras:
             return {}
-        found = part_metrics(self.extras, self.prefix) | service_metrics(*self.services, self.prefix)
-        return found | {f"{self.prefix}/{name}": value for name, value in self.counts.items()}
+        parts = part_metrics(self.extras, self.prefix, self.acc_term)
+        named = {f"{self.prefix}/{name}": value for name, value in self.counts.items()}
+        return parts | service_metrics(*self.services, self.prefix) | named
+
+
+def keep_parts(folder: Path, step: int, validation: bool, lines: Sequence[str]) -> None:
+    """Add lines to the file of a step.
+
+    Args:
+        folder: `trainer.rollout_data_dir`; the lines go into a folder below it.
+        step: verl's global step, after which its own dump is named too.
+        validation: Whether they are of a validation, which may come in several batches.
+        lines: From `part_lines`.
+    """
+    path = folder / FOLDER / f"{'val-' if validation else ''}{step}.jsonl"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.writelines(lines)
+    except OSError as error:
+        _logger.warning("the parts of %d answers were not kept: %s; free some space, or set another "
+                        "trainer.rollout_data_dir", len(lines), error)  # fmt: skip
+
+
+def part_lines(
+    keys: Sequence[str],
+    extras: Sequence[Mapping[str, float]],
+    infos: Sequence[Any],
+    sources: Sequence[Any],
+    acc_term: str = "judge",
+) -> list[str]:
+    """One line an answer: its row, its flat keys, and in `terms` acc and every term, null where there is no value.
+
+    Args:
+        keys: verl's names of the answers, PROMPT_SESSION_INDEX.
+        extras: The keys of each answer (medix_verl.rewards.keys).
+        infos: The rows' `extra_info`, as MedixDataset makes it.
+        sources: The rows' `data_source`.
+        acc_term: The term that decides acc.
+    """
+    lines = []
+    for key, extra, info, source in zip(keys, extras, infos, sources, strict=True):
+        row = info if isinstance(info, Mapping) else {}
+        named = {"uid": key, "id": row.get("id"), "data_source": source, "modality_tag": row.get("modality")}
+        line = {**named, **extra, "terms": values_of(extra, acc_term)}
+        lines.append(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    return lines
+
+
+class BusyClock:
+    """Wall time during which at least one answer is being scored, split over the answers as they finish.
+
+    The sum of what `leave` returned is the busy time of the process: an hour in which two answers were scored at
+    once counts one hour, whatever each of them took.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._inside = 0
+        self._since = 0.0
+
+    def enter(self) -> None:
+        """An answer begins."""
+        if self._inside == 0:
+            self._since = self._now()
+        self._inside += 1
+
+    def leave(self) -> float:
+        """An answer ends; seconds of busy time since the last one ended, or since this busy time began."""
+        now = self._now()
+        busy, self._since = now - self._since, now
+        self._inside -= 1
+        return busy

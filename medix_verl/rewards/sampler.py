@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
-from medix_verl.embedding import service as encoder_worker
+from medix_verl.embedding import service as encoder_service
 from medix_verl.errors import RunStoppedError
-from medix_verl.judge import worker as judge_worker
-from medix_verl.rewards.advantage import split_scores
-from medix_verl.rewards.groups import lone_keys
+from medix_verl.judge import service as judge_service
+from medix_verl.rewards import advantage
+from medix_verl.rewards.composite import deciding_term, shares_of
 from medix_verl.rewards.ledger import open_ledger, read_fatal, take_entries
-from medix_verl.rewards.metrics import Tally
-from medix_verl.rewards.parts import keep_parts, part_lines
-from medix_verl.rewards.sampler_spec import SamplerSpec
+from medix_verl.rewards.metrics import Tally, keep_parts, part_lines
+from medix_verl.rewards.spec import SamplerSpec
 from medix_verl.rewards.stop_rules import UnscoredWindow, Watchdog
 
 __all__ = ["MedixReplayBuffer", "MedixReplayBufferAsync", "SamplerSpec"]
@@ -43,10 +42,13 @@ class _Medix:
         spec = SamplerSpec.from_mapping(sampler_kwargs)
         filters = spec.filter_metric is not None or spec.sync_refill_failed_groups
         self.spec = spec
+        self.shares = shares_of(spec.reward)
+        self.deciding = deciding_term(spec.reward)
+        advantage.use(self.shares)
         limits = (0.0, 1) if spec.failure_policy == "abort" else (spec.max_unscored_share, spec.unscored_min_count)
         self.window = UnscoredWindow(*limits, spec.unscored_window)
         self.ledger = open_ledger()
-        self.validation = Tally("medix/val")
+        self.validation = Tally("medix/val", self.deciding.name)
         self.lone = 0
         self.last_seen: Any = None
         self.watchdog = Watchdog(spec.stall_timeout_s)
@@ -133,8 +135,8 @@ class _Medix:
         if failed or missing:
             self._report(partition_id, failed, missing, expected, causes)
         extras = self._reward_extras(batch.keys, partition_id)
-        tally = self.validation if partition_id == "val" else Tally("medix")
-        tally.add(extras, judge_worker.collect_stats(), encoder_worker.collect_stats())
+        tally = self.validation if partition_id == "val" else Tally("medix", self.deciding.name)
+        tally.add(extras, judge_service.collect_stats(), encoder_service.collect_stats())
         # Dynamic sampling throws answers away, whose failures are in the ledger all the same.
         renormalised = self.spec.failure_policy == "renormalise"
         tally.count(failed=failed, unscored=missing if renormalised else max(failed, missing))
@@ -144,9 +146,9 @@ class _Medix:
         self.lone = 0
         metrics.update(tally.metrics())
         metrics.update(self.validation.metrics())
-        self.validation = Tally("medix/val")
+        self.validation = Tally("medix/val", self.deciding.name)
         if self.spec.split_terms and batch.keys:
-            split_scores(batch.keys, partition_id, extras, self.spec.weights, self.spec.format_weight)
+            advantage.split_scores(batch.keys, partition_id, extras, self.shares)
 
     def _report(self, partition_id: str, failed: int, missing: int, expected: int, causes: list[str]) -> None:
         note = " (verl's own validation averages count each missing one as acc 0)" if partition_id == "val" else ""
@@ -167,12 +169,12 @@ class _Medix:
         entries, infos, sources = _fields(keys, partition_id, "extra_fields", "extra_info", "data_source")
         extras = [entry.get("reward_extra_info") or {} for entry in entries]
         folder = Path(self.spec.rollout_data_dir).expanduser()
-        keep_parts(folder, step, partition_id == "val", part_lines(keys, extras, infos, sources))
+        keep_parts(folder, step, partition_id == "val", part_lines(keys, extras, infos, sources, self.deciding.name))
 
     def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
         """verl's, without the groups in which a verdict is missing.
 
-        A renormalised answer whose judge failed has acc 0 with judge_ok 0: verl would take a group of wrong and
+        A renormalised answer of which the deciding term failed has acc 0: verl would take a group of wrong and
         unknown answers for one that is wrong throughout.
         """
         known = set(self._dapo_classification_cache[partition_id])  # type: ignore[attr-defined]
@@ -189,7 +191,10 @@ class _Medix:
     def _groups_with_unknown(self, partition_id: str, uids: set[str]) -> set[str]:
         keys = [key for key in self.partitions[partition_id] if key.split("_")[0] in uids]  # type: ignore[attr-defined]
         extras = self._reward_extras(keys, partition_id)
-        return {key.split("_")[0] for key, extra in zip(keys, extras, strict=True) if not extra.get("judge_ok", 1.0)}
+        known = self.deciding.flag
+        return {
+            key.split("_")[0] for key, extra in zip(keys, extras, strict=True) if known and not extra.get(known, 1.0)
+        }
 
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
         if self.spec.failure_policy == "abort":
@@ -210,6 +215,16 @@ def _fields(keys: list[str], partition_id: str, *names: str) -> list[list[Any]]:
     """Some fields of some answers, each as plain objects."""
     found = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=list(names))
     return [[getattr(entry, "data", entry) for entry in found[name]] for name in names]
+
+
+def lone_keys(keys: Iterable[str]) -> list[str]:
+    """The keys whose group has no other session; a key is `UID_SESSION_INDEX` (verl's replay_buffer.py)."""
+    sessions: dict[str, set[str]] = {}
+    held = list(keys)
+    for key in held:
+        uid, session, *_ = key.split("_")
+        sessions.setdefault(uid, set()).add(session)
+    return [key for key in held if len(sessions[key.split("_")[0]]) == 1]
 
 
 def _thrown_away(metrics: Mapping[str, Any]) -> int:

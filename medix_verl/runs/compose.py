@@ -20,6 +20,8 @@ from medix_verl.runs.surroundings import commits, identify, list_files, versions
 
 __all__ = ["compose_record", "resolved"]
 
+LARGEST = 1e300
+"""A weight above it, and one that is no number, is left out of the record."""
 _RECIPE = re.compile(r"^\+{1,2}recipe(?:@[^=]*)?=(?P<names>.*)$", re.DOTALL)
 
 
@@ -83,6 +85,7 @@ def describe(values: Mapping[str, Any], words: Sequence[str]) -> RunRecord:
         judge=judge_of(values),
         encoder=encoder_of(values),
         seed=data.get("seed") if isinstance(data.get("seed"), int) else None,
+        terms=terms_of(values),
         directory=str(Path.cwd()),
     )
 
@@ -112,6 +115,15 @@ def encoder_of(values: Mapping[str, Any]) -> Identity:
     if not semantic or semantic.get("enable") is False:
         return Identity("off")
     return identify(semantic.get("model"), str(semantic.get("kind") or "unknown"))
+
+
+def terms_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """The terms of the reward and their weights; one whose weight the configuration leaves out is not here."""
+    reward = section(values, "reward", "medix")
+    weights = {**section(reward, "weights"), "format": reward.get("format_weight")}
+    weights |= {name: section(reward, "terms", name).get("weight") for name in section(reward, "terms")}
+    numbers = {str(name): weight for name, weight in weights.items() if isinstance(weight, (int, float))}
+    return {name: float(weight) for name, weight in numbers.items() if abs(weight) < LARGEST}
 
 
 def section(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

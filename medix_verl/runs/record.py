@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 FILE_NAME = "medix_run.json"
-FORMAT = 1
+FORMAT = 2
 MAIN = "python -m verl.trainer.main_ppo"
 
 
@@ -90,6 +90,8 @@ class RunRecord:
     judge: Identity
     encoder: Identity
     seed: int | None
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """Term of the reward -> its weight, as the configuration has them; not in records of format 1."""
     withheld: tuple[str, ...] = ()
     """Keys whose values are secret and not here; they must be typed again."""
     directory: str = ""

@@ -28,11 +28,16 @@ _NOT_A_KEY = re.compile(
     r"(?:pad|eos|bos|unk|mask|sep|cls|image|video|stop|special|think)_tokens?$|(?:^|_)tokens$", re.IGNORECASE
 )
 _LOOKS = re.compile(
-    r"sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|xox[abp]-[A-Za-z0-9-]{10,}"
-    r"|glpat-[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}|(?<=Bearer )[^\s'\"]{6,}"
+    # A token of three parts, with what stands directly before it: only the beginning of a word is tried.
+    r"(?<![A-Za-z0-9_-])(?:(?!eyJ)[A-Za-z0-9_-])*eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+    r"|sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|xox[abp]-[A-Za-z0-9-]{10,}"
+    r"|glpat-[A-Za-z0-9_-]{16,}|(?<=Bearer )[^\s'\"]{6,}"
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
-_ASSIGNED = re.compile(r"(?P<key>[\w.\-]+)['\"]?\s*[=:]\s*(?P<value>'[^']*'|\"[^\"]*\"|[^\s,{}\[\]&?'\"]+)")
+_ASSIGNED = re.compile(
+    # A key is tried from its beginning only: from within, it would fail or match as it does from there.
+    r"(?<![\w.\-])(?P<key>[\w.\-]+)['\"]?\s*[=:]\s*(?P<value>'[^']*'|\"[^\"]*\"|[^\s,{}\[\]&?'\"]+)"
+)
 _INTERPOLATION = re.compile(r"^\$\{.*\}$")
 
 

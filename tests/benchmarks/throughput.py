@@ -33,7 +33,7 @@ def ours(url: str, answers: list[Answer], args: argparse.Namespace) -> dict[str,
     from medix_verl.embedding.spec import SemanticSpec
     from medix_verl.judge.spec import JudgeSpec
     from medix_verl.rewards.composite import CompositeReward
-    from medix_verl.rewards.reference import parse_ground_truth
+    from medix_verl.rewards.reading import parse_ground_truth
     from medix_verl.rewards.spec import RewardSpec
 
     judge = {"kind": "openai", "url": url, "model": "mock-judge", "max_concurrent": args.slots}

@@ -20,12 +20,14 @@ from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from medix_verl.errors import ConfigError
 from medix_verl.rewards import advantage
 from medix_verl.rewards.advantage import estimate, place, take_parts
-from medix_verl.rewards.gdpo import TERMS
-from medix_verl.rewards.spec import WeightsSpec
+from medix_verl.rewards.composite import shares_of
+from medix_verl.rewards.spec import RewardSpec
 
 pytestmark = pytest.mark.timeout(500)
 LENGTHS = [9, 6, 7, 4, 5, 8, 9, 4]
 WIDTH = 10
+SHARES = shares_of(RewardSpec())
+TERMS = SHARES.names
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_verl_knows_the_name_and_wants_no_critic() -> None:
 
 def test_parts_survive_the_tokens(parts: torch.Tensor, mask: torch.Tensor) -> None:
     rewards = on_tokens(parts)
-    assert torch.equal(take_parts(rewards, mask), parts)
+    assert torch.equal(take_parts(rewards, mask, len(TERMS)), parts)
     assert torch.allclose(rewards.sum(dim=1), parts.sum(dim=1))
 
 
@@ -66,7 +68,7 @@ def test_parts_survive_the_tokens(parts: torch.Tensor, mask: torch.Tensor) -> No
 def test_a_response_too_short_for_its_terms_keeps_its_score(length: int) -> None:
     placed = place(torch.zeros(length), [0.0, 0.0, 0.0, 0.045])
     assert placed[-1].item() == pytest.approx(0.045)
-    found = take_parts(placed.unsqueeze(0), torch.ones(1, length, dtype=torch.long))
+    found = take_parts(placed.unsqueeze(0), torch.ones(1, length, dtype=torch.long), len(TERMS))
     assert found.tolist()[0] == pytest.approx([0.0, 0.0, 0.0, 0.045])
 
 
@@ -123,7 +125,7 @@ def test_stored_scores_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     right = {"score": 0.6625, "judge": 1.0, "judge_ok": 1.0, "semantic": 0.0, "semantic_ok": 1.0}
     right.update({"format": 1.0, "modality": 1.0, "modality_applies": 1.0})
     wrong = {**right, "score": 0.0, "judge": 0.0, "format": 0.0, "modality": 0.0}
-    advantage.split_scores(["u_0_0", "u_1_0"], "train", [right, wrong], WeightsSpec(), 0.1)
+    advantage.split_scores(["u_0_0", "u_1_0"], "train", [right, wrong], SHARES)
     first, second = written["fields"]["rm_scores"]
     assert first.tolist() == pytest.approx([0.0, 0.5175, 0.0, 0.1, 0.045])
     assert second.tolist() == [0.0]

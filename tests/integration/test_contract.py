@@ -24,7 +24,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "search path": ("medix_verl/plugin.py", "medix_verl/recipes_index.py", "medix_verl/cli/probe.py"),
     "reward manager": ("medix_verl/rewards/manager.py", "recipes/recipe/medix.yaml"),
     "raising rewards": ("medix_verl/rewards/manager.py", "medix_verl/errors.py"),
-    "sampler": ("medix_verl/rewards/sampler.py", "medix_verl/rewards/sampler_spec.py"),
+    "sampler": ("medix_verl/rewards/sampler.py", "medix_verl/rewards/spec.py"),
     "estimator": ("medix_verl/rewards/advantage.py", "recipes/recipe/medix_gdpo.yaml"),
     "dataset": ("medix_verl/data/dataset.py",),
     "platform": ("medix_verl/cpu/platform.py",),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medix_verl.rewards.sampler import MedixReplayBuffer
-from medix_verl.rewards.sampler_spec import SamplerSpec
+from medix_verl.rewards.spec import SamplerSpec
 
 pytestmark = pytest.mark.timeout(500)
 

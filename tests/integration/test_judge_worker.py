@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from medix_verl.judge.build import build_judge
-from medix_verl.judge.mock_verdicts import verdict_of
+
+from medix_verl.judge.mock import verdict_of
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference, Verdict

@@ -14,7 +14,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from medix_verl.errors import ConfigError, RunStoppedError
+from medix_verl.rewards.composite import shares_of
 from medix_verl.rewards.keys import to_verl
+from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import RewardBreakdown
 
 pytestmark = pytest.mark.timeout(120)
@@ -65,10 +67,8 @@ class FakeLedger:
 
 def answer(acc: float, score: float | None = None, modality: float | None = 1.0) -> dict[str, float]:
     total = acc if score is None else score
-    breakdown = RewardBreakdown(
-        score=total, acc=acc, judge=acc, semantic=acc, format=1.0, modality=modality, judge_ok=True,
-        semantic_ok=True, modality_applies=modality is not None, semantic_applies=True, answer="x",
-    )  # fmt: skip
+    terms = {"judge": acc, "semantic": acc, "format": 1.0, "modality": modality}
+    breakdown = RewardBreakdown(total, acc, terms, "x", keys=shares_of(RewardSpec()).keys)
     return {**to_verl(breakdown), "reward_busy_s": 0.25}
 
 

@@ -35,7 +35,7 @@ ARROWS = {
     "rewards": BASE | {"response", "judge", "embedding"},
     "evaluation": BASE | {"response", "data", "judge"},
     "cpu": BASE,
-    "demo": BASE | {"data"},
+    "demo": BASE | {"data", "rewards"},
     "runs": BASE | {"data"},
     "report": LOWER | MIDDLE,
     "cli": LOWER | MIDDLE | {"report", "recipe_heads", "recipes_index"},
@@ -51,7 +51,7 @@ VERL_FILES = {"plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sam
 VERL_FILES |= {"cli/composed.py"}  # composes recipes with verl's own configuration
 MAY_IMPORT = {
     "verl": lambda name: name in VERL_FILES or name.startswith("cpu/"),
-    "ray": lambda name: name in {"judge/worker.py", "embedding/worker.py", "rewards/ledger.py"},
+    "ray": lambda name: name in {"runtime/shared_actor.py", "embedding/worker.py", "rewards/ledger.py"},
     "vllm": lambda name: name.startswith("cpu/"),
 }
 

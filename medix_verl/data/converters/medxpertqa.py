@@ -41,7 +41,8 @@ SPEC = SetSpec(
 OPTIONS = {"subset": Option("mm", "with pictures, or text only", ("mm", "text"))}
 
 _FOLDERS = {"mm": "MM", "text": "Text"}
-_CHOICES = re.compile(r"\s*\bAnswer Choices:\s*\(A\).*\Z", re.DOTALL)
+_CHOICES = re.compile(r"\bAnswer Choices:\s*\(A\).*", re.DOTALL)
+"""`assemble` strips the space that is left before it."""
 
 
 def read(source: Source, split: str) -> Iterator[Sample | Refused]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from medix_verl.judge.rule.equality import names_option, option_texts, right_option, right_texts, same_text
+from medix_verl.judge.rule.equality import Known, known, right_texts
 from medix_verl.judge.rule.normalise import plain
 from medix_verl.types import Reference
 
@@ -20,7 +20,8 @@ __all__ = ["guard"]
 MAX_CHARS = 4000
 """Only the beginning of a longer answer is looked at; no list of options and no opener is that long."""
 MAX_OPENER = 300
-ENDS = re.compile(r"^[\W_]+|[\W_]+$")
+CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)
+"""From the first letter or digit to the last, found in one pass; a pattern of the ends would try each run of marks."""
 MEANINGFUL_MARKS = re.compile(r"[+\u00b1\u2191\u2193\u2640\u2642]{1,4}")
 """Answers without a letter that mean something: +, ++, plus-minus, up, down, female, male."""
 SEGMENTS = re.compile(r"[.:;,!?\n\u2026\u3002\uff0c\uff1a\uff01\u0964\u060c-]+")
@@ -64,7 +65,8 @@ JOINING = re.compile(
 COLLECTIVE = re.compile(r"\b(?:all|both|none|neither|above|and|or|any|following)\b|[/,&+]")
 YES_NO = re.compile(r"(?:(?:either|both|maybe) )?(?:yes|no)(?:[\W_]+(?:(?:and|or|and/or|also)[\W_]+)?(?:yes|no))+")
 OR = re.compile(r"\bor\b")
-SEPARATOR = re.compile(r"\s*(?:[,;/|\n]|\b(?:and/or|or|either)\b)\s*")
+WORD_CHAR = re.compile(r"\w")
+SEPARATOR = re.compile(r" ?(?:[,;/|]|\b(?:and/or|or|either)\b) ?")
 ENOUGH = {"or": 3, "slash": 4, "list": 6}
 """How many guesses make a row: "a, b or c" leaves no doubt, a list of commas may be one finding with its details."""
 MIN_QUESTION_WORDS = 3
@@ -101,7 +103,8 @@ def guard(candidate: str, reference: Reference) -> str | None:
 
 def bare(text: str) -> str:
     """A text without the punctuation at both ends."""
-    return ENDS.sub("", text)
+    found = CORE.search(text)
+    return "" if found is None else found[0]
 
 
 def is_opener(text: str) -> bool:
@@ -128,34 +131,52 @@ def lists_alternatives(text: str, reference: Reference, right: list[str]) -> boo
         return True
     if any(COLLECTIVE.search(known) for known in right):
         return False
-    return lists_options(core, reference) or (not NEGATION.search(core) and is_row_of_guesses(core, reference))
+    texts = known(reference)
+    return lists_options(core, texts) or (not NEGATION.search(core) and is_row_of_guesses(core, texts))
 
 
-def lists_options(core: str, reference: Reference) -> bool:
+def lists_options(core: str, texts: Known) -> bool:
     """Whether a text is made of two or more options, by text or letter, and of joining words."""
-    index = right_option(reference)
-    if index is None:
+    if texts.option is None:
         return False
-    texts = option_texts(reference)
     named = set()
     rest = f" {core} "
-    for place in sorted(range(len(texts)), key=lambda place: -len(texts[place])):
-        option = bare(plain(texts[place]))
-        found = re.compile(rf"(?<!\w){re.escape(option)}(?!\w)") if option else None
-        if found is not None and found.search(rest):
+    for place in sorted(range(len(texts.options)), key=lambda place: -len(texts.options[place])):
+        shorter = without(rest, bare(plain(texts.options[place])))
+        if shorter is not None:
             named.add(place)
-            rest = found.sub(" ", rest)
-    words = JOINING.sub(" ", rest).split()
-    letters = {place for word in words for place in range(len(texts)) if names_option(word, place, texts)}
-    only_letters = all(any(names_option(word, place, texts) for place in range(len(texts))) for word in words)
-    return only_letters and len(named | letters) > 1
+            rest = shorter
+    for word in set(JOINING.sub(" ", rest).split()):
+        letter = texts.option_named(word)
+        if letter is None:
+            return False
+        named.add(letter)
+    return len(named) > 1
 
 
-def is_row_of_guesses(core: str, reference: Reference) -> bool:
+def without(text: str, part: str) -> str | None:
+    """The text with a blank for each place where `part` stands as whole words; None where it has none.
+
+    An article before it goes too: it would be taken for the letter of the first option ("a pneumothorax"). A compiled
+    pattern of the part would try it at every word; this looks the whole part up.
+    """
+    pieces, done, start = [], 0, 0
+    while part and (found := text.find(part, start)) >= 0:
+        end = found + len(part)
+        if WORD_CHAR.match(text[found - 1 : found]) or WORD_CHAR.match(text, end):
+            start = found + 1
+        else:
+            article = next((len(word) for word in ("a ", "an ") if text.endswith(f" {word}", done, found)), 0)
+            pieces.append(text[done : found - article])
+            done = start = end
+    return " ".join([*pieces, text[done:]]) if pieces else None
+
+
+def is_row_of_guesses(core: str, texts: Known) -> bool:
     """Whether a text offers many things side by side, of which one is right."""
     parts = [part for part in SEPARATOR.split(core) if part]
     enough = ENOUGH["or" if OR.search(core) else "slash" if "," not in core and ";" not in core else "list"]
-    return len(parts) >= enough and any(same_text(part, known) for part in parts for known in right_texts(reference))
+    return len(parts) >= enough and any(texts.has(part) for part in parts)
 
 
 def has_fake_line(candidate: str, right: list[str]) -> bool:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The judge without a model: deterministic, instant, and always able to tell.
 
-It says YES to an answer that equals the reference, that equals it after a lead-in ("the answer is ..."), or that is
-the same quantity within the tolerance. It understands no paraphrase, so it is for tests and for closed-set data.
+It says YES to an answer that equals the reference after a lead-in ("the answer is ..."), or that is the same quantity
+within the tolerance; plain equality and guards come before it, as before every judge (medix_verl.judge.judge). It
+understands no paraphrase, so it is for tests and for closed-set data.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from medix_verl.judge.judge import Question
 from medix_verl.judge.rule.equality import equal, right_texts
 from medix_verl.judge.rule.normalise import normalise
 from medix_verl.judge.rule.quantity import read_quantity, within_tolerance
@@ -31,16 +33,16 @@ MAX_CHARS = 2000
 
 
 class RuleJudge:
-    """Judges by equality, lead-ins and tolerance; satisfies medix_verl.judge.judge.Judge."""
+    """Judges by equality, lead-ins and tolerance; a Judge."""
+
+    endpoints: tuple[str, ...] = ()
 
     def __init__(self, spec: JudgeSpec | None = None) -> None:
         self.spec = spec or JudgeSpec()
 
-    async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        """Judge one candidate answer; there is always a verdict."""
-        if equal(candidate, reference):
-            return Verdict(True, "equality")
-        return Verdict(self.follows(candidate, reference), "rule")
+    async def ask(self, question: Question) -> Verdict:
+        """Judge one answer; there is always a verdict."""
+        return Verdict(self.follows(question.candidate, question.reference), "rule")
 
     async def close(self) -> None:
         """Nothing is held."""

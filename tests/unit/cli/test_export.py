@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `medix-verl export` refuses before it merges anything."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from medix_verl.cli.export import means
 from medix_verl.cli.main import main
 
 SERVED = ["--judge", "openai", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"]
@@ -31,3 +33,15 @@ def test_what_would_fail_after_the_merging_fails_before_it(
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "model"), *words]) == 1
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
+
+
+def test_the_mean_of_every_term_of_the_scores(tmp_path: Path) -> None:
+    full = {"id": "a", "score": 0.5, "acc": 1.0, "judge": 1.0, "semantic": 0.25, "format": 1.0, "modality": None,
+            "brevity": 0.5, "judge_ok": 1, "semantic_ok": 1, "brevity_ok": 1, "brevity_applies": 1}  # fmt: skip
+    lost = {**full, "score": None, "acc": None, "judge": None, "judge_ok": 0, "brevity": 0.25}
+    path = tmp_path / "scores.jsonl"
+    path.write_text(json.dumps(full) + "\n" + json.dumps(lost) + "\n")
+    assert means(path) == (
+        "score 0.5000 (1 unscored, and not in it), acc 1.0000 (of 1), judge 1.0000 (of 1), semantic 0.2500, "
+        "format 1.0000, modality none (of 0), brevity 0.3750"
+    )

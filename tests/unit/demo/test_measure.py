@@ -82,3 +82,12 @@ def test_averages_are_taken_by_decoding_picture_and_kind() -> None:
     assert figures["greedy/acc/modality"] == 0.5 and figures["greedy/acc/organ"] == 1.0
     assert figures["sampled/acc"] == 0.0, "an unscored answer is not a wrong one"
     assert math.isnan(figures["sampled/acc/organ"])
+
+
+def test_every_term_of_the_scores_is_averaged() -> None:
+    rows = [
+        {**scored(decoding, "organ", 1.0), "brevity": value, "brevity_ok": int(value is not None)}
+        for decoding in ("greedy", "sampled")
+        for value in (0.2, 0.4, None)
+    ]
+    assert average(rows)["greedy/brevity"] == pytest.approx(0.3)

@@ -103,3 +103,11 @@ def test_the_report_has_every_figure() -> None:
 
 def test_the_head_of_the_table_names_the_width_that_was_averaged() -> None:
     assert "first 2 steps" in render_report(summarise([training(1, 0.1)], width=2), {}, width=2)
+
+
+def test_a_term_that_is_not_built_in_is_told_like_the_others() -> None:
+    more = {"medix/brevity/mean": 0.25, "medix/judge/mean": 0.5, "medix/judge/p50_s": 9.0, "medix/val/odd/mean": 9.0}
+    steps = [validation(0, 0.1), training(1, 0.5, 1.25, **more)]
+    assert step_line(steps[1]) == "step   1  reward 0.500  acc 0.250  judge 0.500  brevity 0.250  1.2 s"
+    text = render_report(summarise(steps), {})
+    assert "| judge | 0.500 | 0.500 |\n| brevity | 0.250 | 0.250 |\n" in text and "val_acc" not in text

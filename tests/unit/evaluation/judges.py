@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from medix_verl.errors import JudgeError
 from medix_verl.evaluation.asking import Voter
-from medix_verl.judge.chat import ChatRequest
-from medix_verl.types import Reference, Verdict
+from medix_verl.judge.judge import GuardedJudge, Question
+from medix_verl.judge.prompt import ChatRequest
+from medix_verl.openai_client import RequestError
+from medix_verl.types import Failure, Reference, Verdict
 
 
 class Scripted:
     """Replies to the n-th chat with the n-th text, to each question with one verdict; an exception is raised."""
+
+    endpoints: tuple[str, ...] = ()
+    stopped = ""
 
     def __init__(self, *replies: str | Exception, verdict: bool | Exception | None = True) -> None:
         self.replies = replies
@@ -21,8 +25,8 @@ class Scripted:
         self.asked: list[tuple[str, Reference]] = []
         self.closed = 0
 
-    async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        self.asked.append((candidate, reference))
+    async def ask(self, question: Question) -> Verdict:
+        self.asked.append((question.candidate, question.reference))
         if isinstance(self.verdict, Exception):
             raise self.verdict
         return Verdict(self.verdict, "scripted", "" if self.verdict is not None else "no verdict: made up")
@@ -51,7 +55,7 @@ class Answering(Scripted):
 
 
 def voters(*judges: Scripted) -> Sequence[Voter]:
-    return [Voter(f"judge-{place}", judge) for place, judge in enumerate(judges)]
+    return [Voter(f"judge-{place}", GuardedJudge(judge)) for place, judge in enumerate(judges)]
 
 
-DOWN = JudgeError("no verdict after 4 attempts, the last: connection failed")
+DOWN = RequestError("no verdict after 4 attempts, the last: connection failed", Failure.UNREACHABLE)

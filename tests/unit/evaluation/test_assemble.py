@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from medix_verl.errors import ConfigError, DataError
-from medix_verl.evaluation.assemble import TaskChoices, judge_specs, load_items, remembering
+from medix_verl.evaluation.assemble import TaskChoices, load_items
+from medix_verl.evaluation.judge_facts import judge_specs
 from medix_verl.evaluation.pictures import Picture
-from medix_verl.evaluation.protocol_spec import ProtocolSpec
-from medix_verl.evaluation.remembered import RememberedJudge
+from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.task_run import Answering, Limits, TaskRun, answer_type_of, cluster_of, question_key
 from medix_verl.evaluation.tasks import find
-from medix_verl.evaluation.watch import Watch
+from medix_verl.runtime.dispatch import Breaker
 from medix_verl.types import ImageRef, Sample
 
 URL = "http://127.0.0.1:1/v1"
@@ -34,7 +34,7 @@ def loader(*samples: Sample) -> Any:
 def run(*samples: Sample, **answering: Any) -> TaskRun:
     spec = find("medqa")
     items = load_items(spec, None, TaskChoices(), None, loader(*samples))
-    protocol = remembering(ProtocolSpec("published"), judge_specs({}), None, Watch("the judge", 3))
+    protocol = build_protocol(ProtocolSpec("published"), judge_specs({}))
     return TaskRun(spec, items, protocol, Answering("owner/name", **answering))
 
 
@@ -64,14 +64,6 @@ def test_judges_that_do_not_fit_are_refused(settings: dict[str, str], message: s
         judge_specs(settings)
 
 
-def test_voters_differ_in_what_they_are_known_by() -> None:
-    judges = judge_specs({"kind": "openai", "url": URL, "model": "a"})
-    protocol = remembering(ProtocolSpec("robust"), judges, None, Watch("the judge", 3))
-    known = [voter.judge.identity for voter in protocol.voters if isinstance(voter.judge, RememberedJudge)]
-    assert len(known) == 3 and known[0] != known[1] != known[2] != known[0]
-    assert "127.0.0.1" not in str(known) and "Judge" not in str(known)
-
-
 def test_an_empty_task_and_an_id_that_is_there_twice_are_refused() -> None:
     with pytest.raises(DataError, match="medqa has no question"):
         run()
@@ -83,7 +75,7 @@ def test_a_response_depends_on_question_pictures_and_settings_and_nothing_else()
     base = run(sample())
     item = base.items["a"]
     key = question_key(base, item)
-    assert key == question_key(replace(base, condition="blank", judge_watch=Watch("x", 1)), item)
+    assert key == question_key(replace(base, condition="blank", model_breaker=Breaker(1)), item)
     others = [
         (run(sample(question="What?")), "a"),
         (run(sample("b")), "b"),

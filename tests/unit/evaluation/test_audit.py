@@ -3,21 +3,24 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import PAIR, Case, read_attacks
-from medix_verl.judge.build import build_judge
+from medix_verl.judge.judge import GuardedJudge, Question, build_judge
 from medix_verl.judge.mock import MockJudge, MockSpec
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.types import Reference, Verdict
+from medix_verl.types import Failure, Reference, Verdict
 
 
 class ScriptedJudge:
     """Answers by a function of candidate, reference and the number of this asking of the same two."""
+
+    endpoints: tuple[str, ...] = ()
 
     def __init__(self, decide: Callable[[str, str, int], bool | None], source: str = "scripted") -> None:
         self.decide = decide
@@ -25,7 +28,8 @@ class ScriptedJudge:
         self.seen: dict[tuple[str, str], int] = {}
         self.active = self.peak = 0
 
-    async def ask(self, candidate: str, reference: Reference) -> Verdict:
+    async def ask(self, question: Question) -> Verdict:
+        candidate, reference = question.candidate, question.reference
         key = (candidate, reference.answer)
         number = self.seen[key] = self.seen.get(key, -1) + 1
         self.active += 1
@@ -35,7 +39,11 @@ class ScriptedJudge:
         correct = self.decide(candidate, reference.answer, number)
         if candidate == "raise":
             raise JudgeError("raised")
-        return Verdict(correct, self.source, "" if correct is not None else "busy")
+        return (
+            Verdict(correct, self.source)
+            if correct is not None
+            else Verdict(None, self.source, "busy", failure=Failure.RATE_LIMITED)
+        )
 
     async def close(self) -> None: ...
 
@@ -48,8 +56,8 @@ def attack(name: str, kind: str = "k") -> Case:
     return Case(name, kind, name, Reference("mass"), False)
 
 
-def audit(judge: object, pairs: list[Case], attacks: list[Case] = [], **more: int) -> AuditReport:  # noqa: B006
-    return asyncio.run(run_audit(judge, pairs, attacks, **more))  # type: ignore[arg-type]
+def audit(judge: Any, pairs: list[Case], attacks: list[Case] = [], **more: int) -> AuditReport:  # noqa: B006
+    return asyncio.run(run_audit(GuardedJudge(judge), pairs, attacks, **more))
 
 
 def test_agreement_with_the_labels() -> None:
@@ -116,7 +124,7 @@ def test_latency_is_of_the_cases_that_were_asked(source: str) -> None:
 def test_never_more_at_once_than_allowed() -> None:
     judge = ScriptedJudge(lambda *_: True)
     counted: list[int] = []
-    asyncio.run(run_audit(judge, [pair(str(n), True) for n in range(50)], [], 2, 7, counted.append))
+    asyncio.run(run_audit(GuardedJudge(judge), [pair(str(n), True) for n in range(50)], [], 2, 7, counted.append))
     assert judge.peak == 7 and sum(counted) == 150
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.assemble import TaskChoices, alone, judge_specs
-from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.assemble import TaskChoices, alone
+from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
 from medix_verl.evaluation.tasks import find
 

@@ -235,7 +235,7 @@ def test_a_rubrics_value_is_points_over_what_can_be_won() -> None:
 def test_votes_of_one_judge_share_its_limits_and_the_first_is_the_training_judges() -> None:
     spec = JudgeSpec(kind="openai", url="http://127.0.0.1:9/v1", model="m", max_concurrent=8, max_per_minute=60)
     made = build_voters(ProtocolSpec("robust", seed=5), [spec])
-    pools: list[Any] = [voter.judge for voter in made]
+    pools: list[Any] = [voter.judge.judge for voter in made]
     assert [(voter.temperature, voter.seed) for voter in made] == [(0, None), (0.7, 6), (0.7, 7)]
     assert [pool.spec.max_concurrent for pool in pools] == [3, 3, 2]
     assert [pool.spec.max_per_minute for pool in pools] == [20, 20, 20]

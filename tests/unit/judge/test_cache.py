@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verdicts are found again under everything that makes them, and under nothing else; failures are not kept."""
+"""Replies are found again under everything that makes them and nothing else, in memory and in the file."""
 
 import logging
 import sqlite3
@@ -12,30 +12,39 @@ from typing import Any
 import pytest
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.cache import Cache, open_cache
-from medix_verl.judge.question import Writer
+from medix_verl.judge.cache import APPLICATION, ReplyCache, Store, key_of, open_cache
+from medix_verl.judge.prompt import Writer
+from medix_verl.judge.reply import Reply
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.store import APPLICATION, Store
-from medix_verl.judge.wire import fixed_part
-from medix_verl.types import Reference, Verdict
+from medix_verl.types import Reference
 
-YES, NO = Verdict(True, "m"), Verdict(False, "m", "swap", 0.25)
+YES, NO = Reply("YES"), Reply("NO \ud800", 0.25)
 SPEC = JudgeSpec(kind="openai", url="http://a/v1", model="m", prompt="reference")
 REFERENCE = Reference("pneumonia", question="What is seen?", options=("pneumonia", "cyst"))
 
 
-def key(
-    candidate: str = "lung", reference: Reference = REFERENCE, template: str = "t", model: str = "m", **spec: Any
-) -> bytes:
+@pytest.fixture
+def other(tmp_path: Path) -> str:
+    """A prompt of one's own."""
+    path = tmp_path / "own.txt"
+    path.write_text("Own: {question} {reference} {candidate} {fence}", encoding="utf-8")
+    return str(path)
+
+
+def key(candidate: str = "lung", reference: Reference = REFERENCE, model: str = "m", **spec: Any) -> bytes:
+    """The keys of a question's passes."""
     changed = replace(SPEC, **spec)
-    return Writer(changed, template, fixed_part(changed, model)).ask(candidate, reference).key
+    writer = Writer(changed, model)
+    passes = [writer.prompt(candidate, reference)]
+    if changed.swap:
+        passes.append(writer.swapped_prompt(candidate, reference))
+    return b"".join(key_of(writer.body(prompt)) for prompt in passes)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"candidate": "lungs"},
-        {"template": "u"},
         {"model": "n"},
         {"structured": "none"},
         {"soft": True},
@@ -51,6 +60,13 @@ def key(
 )
 def test_what_changes_the_verdict_changes_the_key(change: dict[str, Any]) -> None:
     assert key(**change) != key()
+
+
+def test_the_text_of_a_prompt_is_in_the_key_and_not_its_name(other: str) -> None:
+    first = key(prompt=other)
+    assert first != key()
+    Path(other).rename(other.replace("own", "same"))
+    assert key(prompt=other.replace("own", "same")) == first
 
 
 @pytest.mark.parametrize(
@@ -76,11 +92,12 @@ def test_what_is_not_shown_is_not_in_the_key() -> None:
 
 def test_parts_do_not_run_together_and_strange_text_has_a_key() -> None:
     assert key(reference=Reference("b", question="a")) != key(reference=Reference("", question="ab"))
-    assert key("\ud800") != key("\ud801")
+    # The request is the key, and no judge is shown what UTF-8 cannot hold.
+    assert key("\ud800") == key("\ud801") != key("\ud800x")
 
 
 def test_the_least_recently_used_go_first() -> None:
-    cache = Cache(2)
+    cache = ReplyCache(2)
     cache.put(b"1", YES)
     cache.put(b"2", NO)
     assert cache.get(b"1") == YES
@@ -88,11 +105,25 @@ def test_the_least_recently_used_go_first() -> None:
     assert (cache.get(b"1"), cache.get(b"2"), cache.get(b"3")) == (YES, None, YES)
 
 
-def test_a_failure_is_not_kept(tmp_path: Path) -> None:
-    for cache in (Cache(2), open_cache(replace(SPEC, cache=str(tmp_path / "c")))):
-        cache.put(b"1", Verdict(None, "m", "HTTP 503"))
-        assert cache.get(b"1") is None
-        cache.close()
+def test_the_first_reply_stays(tmp_path: Path) -> None:
+    cache = ReplyCache(0, Store(tmp_path / "c", write_through=True))
+    cache.put(b"1", YES)
+    cache.put(b"1", NO)
+    assert cache.get(b"1") == YES
+    cache.close()
+
+
+def test_what_was_written_through_outlives_a_killed_process(tmp_path: Path) -> None:
+    path = tmp_path / "replies.sqlite"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from medix_verl.judge.cache import Store; "
+        "from medix_verl.judge.reply import Reply; s = Store(Path(sys.argv[1]), write_through=True); "
+        "[s.put(bytes([n]), Reply(str(n))) for n in range(100)]; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], timeout=60).returncode == -9
+    store = Store(path)
+    assert [store.get(bytes([number])) for number in range(100)] == [Reply(str(number)) for number in range(100)]
+    store.close()
 
 
 def test_none_keeps_nothing() -> None:
@@ -116,14 +147,14 @@ def test_a_file_outlives_its_process(tmp_path: Path) -> None:
 def test_processes_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.sqlite"
     code = (
-        "import sys; from pathlib import Path; from medix_verl.judge.store import Store; "
-        "from medix_verl.types import Verdict; s = Store(Path(sys.argv[1])); "
-        "[s.put(bytes([int(sys.argv[2]), n % 256, n // 256]), Verdict(True, 'm')) for n in range(2000)]; s.close()"
+        "import sys; from pathlib import Path; from medix_verl.judge.cache import Store; "
+        "from medix_verl.judge.reply import Reply; s = Store(Path(sys.argv[1])); "
+        "[s.put(bytes([int(sys.argv[2]), n % 256, n // 256]), Reply('YES')) for n in range(2000)]; s.close()"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(path), str(number)]) for number in range(4)]
     assert [process.wait(60) for process in running] == [0] * 4
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM verdicts").fetchone() == (8000,)
+        assert connection.execute("SELECT count(*) FROM replies").fetchone() == (8000,)
 
 
 def foreign(path: Path) -> None:
@@ -133,7 +164,7 @@ def foreign(path: Path) -> None:
 
 def newer(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE verdicts (key BLOB)")
+        connection.execute("CREATE TABLE replies (key BLOB)")
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute("PRAGMA user_version=99")
 
@@ -153,7 +184,7 @@ def damaged(path: Path) -> None:
     [
         (lambda path: path.write_text("no database at all, but long enough to be read as one" * 40), "not a database"),
         (foreign, "a database of another program"),
-        (newer, "its format is 99, this version reads 1"),
+        (newer, "its format is 99, this version reads 2"),
         (damaged, "damaged|malformed"),
         (lambda path: path.mkdir(), "unable to open"),
     ],
@@ -169,7 +200,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, spoil: Any, message
 
 def test_a_file_that_fails_later_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(tmp_path / "verdicts.sqlite")
-    store.reader.execute("DROP TABLE verdicts")
+    store.reader.execute("DROP TABLE replies")
     with caplog.at_level(logging.ERROR):
         assert store.get(b"1") is None
         assert store.get(b"1") is None

@@ -13,8 +13,7 @@ import aiohttp
 import pytest
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.mock import FAULTS, MockJudge, MockSpec, main
-from medix_verl.judge.mock_verdicts import probability_of, verdict_of
+from medix_verl.judge.mock import FAULTS, MockJudge, MockSpec, main, probability_of, verdict_of
 from medix_verl.judge.prompt import fill, load_prompt
 from medix_verl.types import Reference
 

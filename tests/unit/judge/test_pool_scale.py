@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from medix_verl.judge.connect import connect_judge
-from medix_verl.judge.mock import MockJudge, MockSpec
-from medix_verl.judge.mock_verdicts import probability_of, verdict_of
+from medix_verl.judge.judge import Question, connect_judge
+from medix_verl.judge.mock import MockJudge, MockSpec, probability_of, verdict_of
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
@@ -30,12 +29,14 @@ def pool(*mocks: MockJudge, **changes: Any) -> JudgePool:
 async def ask_all(judge: JudgePool, count: int) -> list[Verdict]:
     """Ask distinct questions; whatever is a verdict is the server's."""
     try:
-        verdicts = await asyncio.gather(*(judge.ask(f"finding {number}", REFERENCE) for number in range(count)))
+        verdicts = await asyncio.gather(
+            *(judge.ask(Question(f"finding {number}", REFERENCE)) for number in range(count))
+        )
     finally:
         await judge.close()
     for number, verdict in enumerate(verdicts):
         if verdict.ok:
-            prompt = judge.writer.write(judge.writer.ask(f"finding {number}", REFERENCE))
+            prompt = judge.writer.prompt(f"finding {number}", REFERENCE)
             assert verdict.correct is verdict_of(prompt)
     return verdicts
 
@@ -62,8 +63,8 @@ def with_mocks(*specs: MockSpec) -> Callable[[Callable[..., Awaitable[None]]], N
 def test_equal_questions_are_asked_once() -> None:
     async def body(mock: MockJudge) -> None:
         judge = pool(mock)
-        verdicts = await asyncio.gather(*(judge.ask(f"finding {n % 7}", REFERENCE) for n in range(700)))
-        again = await asyncio.gather(*(judge.ask(f"finding {n % 7}", REFERENCE) for n in range(700)))
+        verdicts = await asyncio.gather(*(judge.ask(Question(f"finding {n % 7}", REFERENCE)) for n in range(700)))
+        again = await asyncio.gather(*(judge.ask(Question(f"finding {n % 7}", REFERENCE)) for n in range(700)))
         assert verdicts == again and all(verdict.ok for verdict in verdicts)
         stats = judge.take_stats()
         assert (mock.stats()["requests"], stats.calls, stats.joined, stats.cache_hits) == (7, 7, 693, 700)
@@ -76,7 +77,7 @@ def test_equal_questions_are_asked_once() -> None:
 def test_one_waiter_gives_up_and_the_others_do_not() -> None:
     async def body(mock: MockJudge) -> None:
         judge = pool(mock)
-        tasks = [asyncio.ensure_future(judge.ask("finding", REFERENCE)) for _ in range(3)]
+        tasks = [asyncio.ensure_future(judge.ask(Question("finding", REFERENCE))) for _ in range(3)]
         await asyncio.sleep(0.05)
         tasks[0].cancel()
         assert [verdict.ok for verdict in await asyncio.gather(*tasks[1:])] == [True, True]
@@ -89,12 +90,12 @@ def test_one_waiter_gives_up_and_the_others_do_not() -> None:
 def test_when_nobody_waits_the_request_ends() -> None:
     async def body(mock: MockJudge) -> None:
         judge = pool(mock)
-        task = asyncio.ensure_future(judge.ask("finding", REFERENCE))
+        task = asyncio.ensure_future(judge.ask(Question("finding", REFERENCE)))
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.sleep(0.05)
         assert mock.stats()["in_flight"] == 0 and judge.stats().inflight == 0
-        assert judge.room().dispatcher.endpoints[0].active == 0
+        assert judge.state().dispatcher.endpoints[0].active == 0
         await judge.close()
 
     with_mocks(MockSpec(hang_share=1.0))(body)
@@ -104,11 +105,11 @@ def test_a_failure_is_asked_again_and_a_verdict_is_not(tmp_path: Path) -> None:
     async def body(bad: MockJudge, good: MockJudge) -> None:
         cache = str(tmp_path / "verdicts.sqlite")
         first = pool(bad, cache=cache, max_retries=0)
-        assert not (await first.ask("finding", REFERENCE)).ok
+        assert not (await first.ask(Question("finding", REFERENCE))).ok
         await first.close()
         for _ in range(2):  # the second one finds the verdict that the first one wrote
             judge = pool(good, cache=cache)
-            assert (await judge.ask("finding", REFERENCE)).ok
+            assert (await judge.ask(Question("finding", REFERENCE))).ok
             await judge.close()
         assert good.stats()["requests"] == 1
 
@@ -138,7 +139,7 @@ def test_a_server_without_the_model_is_avoided() -> None:
         judge = pool(wrong, good, max_retries=0, max_concurrent=10)
         assert all(verdict.ok for verdict in await ask_all(judge, 200))
         assert wrong.stats()["requests"] < 40
-        assert judge.stats().failures["refused"] == wrong.stats()["requests"]
+        assert judge.stats().failures["misconfigured"] == wrong.stats()["requests"]
 
     with_mocks(MockSpec(fail_share=1.0, fail_status=404), MockSpec(latency_ms=5))(body)
 
@@ -179,7 +180,7 @@ def test_an_outage_that_lasts_is_given_up() -> None:
         assert not any(verdict.ok for verdict in verdicts)
         assert any("every endpoint is down, the last failure: connection failed" in v.reason for v in verdicts)
         stats = judge.stats()
-        assert stats.unscored == 500 and stats.failures["down"] > 400 and stats.calls < 60
+        assert stats.unscored == 500 and stats.failures["unreachable"] > 400 and stats.calls < 60
 
     asyncio.run(main())
 
@@ -222,17 +223,17 @@ def test_ten_thousand_questions_wait_without_prompts() -> None:
     async def body(mock: MockJudge) -> None:
         judge = pool(mock, max_concurrent=64, max_inflight=1000)
         written = 0
-        write = judge.writer.write
+        write = judge.writer.prompt
 
-        def count(question: Any) -> str:
+        def count(candidate: str, reference: Reference) -> str:
             nonlocal written
             written += 1
-            return write(question)
+            return write(candidate, reference)
 
-        judge.writer.write = count  # type: ignore[method-assign]
-        tasks = [asyncio.ensure_future(judge.ask(f"finding {n}", REFERENCE)) for n in range(10_000)]
+        judge.writer.prompt = count  # type: ignore[method-assign]
+        tasks = [asyncio.ensure_future(judge.ask(Question(f"finding {n}", REFERENCE))) for n in range(10_000)]
         await asyncio.sleep(0.3)
-        assert written <= 64 and len(judge.room().flights) <= 1000
+        assert written <= 1000 and mock.stats()["in_flight"] <= 64 and len(judge.state().flights) <= 1000
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -247,15 +248,15 @@ def test_soft_verdicts() -> None:
         judge = pool(mock, soft=True)
         for number in range(20):
             candidate = f"finding {number}"
-            verdict = await judge.ask(candidate, REFERENCE)
-            prompt = judge.writer.write(judge.writer.ask(candidate, REFERENCE))
+            verdict = await judge.ask(Question(candidate, REFERENCE))
+            prompt = judge.writer.prompt(candidate, REFERENCE)
             assert verdict.probability == pytest.approx(probability_of(prompt))
             assert verdict.correct is verdict_of(prompt)
-            assert await judge.ask(candidate, REFERENCE) == verdict, "the cache keeps the probability"
+            assert await judge.ask(Question(candidate, REFERENCE)) == verdict, "the cache keeps the probability"
         assert judge.stats().soft_missing == 0
         await judge.close()
         hard = pool(mock)
-        assert (await hard.ask("finding 1", REFERENCE)).probability is None
+        assert (await hard.ask(Question("finding 1", REFERENCE))).probability is None
         await hard.close()
 
     with_mocks(MockSpec())(body)
@@ -282,7 +283,7 @@ def steered(verdict: Callable[[str], str], **changes: Any) -> tuple[Verdict, int
         mock.verdict = verdict
         async with mock:
             judge = pool(mock, **changes)
-            found = await judge.ask("finding\nin the lung", REFERENCE)
+            found = await judge.ask(Question("finding\nin the lung", REFERENCE))
             await judge.close()
             return found, mock.stats()["requests"], judge.stats()
 
@@ -321,7 +322,7 @@ def test_swap(forward: str, backward: str, expected: Verdict | None, calls: int)
 
 
 def test_connect_without_ray_is_a_pool_of_this_process() -> None:
-    assert isinstance(connect_judge(JudgeSpec()), RuleJudge)
-    assert isinstance(connect_judge(replace(SPEC, url="http://h/v1")), JudgePool)
+    assert isinstance(connect_judge(JudgeSpec()).judge, RuleJudge)
+    assert isinstance(connect_judge(replace(SPEC, url="http://h/v1")).judge, JudgePool)
     verl = connect_judge(replace(SPEC, kind="verl", worker=False), served_url="h:1")
-    assert isinstance(verl, JudgePool) and verl.urls == ("http://h:1/v1",)
+    assert isinstance(verl.judge, JudgePool) and verl.endpoints == ("http://h:1/v1",)

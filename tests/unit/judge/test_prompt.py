@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The question to the judge: one pass, a fence that cannot be guessed, and a candidate that stays data."""
+"""The question to the judge: one pass, a fence that cannot be guessed, a candidate that stays data; and the request."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.errors import ConfigError
-from medix_verl.judge.prompt import fill, load_prompt, prompt_names
+from medix_verl.judge.prompt import ChatRequest, Turn, Writer, chat_body, fill, load_prompt, prompt_names
+from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference
 
 TEMPLATE = load_prompt("reference")
 REFERENCE = Reference("pneumonia", question="What is seen?")
+SPEC = JudgeSpec(kind="openai", url="http://h/v1", model="m")
 FENCE = re.compile(r"^=====[0-9a-f]{16}=====$", re.MULTILINE)
 
 
@@ -124,3 +128,41 @@ def test_the_published_prompt_shows_no_question() -> None:
 def test_a_prompt_and_the_question_must_agree(name: str, show: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_prompt(name, show_question=show)
+
+
+@given(st.text(st.characters(blacklist_categories=())))
+def test_a_request_is_json_whatever_the_prompt(prompt: str) -> None:
+    body = json.loads(Writer(SPEC, 'a "name"').body(prompt))
+    assert body["messages"] == [{"role": "user", "content": prompt}]
+    assert body["model"] == 'a "name"'
+
+
+def test_soft_asks_for_log_probabilities() -> None:
+    body = json.loads(Writer(replace(SPEC, soft=True), "m").body("p"))
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 20)
+    assert "logprobs" not in json.loads(Writer(SPEC, "m").body("p"))
+
+
+@given(st.text(st.characters(blacklist_categories=())))
+def test_a_conversation_is_json_whatever_is_said(text: str) -> None:
+    request = ChatRequest((Turn("user", text), Turn("assistant", text)), temperature=0.7, seed=3, max_tokens=9)
+    body = json.loads(chat_body(request, "m", "choice"))
+    assert body["messages"] == [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    assert (body["temperature"], body["seed"], body["max_tokens"]) == (0.7, 3, 9)
+    assert "response_format" not in body
+
+
+@pytest.mark.parametrize(("structured", "there"), [("choice", True), ("json_schema", True), ("none", False)])
+def test_the_schema_goes_along_where_the_server_is_asked_to_keep_to_it(structured: str, there: bool) -> None:
+    body = json.loads(chat_body(ChatRequest((Turn("user", "q"),), {"type": "object"}), "m", structured))
+    assert ("response_format" in body) is there
+    assert not there or body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert "seed" not in body and body["temperature"] == 0
+
+
+def test_a_closed_question_can_be_sampled_too_and_is_not_by_default() -> None:
+    plain = json.loads(Writer(SPEC, "m").body("p"))
+    assert plain["temperature"] == 0 and "seed" not in plain
+    sampled = JudgeSpec(kind="openai", model="m", temperature=0.7, seed=5)
+    body = json.loads(Writer(sampled, "m").body("p"))
+    assert (body["temperature"], body["seed"]) == (0.7, 5)

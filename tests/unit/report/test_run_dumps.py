@@ -49,6 +49,34 @@ def test_our_parts_are_joined_by_uid(tmp_path: Path) -> None:
     assert other.terms == {"acc": 0.0} and other.outcome == "wrong"
 
 
+FIVE = {"brevity": 0.25, "acc": 1.0, "judge": 1.0, "semantic": None, "format": 1.0, "modality": None}
+
+
+def test_terms_of_the_parts_are_taken_as_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "1.jsonl", line("a_0_0"), line("a_1_0"), line("a_2_0"))
+    flat = {"id": "r", "brevity": 0.0, "judge": 0.0, "judge_ok": 0.0, "acc": 0.0}
+    parts = [
+        {"uid": "a_0_0", **flat, "terms": FIVE},
+        {"uid": "a_1_0", **flat, "terms": {"brevity": None, "judge": float("inf")}},
+        {"uid": "a_2_0", **flat, "terms": "none"},
+    ]
+    write(tmp_path / "parts" / "1.jsonl", *parts)
+    one, two, three = sorted(read_dumps(tmp_path, tmp_path / "parts").kept, key=lambda answer: answer.uid)
+    assert list(one.terms.items()) == [*((name, FIVE[name]) for name in list(FIVE)[1:]), ("brevity", 0.25)]
+    assert one.outcome == "right"
+    assert two.terms == {"judge": None, "brevity": None}
+    assert three.terms == {"acc": None, "judge": None}, "no mapping: the flat keys count"
+
+
+def test_a_fifth_term_is_found_in_verls_own_dump(tmp_path: Path) -> None:
+    flags = {"judge_ok": 1.0, "brevity_ok": 0.0, "brevity_applies": 1.0}
+    write(tmp_path / "1.jsonl", line("a_0_0", brevity=0.0, acc=1.0, judge=1.0, **flags))
+    write(tmp_path / "2.jsonl", line("b_0_0", brevity=0.5, acc=1.0, judge=1.0, **{**flags, "brevity_ok": 1.0}))
+    two, one = sorted(read_dumps(tmp_path).kept, key=lambda answer: -answer.step)
+    assert list(one.terms.items()) == [("acc", 1.0), ("judge", 1.0), ("brevity", None)]
+    assert two.terms["brevity"] == 0.5
+
+
 def test_validations_have_parts_of_their_own(tmp_path: Path) -> None:
     write(tmp_path / "v" / "1.jsonl", line("a_0_0"))
     write(tmp_path / "p" / "1.jsonl", {"uid": "a_0_0", "id": "of training"})

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,30 @@ def test_figures_are_of_the_records(tmp_path: Path) -> None:
     assert {ends.name: ends.last for ends in run.ends}["acc"] == pytest.approx(0.2)
 
 
+def test_a_fifth_term_stands_where_the_four_stand(tmp_path: Path) -> None:
+    folder = made(tmp_path / "run")
+    known = {"acc": 1.0, "judge": 1.0, "semantic": 0.5, "format": 1.0, "modality": 1.0}
+    for step in range(1, STEPS + 1):
+        lines = [
+            {"uid": f"{step}-a_{n}_0", "id": f"row-{step % 10}", "data_source": "rad",
+             "terms": {"brevity": 0.125 if n else None, "<b>odd": 0.5, **known}} for n in range(4)
+        ]  # fmt: skip
+        write(folder / "rollouts" / "parts" / f"{step}.jsonl", lines)
+    entries = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    for entry in entries[1:]:
+        entry["data"] |= {f"medix/{name}/mean": 0.5 for name in ("brevity", "judge", "<b>odd")}
+        entry["data"] |= {"medix/brevity/valid": 0.75, "medix/brevity/failed": 0.25}
+    write(folder / "metrics.jsonl", entries)
+    run = read_run(find_run(folder), [tmp_path / "data.parquet"])
+    assert [ends.name for ends in run.ends][:5] == ["reward", "acc", "judge", "brevity", "<b>odd"]
+    assert any("25.0% of the answers have no brevity term" in sign for sign in run.signs)
+    text = render_run(run)
+    assert "<td>brevity</td>" in text and "brevity 0.75" in text, "in the table and in the legend of a curve"
+    shown = re.findall(r'<div class="terms">(.*?)</div>', text)
+    assert any(line.endswith("<span>brevity 0.125</span><span>&lt;b&gt;odd 0.5</span>") for line in shown)
+    assert any("<span>brevity –</span>" in line for line in shown) and "<b>odd" not in text
+
+
 def test_a_picture_that_may_be_anothers_is_not_shown(tmp_path: Path) -> None:
     folder = made(tmp_path / "run")
     text = page_of(folder, tmp_path / "data.parquet")
@@ -178,6 +203,12 @@ def test_answers_alone_are_a_report_too(tmp_path: Path) -> None:
 )
 def test_what_the_judge_said(output: str, acc: float | None, judge: float | None, said: str) -> None:
     assert judge_said(Answer(1, "u", "q", output, "left lung", 1.0, {"acc": acc, "judge": judge})) == said
+
+
+def test_what_another_term_decides_is_not_the_judges_word() -> None:
+    answer = Answer(1, "u", "q", "<answer>x</answer>", "left lung", 0.1, {"acc": 1.0, "rubric": 1.0})
+    assert judge_said(answer) is None
+    assert judge_said(replace(answer, terms={"acc": 1.0, "judge": None, "rubric": 1.0})) == "none"
 
 
 def test_who_was_not_asked() -> None:

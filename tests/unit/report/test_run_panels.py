@@ -57,3 +57,32 @@ def test_each_validation_has_its_data_source_and_is_marked() -> None:
     )
     series = found["Validation acc"].series
     assert [(line.name, line.marks) for line in series] == [("rad mean@1", True), ("slake mean@4", True)]
+
+
+def test_every_term_of_the_log_has_its_curves() -> None:
+    names = ("brevity", "format", "modality", "judge")
+    step = {f"medix/{name}/{figure}": 0.5 for name in names for figure in ("mean", "valid", "std", "failed")}
+    other = {
+        "medix/val/other/mean": 0.1,
+        "medix/judge/p50_s": 0.2,
+        "medix/reward/busy_s": 1.0,
+        "medix/score/valid": 1.0,
+    }
+    found = panels({**step, **other, "medix/acc/mean": 0.5, "medix/acc/valid": 1.0})
+    shown = {title: [series.name for series in found[title].series] for title in found}
+    assert shown["Terms of the reward"] == ["judge", "format", "modality", "brevity"]
+    assert shown["Share of answers that a term holds for"] == ["score", "judge", "modality", "brevity"]
+    assert points(found["Terms of the reward"], "brevity") == [(1.0, 0.5)]
+    assert not [title for title in found if "other" in shown[title] or "val" in shown[title]]
+
+
+def test_many_terms_take_another_panel_and_not_the_last_ones_place() -> None:
+    found = panels({f"medix/t{n}/{figure}": 0.1 * n for n in range(8) for figure in ("mean", "valid")})
+    assert [series.name for series in found["Terms of the reward (1)"].series] == ["t0", "t1", "t2", "t3", "t4", "t5"]
+    assert [series.name for series in found["Terms of the reward (2)"].series] == ["t6", "t7"]
+    assert "Terms of the reward" not in found
+
+
+def test_a_run_without_terms_names_the_panels_that_it_lacks() -> None:
+    found = panels({"critic/score/mean": 0.5})
+    assert found["Terms of the reward"].series == () == found["Share of answers that a term holds for"].series

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.rewards.busy import BusyClock
+from medix_verl.rewards.metrics import BusyClock
 
 
 class Clock:

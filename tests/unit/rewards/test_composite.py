@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError, EncoderError, JudgeError
+from medix_verl.judge.judge import GuardedJudge, Question
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.judge.stats import Counters
 from medix_verl.response import parse_response
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_verl
@@ -28,14 +28,16 @@ RENORMALISE = RewardSpec(failure=FailureSpec(policy="renormalise"))
 class FakeJudge:
     """Says what it is told to, or raises it, and remembers what it was asked."""
 
+    endpoints = ()
+
     def __init__(self, outcome: bool | Exception | None = True, probability: float | None = None) -> None:
         self.outcome = outcome
         self.probability = probability
         self.asked: list[tuple[str, Reference]] = []
         self.closed = False
 
-    async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        self.asked.append((candidate, reference))
+    async def ask(self, question: Question) -> Verdict:
+        self.asked.append((question.candidate, question.reference))
         await asyncio.sleep(0)
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -48,6 +50,8 @@ class FakeJudge:
 
 class FakeEncoder:
     """Twin of FakeJudge."""
+
+    endpoints = ()
 
     def __init__(self, outcome: float | Exception | None = 0.9) -> None:
         self.outcome = outcome
@@ -81,7 +85,9 @@ def score(
 
 def test_everything_right() -> None:
     found = score(text("lung infection"))
-    assert found == RewardBreakdown(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, True, True, True, True, "lung infection")
+    assert (found.score, found.acc, found.answer, found.reason) == (1.0, 1.0, "lung infection", "")
+    assert found.terms == dict.fromkeys(("judge", "semantic", "format", "modality"), 1.0)
+    assert found.judge_ok and found.semantic_ok and found.modality_applies and found.semantic_applies
 
 
 def test_equality_asks_nobody() -> None:
@@ -92,10 +98,9 @@ def test_equality_asks_nobody() -> None:
 
 
 def test_an_equal_answer_is_counted_by_a_judge_that_counts() -> None:
-    judge = FakeJudge()
-    judge.counters = Counters()  # type: ignore[attr-defined]
-    score(text("pneumonia"), judge=judge)
-    assert (judge.counters.asked, judge.counters.equality) == (1, 1)  # type: ignore[attr-defined]
+    judge = GuardedJudge(FakeJudge())
+    asyncio.run(CompositeReward(None, judge, FakeEncoder()).score(text("pneumonia"), REFERENCE))
+    assert (judge.counters.asked, judge.counters.equality) == (1, 1)
 
 
 @pytest.mark.parametrize("response", ["", "pneumonia", "<think>t <answer>pneumonia</answer>", text("")])
@@ -227,9 +232,9 @@ def test_both_are_asked_at_once() -> None:
             await asyncio.sleep(0.001)
 
     class Meeting(FakeJudge):
-        async def ask(self, candidate: str, reference: Reference) -> Verdict:
+        async def ask(self, question: Question) -> Verdict:
             await asyncio.wait_for(meet("judge"), 2)
-            return await super().ask(candidate, reference)
+            return await super().ask(question)
 
     class MeetingEncoder(FakeEncoder):
         async def compare(self, candidate: str, reference: str) -> Similarity:
@@ -260,14 +265,14 @@ def test_services_are_built_when_first_needed() -> None:
     assert reward.score_sync(text("pneumonia"), REFERENCE).score == 1.0
     assert reward.judge is None
     assert reward.score_sync(text("it is pneumonia"), REFERENCE).acc == 1.0
-    assert isinstance(reward.judge, RuleJudge)
+    assert isinstance(reward.judge.judge, RuleJudge)
     assert isinstance(reward.encoder, HashingEncoder)
     reward.close_sync()
 
 
 def test_from_spec_builds_at_once() -> None:
     reward = CompositeReward.from_spec(replace(OFF, judge=JudgeSpec(kind="verl", model="m")), served_url="h:1")
-    assert "http://h:1/v1" in repr(reward.judge)
+    assert "http://h:1/v1" in repr(reward.judge.judge)
     assert reward.encoder is None
     with pytest.raises(ConfigError, match="verl serves no reward model"):
         CompositeReward.from_spec(replace(OFF, judge=JudgeSpec(kind="verl", model="m")))

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.rewards.composite import CompositeReward
-from medix_verl.rewards.gdpo import TERMS, advantages, contributions, normalise
+from medix_verl.judge.judge import Question
+from medix_verl.rewards.composite import CompositeReward, shares_of
+from medix_verl.rewards.gdpo import advantages, normalise
 from medix_verl.rewards.keys import to_verl
-from medix_verl.rewards.spec import WeightsSpec
+from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Reference, Similarity, Verdict
 
 ONES = [1.0] * 4
+SHARES = shares_of(RewardSpec())
+TERMS = ("judge", "semantic", "format", "modality")
 UNIT = st.floats(0, 1)
 
 
@@ -37,24 +40,26 @@ def extra(
 
 def test_contributions_by_hand() -> None:
     """0.9 (0.575 * 1 + 0.375 * 0 + 0.05 * 1) + 0.1 * 1 = 0.6625."""
-    found = contributions(WeightsSpec(), 0.1, extra(1, 0, 1, 1, score=0.6625))
+    found = SHARES.contributions(extra(1, 0, 1, 1, score=0.6625))
     assert dict(zip(TERMS, found, strict=True)) == pytest.approx(
         {"judge": 0.5175, "semantic": 0.0, "format": 0.1, "modality": 0.045}
     )
 
 
 def test_a_term_that_does_not_apply_adds_nothing_and_gives_its_weight_away() -> None:
-    found = contributions(WeightsSpec(), 0.1, extra(1, 1, 0, None, score=0.9))
+    found = SHARES.contributions(extra(1, 1, 0, None, score=0.9))
     assert found == pytest.approx([0.9 * 0.575 / 0.95, 0.9 * 0.375 / 0.95, 0.0, 0.0])
     alone = {**extra(0, 0, 1, None, score=1.0), "judge_ok": 0.0, "semantic_ok": 0.0}
-    assert contributions(WeightsSpec(), 0.1, alone) == [0.0, 0.0, 1.0, 0.0]
+    assert SHARES.contributions(alone) == [0.0, 0.0, 1.0, 0.0]
 
 
 class Fixed:
+    endpoints = ()
+
     def __init__(self, correct: bool, cosine: float) -> None:
         self.correct, self.cosine = correct, cosine
 
-    async def ask(self, candidate: str, reference: Reference) -> Verdict:
+    async def ask(self, question: Question) -> Verdict:
         return Verdict(self.correct, "fake")
 
     async def compare(self, candidate: str, reference: str) -> Similarity:
@@ -70,7 +75,7 @@ def test_the_contributions_of_a_real_breakdown_add_up_to_its_score(
     both = Fixed(correct, cosine)
     text = f"{head}<think>t</think><answer>lung</answer>"
     found = to_verl(asyncio.run(CompositeReward(None, both, both).score(text, Reference("heart", modality))))
-    parts = dict(zip(TERMS, contributions(WeightsSpec(), 0.1, found), strict=True))
+    parts = dict(zip(TERMS, SHARES.contributions(found), strict=True))
     assert math.fsum(parts.values()) == pytest.approx(found["score"], abs=1e-12)
     assert parts["format"] == pytest.approx(0.1 * found["format"], abs=1e-12)
 

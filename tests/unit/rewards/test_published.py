@@ -13,7 +13,7 @@ from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.response import parse_response
 from medix_verl.rewards.composite import CompositeReward
-from medix_verl.rewards.published import parse_published
+from medix_verl.rewards.reading import parse_published
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Reference
 

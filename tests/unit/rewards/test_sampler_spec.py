@@ -4,8 +4,7 @@
 import pytest
 
 from medix_verl.errors import ConfigError
-from medix_verl.rewards.sampler_spec import SamplerSpec
-from medix_verl.rewards.spec import WeightsSpec
+from medix_verl.rewards.spec import SamplerSpec, WeightsSpec
 
 GDPO = {"adv_estimator": "medix_gdpo", "split_terms": True}
 

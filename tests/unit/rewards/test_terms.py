@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arithmetic: the published levels, and what holds for any weights."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,13 +10,31 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from medix_verl.response import parse_response
+from medix_verl.rewards import composite
 from medix_verl.rewards.spec import RewardSpec, WeightsSpec
-from medix_verl.rewards.terms import combine, format_term, modality_term
-from medix_verl.types import Reference
+from medix_verl.rewards.term import Answer
+from medix_verl.rewards.terms import FormatTerm, ModalityTerm
+from medix_verl.types import Reference, Response
 
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "composite.json").read_text(encoding="utf-8"))
 WEIGHT = st.floats(0, 1e308) | st.sampled_from([0.0, 5e-324, 0.05, 1.0])
 UNIT = st.floats(0, 1)
+
+
+def combine(
+    spec: RewardSpec, form: float, judge: float | None, semantic: float | None, modality: float | None
+) -> float:
+    values = {"judge": judge, "semantic": semantic, "modality": modality}
+    weighed = [(float(entry.weight or 0.0), values[name]) for name, entry in spec.content.items()]
+    return composite.combine(weighed, form, spec.format_weight)
+
+
+def format_term(response: Response) -> float | None:
+    return asyncio.run(FormatTerm().score(Answer(response, Reference("a"))))
+
+
+def modality_term(response: Response, reference: Reference) -> float | None:
+    return asyncio.run(ModalityTerm().score(Answer(response, reference)))
 
 
 @st.composite

@@ -143,3 +143,15 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: py
 def test_only_hydras_moments_are_answered() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         _ = RunRecorder().nothing
+
+
+def test_the_terms_and_their_weights_are_named(tmp_path: Path) -> None:
+    medix = {
+        "weights": {"judge": 0.575, "semantic": 1, "modality": None},
+        "format_weight": 0.1,
+        "terms": {"brevity": {"path": "pkg://lab.terms", "weight": 0.25}, "judge": {"weight": 0.5}, "odd": {}},
+    }
+    found = compose_record(config(tmp_path, reward={"medix": medix}), WORDS).terms
+    assert found == {"judge": 0.5, "semantic": 1.0, "format": 0.1, "brevity": 0.25}
+    odd = {"weights": {"judge": float("nan"), "semantic": 10**400}, "terms": ["brevity"]}
+    assert compose_record(config(tmp_path, reward={"medix": odd}), WORDS).terms == {}

@@ -45,6 +45,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == [FILE_NAME]
 
 
+def test_a_record_of_format_1_has_no_terms(tmp_path: Path) -> None:
+    path = write_record(replace(RECORD, terms={"judge": 0.5, "brevity": 0.1}), tmp_path)
+    assert read_record(tmp_path).terms == {"judge": 0.5, "brevity": 0.1}
+    older = {key: value for key, value in json.loads(path.read_text()).items() if key != "terms"}
+    path.write_text(json.dumps({**older, "format": 1}))
+    assert read_record(tmp_path) == replace(RECORD, format=1) and read_record(tmp_path).terms == {}
+
+
 def test_the_command_is_one_that_a_shell_reads_back() -> None:
     words = shlex.split(repeat_command(RECORD))
     assert words[:3] == ["python", "-m", "verl.trainer.main_ppo"]
@@ -77,7 +85,7 @@ def test_a_failed_writing_leaves_the_record_that_was_there(tmp_path: Path) -> No
         ("[]", "is no record of a run; give"),
         ("{}", "is no record of a run; give"),
         ('{"format": 1}', "is no record of a run .*changed by hand"),
-        ('{"format": 99}', "has format 99, this medix_verl reads up to 1; update"),
+        ('{"format": 99}', "has format 99, this medix_verl reads up to 2; update"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, text: str | None, message: str) -> None:

@@ -104,6 +104,14 @@ def test_a_long_answer_is_not_slow(piece: str) -> None:
     assert time.process_time() - start < 1.0
 
 
+@pytest.mark.parametrize("piece", ["word ", "a, ", "a or ", "(a) ", "a", "an option "])
+def test_long_options_do_not_make_it_slow(piece: str) -> None:
+    options = tuple(f"an option {number} {'with a long text ' * 28}"[:450] for number in range(40))
+    start = time.process_time()
+    guard(piece * (4000 // len(piece)), Reference("B", question="Which?", options=options))
+    assert time.process_time() - start < 0.2
+
+
 def test_the_attacks_it_is_for_are_stopped_and_none_equals_its_reference() -> None:
     lines = (Path(medix_verl.judge.__file__).parent / "attacks.jsonl").read_text(encoding="utf-8").splitlines()
     for attack in map(json.loads, lines):

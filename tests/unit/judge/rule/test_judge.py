@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medix_verl.judge.judge import GuardedJudge
 from medix_verl.judge.rule.equality import equal, meaning
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
@@ -19,7 +20,7 @@ CASES = json.loads((Path(__file__).parents[3] / "golden" / "rule_judge.json").re
 
 
 def ask(candidate: str, reference: Reference, spec: JudgeSpec | None = None) -> Verdict:
-    return asyncio.run(RuleJudge(spec).ask(candidate, reference))
+    return asyncio.run(GuardedJudge(RuleJudge(spec), spec).ask(candidate, reference))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["reason"])

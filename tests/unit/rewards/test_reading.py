@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medix_verl.errors import DataError
-from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.reading import parse_ground_truth
 from medix_verl.types import MODALITIES, Reference
 
 
