@@ -25,7 +25,6 @@ EDGE_LOGIT = math.log(9.0)
 FEWEST = 20
 RIDGE = 1e-3
 """Strength of the pull towards a flat curve: labels that a threshold splits perfectly have no finite fit without it."""
-STEPS = 100
 
 
 def worth(spec: SemanticSpec, cosine: float) -> float:
@@ -89,12 +88,14 @@ async def calibrate(pairs: Sequence[Labelled], encoder: Encoder) -> Calibration:
 
 
 def fit(cosines: Sequence[float], labels: Sequence[int]) -> Calibration:
-    """Logistic regression of the labels on the cosines by Newton's method, with a weak ridge on the slope.
+    """Logistic regression of the labels on the cosines, with a weak ridge on the slope.
 
     Raises:
         DataError: Too few pairs, only one kind of label, one single cosine, or a curve that falls.
     """
     import numpy as np
+    from scipy.optimize import minimize
+    from scipy.special import expit
 
     x, y = np.asarray(cosines, dtype=float), np.asarray(labels, dtype=float)
     if len(x) < FEWEST or len(x) != len(y):
@@ -104,7 +105,16 @@ def fit(cosines: Sequence[float], labels: Sequence[int]) -> Calibration:
     centre, spread = float(x.mean()), float(x.std())
     if spread < 1e-9:
         raise DataError(f"every cosine is {centre:.4g}; give pairs that differ in similarity")
-    weights = newton((x - centre) / spread, y)
+    z = (x - centre) / spread
+
+    def loss(weights: Any) -> tuple[float, Any]:
+        """Mean penalised negative log-likelihood of intercept and slope, and its gradient."""
+        logits = weights[0] + weights[1] * z
+        errors = expit(logits) - y
+        value = float(np.mean(np.logaddexp(0, logits) - y * logits)) + RIDGE * float(weights[1]) ** 2 / 2
+        return value, np.array([errors.mean(), (errors * z).mean() + RIDGE * weights[1]])
+
+    weights = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-8}).x
     intercept, slope = float(weights[0]), float(weights[1])
     if slope <= 1e-6:
         raise DataError(f"similar pairs are not the right ones (slope {slope:.3g}); check the labels, or the model")
@@ -113,23 +123,3 @@ def fit(cosines: Sequence[float], labels: Sequence[int]) -> Calibration:
     errors = np.asarray([worth(curve, cosine) for cosine in x]) - y
     share = float(y.mean())
     return Calibration(curve.low, curve.high, len(x), float((errors**2).mean()), share * (1 - share))
-
-
-def newton(x: Any, y: Any) -> Any:
-    """Intercept and slope (2,) that maximise the penalised likelihood of the labels y (n,) at x (n,), standardised."""
-    import numpy as np
-
-    design = np.stack([np.ones_like(x), x], axis=1)
-    ridge = np.diag([0.0, RIDGE * len(x)])
-    share = y.mean()
-    weights = np.array([np.log(share / (1 - share)), 0.0])
-    for _ in range(STEPS):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (y - p) - ridge @ weights
-        curvature = (design * (p * (1 - p))[:, None]).T @ design + ridge + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        # Newton overshoots where the curve is nearly a step; a bounded step gets there all the same.
-        weights = weights + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-        if float(np.abs(step).max()) < 1e-8:
-            break
-    return weights

@@ -16,7 +16,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from medix_verl.credentialed import foreign_part, parse_networks
 from medix_verl.embedding.local import ProcessEmbedder, load_embedder
@@ -48,6 +48,11 @@ BATCHES_AT_ONCE = 32
 """Batches' worth of waiting pairs that are sorted by length together."""
 LATENCIES_KEPT = 4096
 
+Pair = tuple[str, str, bool]
+"""Candidate, reference, and whether they may be posted to local servers only."""
+Vector: TypeAlias = "np.ndarray | Similarity"
+"""A unit vector (hidden,), or why a text has none."""
+
 
 class Encoder(Protocol):
     """Compares two short texts by the cosine of their embeddings."""
@@ -58,10 +63,7 @@ class Encoder(Protocol):
     async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
         """Cosine similarity of two texts; never raises for a failure of the model or of the server behind it.
 
-        Args:
-            candidate: The answer.
-            reference: The right one.
-            restricted: The texts are of credentialed data and are posted to local addresses only.
+        Texts that are `restricted` (of credentialed data) are posted to local addresses only.
         """
         ...
 
@@ -92,18 +94,6 @@ class Embedder(Protocol):
     async def close(self) -> None:
         """Release what is held."""
         ...
-
-
-Vector: TypeAlias = "np.ndarray | Similarity"
-"""A unit vector (hidden,), or why a text has none."""
-
-
-class Pair(NamedTuple):
-    """What is asked of an encoder."""
-
-    candidate: str
-    reference: str
-    restricted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +152,7 @@ class SentenceEncoder:
             self.count(asked=1, cache_hits=2)
             return similarity(known[left], known[right])
         begun = time.monotonic()
-        found = await self.batcher.ask(Pair(left, right, restricted))
+        found = await self.batcher.ask((left, right, restricted))
         self.latencies.append(time.monotonic() - begun)
         return found
 
@@ -179,7 +169,8 @@ class SentenceEncoder:
             counts, self.counts = self.counts, Counter()
         ordered = sorted(self.latencies)
         self.latencies.clear()
-        p50, p95 = (1000 * quantile(ordered, share) for share in (0.5, 0.95))
+        # The value that a share of them does not exceed; 0 where there is none.
+        p50, p95 = (1000 * ordered[int(share * len(ordered))] if ordered else 0.0 for share in (0.5, 0.95))
         retries, self.embedder.counts.retries = self.embedder.counts.retries, 0
         return EncoderStats(**counts, latency_p50_ms=p50, latency_p95_ms=p95, retries=retries)
 
@@ -190,20 +181,20 @@ class SentenceEncoder:
         vectors = self.recall(texts)
         wanted: dict[str, bool] = {}
         coming = set()
-        for pair, _ in batch:
-            for text in pair[:2]:
+        for (left, right, restricted), _ in batch:
+            for text in (left, right):
                 if (task := self.coming.get((loop, text))) is not None:
                     coming.add(task)
                 elif text not in vectors:
-                    wanted[text] = wanted.get(text, False) or pair.restricted
+                    wanted[text] = wanted.get(text, False) or restricted
         if wanted:
             coming.add(self.start(loop, wanted))
         for task in coming:
             # Shielded: other batches may wait for it too.
             vectors.update(await asyncio.shield(task))
         failures = 0
-        for pair, future in batch:
-            found = similarity(vectors[pair.candidate], vectors[pair.reference])
+        for (left, right, _), future in batch:
+            found = similarity(vectors[left], vectors[right])
             failures += found.value is None
             if not future.done():
                 future.set_result(found)
@@ -238,22 +229,21 @@ class SentenceEncoder:
 
         try:
             rows = await self.embedder.embed(texts, restricted)
+            finite = np.isfinite(rows).all(axis=1).tolist()
+            # Copies: a row that stays in the cache would keep the array of its whole batch alive.
+            return {text: row.copy() if ok else self.bad for text, row, ok in zip(texts, rows, finite, strict=True)}
         except RequestError as error:
-            if len(texts) > 1 and error.failure is Failure.REFUSED and error.status is not None:
-                return await self.embed_halves(texts, restricted)
-            return dict.fromkeys(texts, Similarity(None, str(error), error.failure))
+            reason, failure, status = str(error), error.failure, error.status
         except Exception as error:  # noqa: BLE001 - any failure of torch or of the model is a reason, not a crash
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-            return dict.fromkeys(texts, Similarity(None, f"the embedding model failed ({cause})", Failure.INTERNAL))
-        finite = np.isfinite(rows).all(axis=1).tolist()
-        # Copies: a row that stays in the cache would keep the array of its whole batch alive.
-        return {text: row.copy() if ok else self.bad for text, row, ok in zip(texts, rows, finite, strict=True)}
-
-    async def embed_halves(self, texts: list[str], restricted: bool) -> dict[str, Vector]:
-        """`embed_part`, for a batch that a server refused: it takes fewer texts, or it does not take one of them."""
+            reason, failure, status = f"the embedding model failed ({cause})", Failure.INTERNAL, None
+        if len(texts) == 1 or failure is not Failure.REFUSED or status is None:
+            return dict.fromkeys(texts, Similarity(None, reason, failure))
+        # The server takes fewer texts at once, or it does not take one of these.
         size = (len(texts) + 1) // 2
-        parts = (self.embed_part(part, restricted) for part in (texts[:size], texts[size:]))
-        left, right = await asyncio.gather(*parts)
+        left, right = await asyncio.gather(
+            *(self.embed_part(part, restricted) for part in (texts[:size], texts[size:]))
+        )
         found = left | right
         if not any(isinstance(vector, Similarity) for vector in found.values()):
             self.embedder.max_texts = min(self.embedder.max_texts, size)
@@ -297,11 +287,6 @@ def similarity(left: Vector, right: Vector) -> Similarity:
 def clean(text: str) -> str:
     """What a tokenizer accepts: bounded, and without lone surrogates, one of which would fail its whole batch."""
     return text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """The value that `share` of the sorted values do not exceed; 0 without values."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def build_encoder(spec: SemanticSpec, local_networks: Sequence[str] = ()) -> Encoder:

@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from medix_verl.embedding.spec import SemanticSpec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerEmbedder"]
 
+LIMITS = ("timeout_s", "max_retries", "max_concurrent", "max_per_minute", "breaker_failures", "breaker_seconds")
 BYTES_A_VECTOR = 1 << 18
 """Room in a reply for one vector: 8,192 numbers of 32 characters."""
 
@@ -52,21 +53,20 @@ class ServerEmbedder:
         self.hidden = 0
         """Numbers of a vector, from the first reply on."""
         self.dispatchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
-        self.endpoints = tuple(client.url for client in self.open())
+        self.endpoints = tuple(endpoint.client.url for endpoint in self.open().endpoints)
 
-    def open(self) -> list[OpenAIClient]:
-        """A client for each server; nothing is connected yet."""
-        return [
-            OpenAIClient(
-                url,
-                self.key,
-                timeout_s=self.spec.timeout_s,
-                max_reply_bytes=BYTES_A_VECTOR * (self.spec.batch_size + 4),
-                setting="semantic.url",
-                local_networks=self.local_networks,
-            )
-            for url in self.spec.urls
-        ]
+    def open(self) -> Dispatcher:
+        """What sends requests in one event loop; nothing is connected yet."""
+        spec = self.spec
+        settings: dict[str, Any] = {
+            "timeout_s": spec.timeout_s,
+            "max_reply_bytes": BYTES_A_VECTOR * (spec.batch_size + 4),
+            "setting": "semantic.url",
+            "local_networks": self.local_networks,
+        }
+        limits = Limits(**{name: getattr(spec, name) for name in LIMITS})
+        clients = [OpenAIClient(url, self.key, **settings) for url in spec.urls]
+        return Dispatcher(clients, limits, self.counts, lacking="no embedding")
 
     async def embed(self, texts: Sequence[str], restricted: bool = False) -> np.ndarray:
         """Unit vectors of the texts, (texts, hidden), float32, in order; NaN for one that is zero or not finite.
@@ -75,19 +75,8 @@ class ServerEmbedder:
             RequestError: The server refused, or every attempt failed.
         """
         loop = asyncio.get_running_loop()
-        dispatcher = self.dispatchers.get(loop)
-        if dispatcher is None:
-            spec = self.spec
-            limits = Limits(
-                timeout_s=spec.timeout_s,
-                max_retries=spec.max_retries,
-                max_concurrent=spec.max_concurrent,
-                max_per_minute=spec.max_per_minute,
-                breaker_failures=spec.breaker_failures,
-                breaker_seconds=spec.breaker_seconds,
-            )
-            dispatcher = Dispatcher(self.open(), limits, self.counts, lacking="no embedding")
-            self.dispatchers[loop] = dispatcher
+        if (dispatcher := self.dispatchers.get(loop)) is None:
+            dispatcher = self.dispatchers[loop] = self.open()
         request = {"model": self.spec.model, "input": list(texts)}
         return await dispatcher.send(
             "/embeddings", lambda: json.dumps(request).encode("ascii"), partial(self.read, len(texts)), restricted

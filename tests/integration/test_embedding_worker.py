@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import ray
 
 from medix_verl.embedding.encoder import build_encoder, connect_encoder
+from medix_verl.embedding.model import load_model
 from medix_verl.embedding.service import NAME, EncoderService, SharedEncoder, collect_stats
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import EncoderError
@@ -34,12 +39,19 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def encoder() -> Iterator[SharedEncoder]:
+def actor_ends() -> Iterator[None]:
+    yield
+    # Ray may have ended it already: nobody holds it any more.
+    with contextlib.suppress(ValueError):
+        ray.kill(ray.get_actor(NAME))
+
+
+@pytest.fixture
+def encoder(actor_ends: None) -> SharedEncoder:
     found = connect_encoder(SPEC)
     assert isinstance(found, SharedEncoder)
     collect_stats()
-    yield found
-    ray.kill(ray.get_actor(NAME))
+    return found
 
 
 def reward_process() -> Any:
@@ -120,12 +132,75 @@ def test_an_actor_that_stays_away_leaves_its_answers_unscored(monkeypatch: pytes
     assert "the shared encoder did not come back: ActorDiedError" in answer.reason
 
 
+class EmbeddingServer(ThreadingHTTPServer):
+    """`/v1/embeddings` with a real model, whose vectors come `scale` times too long; serves within `with`."""
+
+    daemon_threads = True
+
+    def __init__(self, model: Any, scale: float = 3.0) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.model = model
+        self.scale = scale
+        self.texts = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def __enter__(self) -> EmbeddingServer:
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: EmbeddingServer
+
+    def do_POST(self) -> None:
+        texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
+        with self.server.lock:
+            rows = self.server.scale * self.server.model.encode(texts, normalize_embeddings=True)
+            self.server.texts += len(texts)
+        data = [{"index": index, "embedding": row.tolist()} for index, row in enumerate(rows)]
+        body = json.dumps({"object": "list", "data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.usefixtures("actor_ends")
+def test_a_server_with_the_same_vectors_gives_the_same_cosines() -> None:
+    """Asked by one worker for all processes, and by an encoder of one's own."""
+    expected = [item.value for item in compared(build_encoder(SPEC), PAIRS)]
+    texts = len({text for pair in PAIRS for text in pair})
+    with EmbeddingServer(load_model(SPEC)) as server:
+        spec = SemanticSpec(kind="openai", url=server.url, model="minilm", timeout_s=5, max_retries=0, batch_size=20)
+        served = connect_encoder(spec)
+        assert isinstance(served, SharedEncoder)
+        assert served.endpoints == (server.url,)
+        found = compared(served, PAIRS)
+        assert [item.value for item in found] == pytest.approx(expected, abs=1e-5)
+        assert collect_stats()["embedded"] == server.texts == texts
+        own = connect_encoder(replace(spec, worker=False))
+        assert not isinstance(own, SharedEncoder)
+        assert [item.value for item in compared(own, PAIRS)] == pytest.approx(expected, abs=1e-5)
+        assert server.texts == 2 * texts
+    [gone, known] = compared(served, [("new", "text"), PAIRS[0]])
+    assert gone.failure is Failure.UNREACHABLE
+    assert known == found[0]
+
+
+@pytest.mark.usefixtures("actor_ends")
 def test_a_model_that_is_not_here_fails_at_the_start() -> None:
     with pytest.raises(EncoderError, match="pip install no-such-wheel"):
         connect_encoder(SemanticSpec(model="package:no_such_wheel"))
-    # Ray may have ended it already: nobody holds it any more.
-    with contextlib.suppress(ValueError):
-        ray.kill(ray.get_actor(NAME))
 
 
 def test_a_missing_model_found_out_late_is_a_reason() -> None:
