@@ -53,7 +53,7 @@ MAX_REASON = 300
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Asked = tuple[Item, "tuple[asyncio.Future[Result], ...]"]
+_Asked = tuple[Item, tuple[asyncio.Future[Result], ...]]
 """A question, and the futures that wait for its answer."""
 Answers = tuple[list[tuple[int, Any]], "str | None"]
 """Place in the batch and answer of what is answered, and a ticket for the rest, None where there is none."""
