@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from medix_verl.errors import ConfigError
+from medix_verl.evaluation import judge_facts
 from medix_verl.evaluation.assemble import TaskChoices, alone
 from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
 from medix_verl.evaluation.protocol_spec import ProtocolSpec
 from medix_verl.evaluation.tasks import find
+from medix_verl.judge.judge import GuardedJudge, Question
+from medix_verl.judge.spec import JudgeSpec
+from medix_verl.types import Verdict
 
 SERVED = {"kind": "openai", "url": "http://127.0.0.1:1/v1", "model": "q"}
 RUBRIC, PLAIN = find("healthbench"), find("medqa")
@@ -76,6 +80,30 @@ def test_a_rubric_is_nothing_for_the_rule_judge() -> None:
     with pytest.raises(ConfigError, match="healthbench is graded by rubric.*--judge openai"):
         judgeable([RUBRIC], {}, told.append)
     assert judgeable([PLAIN, RUBRIC], SERVED, told.append) == [PLAIN, RUBRIC] and len(told) == 1
+
+
+class OnlyVerdicts:
+    """The judge of another package, which cannot be talked to."""
+
+    endpoints = ()
+
+    async def ask(self, question: Question) -> Verdict:
+        return Verdict(True, "own")
+
+    async def close(self) -> None: ...
+
+
+def test_nor_are_grades_for_the_judge_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_facts, "judge_specs", lambda settings: [JudgeSpec()])
+    monkeypatch.setattr(judge_facts, "build_judge", lambda spec: GuardedJudge(OnlyVerdicts()))
+    told: list[str] = []
+    report = find("mimic_cxr_report_generation")
+    assert judgeable([PLAIN, RUBRIC, report], {"kind": "lab"}, told.append) == [PLAIN]
+    assert told == [
+        "healthbench, mimic_cxr_report_generation: left out, the lab judge cannot read a rubric or grade of 0 to 5 "
+        "(--judge openai can)"
+    ]
+    check_judging({"kind": "lab", "prompt": "x"}, ProtocolSpec("published"))
 
 
 def test_inspect_eval_refuses_it_too() -> None:

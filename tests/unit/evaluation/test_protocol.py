@@ -18,7 +18,7 @@ from medix_verl.evaluation.protocol import OVERLAP, Outcome, Protocol, rubric_va
 from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol, build_voters
 from medix_verl.evaluation.subjects import Criterion
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.types import Sample
+from medix_verl.types import Sample, Verdict
 
 fake = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("judges.py"))))
 Scripted, Answering, voters, DOWN = fake.Scripted, fake.Answering, fake.voters, fake.DOWN
@@ -281,6 +281,37 @@ def test_a_wrong_setting_is_refused(settings: dict[str, Any], message: str) -> N
     with pytest.raises(ConfigError) as caught:
         ProtocolSpec.from_mapping(settings)
     assert message in str(caught.value)
+
+
+class OnlyVerdicts:
+    """The judge of another package, which cannot be talked to."""
+
+    endpoints = ()
+
+    async def ask(self, question: Any) -> Verdict:
+        return Verdict("infection" in question.candidate, "own")
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("spec", [PUBLISHED, ROBUST], ids=lambda spec: spec.name)
+def test_a_judge_that_only_gives_verdicts_is_asked_for_them_and_for_no_grades(spec: ProtocolSpec) -> None:
+    assert judge(spec, OnlyVerdicts(), "an infection").value == 1.0
+    assert judge(spec, OnlyVerdicts(), "a fracture").value == 0.0
+    for sample, metric in ((REPORT, "report05"), (HEALTH, "rubric")):
+        outcome = judge(spec, OnlyVerdicts(), "Rest.", sample, metric)
+        assert outcome.value is None and "name a judge model" in outcome.reason
+
+
+@pytest.mark.parametrize("spec", [PUBLISHED, ROBUST], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("source", ["s", "mimic-cxr"])
+def test_what_shows_a_credentialed_row_is_restricted(spec: ProtocolSpec, source: str) -> None:
+    for sample, metric in ((SAMPLE, "binary"), (REPORT, "report05"), (HEALTH, "rubric")):
+        scripted = Scripted(score(1), '{"criteria_met": true}')
+        judge(spec, scripted, "an infection", replace(sample, data_source=source), metric)
+        told = [request.restricted for request in scripted.requests]
+        told += [reference.credentialed_row is not None for _, reference in scripted.asked]
+        assert told and set(told) == {source != "s"}
 
 
 def test_an_unknown_metric_is_refused() -> None:

@@ -97,6 +97,13 @@ def test_it_never_raises_and_never_stops_the_reference(answer: str, candidate: s
         assert equal(answer, reference) or guard(answer, reference) is None
 
 
+@pytest.mark.parametrize("answer", ["A pneumothorax.", "It is a pneumothorax", "the answer is a pneumothorax"])
+def test_an_article_is_no_letter_of_an_option(answer: str) -> None:
+    reference = Reference("B", question="What is seen?", options=("normal", "pneumothorax", "effusion"))
+    assert guard(answer, reference) is None
+    assert guard("a or b", reference) == guard("normal pneumothorax", reference) == "several alternatives"
+
+
 @pytest.mark.parametrize("piece", [": ", "yes or ", "(", "reference ", "> ", "a, ", "let me think ", "\n", " the of"])
 def test_a_long_answer_is_not_slow(piece: str) -> None:
     start = time.process_time()
