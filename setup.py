@@ -56,7 +56,6 @@ setup(
         "verl>=0.9.1,<0.10",
         "aiohttp>=3.9",
         "datasets>=4.2",
-        "filelock",
         "huggingface-hub",
         "hydra-core>=1.3",
         "jinja2>=3.1",

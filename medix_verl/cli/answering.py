@@ -26,7 +26,7 @@ from medix_verl.errors import DataError, SetupError
 from medix_verl.evaluation.pictures import data_uri, prepare
 from medix_verl.evaluation.server import ServerSpec, serving
 from medix_verl.openai_client import OpenAIClient, RequestError, read_completion
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_text
 from medix_verl.types import Sample
 
 __all__ = ["AnsweringSpec", "answer_file"]
@@ -70,8 +70,7 @@ def answer_file(spec: AnsweringSpec, log: Path) -> int:
             url = stack.enter_context(serving(served, log, lambda cause: None))
         texts = asyncio.run(ask_all(url, samples, spec, log))
     lines = [line_of(sample, text) for sample, text in zip(samples, texts, strict=True)]
-    with atomic_write(spec.out) as part:
-        part.write_text("".join(lines), encoding="utf-8")
+    write_text(spec.out, lines)
     return len(samples)
 
 

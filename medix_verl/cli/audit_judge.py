@@ -39,7 +39,7 @@ from medix_verl.evaluation.audit import AuditReport, run_audit
 from medix_verl.evaluation.pairs import BUILTIN, Case, read_attacks, read_pairs
 from medix_verl.judge.judge import build_judge
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(lines), end="\n" if lines else "")
     if starts(args) and args.ask is None:
         if args.json is not None:
-            write_json(args.json, told)
+            write_json(args.json, told, allow_nan=False)
         return 0
     pairs = cases_to_ask(args) if args.pairs is None else read_pairs(args.pairs)
     attacks = [] if args.ask is not None else find_attacks(args.attacks)
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     report = asyncio.run(audit(spec, pairs, attacks, args.repeats))
     print("\n".join(table(report)))
     if args.json is not None:
-        write_json(args.json, {**told, "judge": describe(spec), **as_json(report)})
+        write_json(args.json, {**told, "judge": describe(spec), **as_json(report)}, allow_nan=False)
     return 0
 
 
@@ -170,9 +170,3 @@ def as_json(report: AuditReport) -> dict[str, Any]:
         for case in report.passed
     ]
     return plain
-
-
-def write_json(out: Path, content: dict[str, Any]) -> None:
-    """Write beside `out` and give it its name at the end; pure ASCII, because an attack may hold any character."""
-    with atomic_write(out) as part:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="ascii")

@@ -8,14 +8,13 @@ whole clusters, and in brackets corrected for the number of tasks (Holm).
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medix_verl.cli.lines import waiting
 from medix_verl.evaluation.agreement import legend
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_json
 
 if TYPE_CHECKING:
     from medix_verl.evaluation.paired import Comparison, TaskComparison
@@ -74,5 +73,4 @@ def write(out: Path, found: Comparison) -> None:
     content = asdict(found)
     for item in content["tasks"].values():
         item["pairs"]["both"] = [pair[0]["id"] for pair in item["pairs"]["both"]]
-    with atomic_write(out) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(out, content)

@@ -5,7 +5,8 @@ Each input line has `response` and `ground_truth` (which may begin with <TAG>), 
 `modality`, `options` and `synonyms`. A line of MIMIC, or with `"credentialed": true`, goes to no judge that is not
 local. One line goes out for each line in, in the same order. Every input line is
 checked before the first one is scored, and the output takes its name only when it is complete. An answer that the
-judge or the encoder could not score has `null` in it and is counted in a warning; it never becomes a 0.
+judge or the encoder could not score has `null` in it and is counted in a warning; it never becomes a 0. A command that
+is stopped leaves nothing; what a killed one leaves, the next one into the same file removes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +29,7 @@ from medix_verl.errors import ConfigError, DataError, EncoderError
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_row
 from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.processes import exit_on_signals
 from medix_verl.types import RewardBreakdown
 
 __all__ = ["add_parser", "run"]
@@ -96,10 +100,21 @@ def write_whole(out: Path, source: Path, reward: CompositeReward, total: int) ->
         How many answers are unscored, and the first cause.
     """
     try:
-        with atomic_write(out) as part, part.open("w", encoding="utf-8", newline="\n") as target:
+        with stoppable(out), atomic_write(out) as part, part.open("w", encoding="utf-8", newline="\n") as target:
             return asyncio.run(score_all(source, target, reward, total))
     except EncoderError as error:
         raise EncoderError(f"{error}; or score without it: --semantic off") from error
+
+
+@contextmanager
+def stoppable(out: Path) -> Iterator[None]:
+    """Leave through `finally` on SIGTERM and on SIGHUP, which a terminal sends that is closed."""
+    try:
+        with exit_on_signals(signal.SIGTERM, signal.SIGHUP):
+            yield
+    except SystemExit:
+        print(f"medix-verl: stopped; {out} was not written, type the same command again", file=sys.stderr)
+        raise
 
 
 async def score_all(source: Path, target: IO[str], reward: CompositeReward, total: int) -> tuple[int, str]:

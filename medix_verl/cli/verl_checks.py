@@ -27,7 +27,9 @@ from medix_verl.cli.probe import MARKER
 from medix_verl.embedding.encoder import build_encoder
 from medix_verl.embedding.model import is_cached
 from medix_verl.embedding.spec import SemanticSpec
-from medix_verl.errors import ConfigError
+from medix_verl.errors import ConfigError, MedixError
+from medix_verl.judge.judge import build_judge
+from medix_verl.judge.spec import JudgeSpec, installed_kinds
 from medix_verl.openai_client import RequestError, check_url, list_models, read_key
 from medix_verl.types import Similarity
 
@@ -158,8 +160,7 @@ def check_judge(
     if kind == "verl":
         return Check("judge", "ok", f"served by verl in the run itself ({recipe})")
     if kind != "openai":
-        found = f"kind '{kind}' ({recipe}); accepted: rule, openai, verl"
-        return Check("judge", "FAIL", found, "reward.medix.judge.kind=rule")
+        return _check_installed(judge, recipe)
     urls = [judge["url"]] if isinstance(judge.get("url"), str) else list(judge.get("url") or [])
     if not urls:
         return Check("judge", "FAIL", f"no url ({recipe})", "reward.medix.judge.url=http://HOST:PORT/v1")
@@ -167,6 +168,17 @@ def check_judge(
     if faults:
         return Check("judge", "FAIL", "; ".join(found for found, _ in faults), faults[0][1])
     return Check("judge", "ok", f"{model} at {', '.join(urls)}")
+
+
+def _check_installed(judge: Mapping[str, Any], recipe: str) -> Check:
+    """The judge of another package: it must be installed, and be made of the recipe's settings."""
+    try:
+        spec = JudgeSpec.from_mapping(judge)
+        endpoints = build_judge(spec).endpoints
+    except MedixError as error:
+        return Check("judge", "FAIL", f"{error} ({recipe})", "mend what is named here, or reward.medix.judge.kind=rule")
+    asks = f"asks {', '.join(endpoints)}" if endpoints else "asks nobody outside its process"
+    return Check("judge", "ok", f"{spec.kind}, which is {installed_kinds()[spec.kind].value}; {asks} ({recipe})")
 
 
 def check_encoder(semantic: Mapping[str, Any], recipe: str) -> Check:

@@ -8,14 +8,13 @@ engine processes outlive the process that started them when that is killed, hold
 
 from __future__ import annotations
 
-import os
-import threading
-import time
+import multiprocessing
+
+from medix_verl.runtime.processes import end_with_parent
 
 __all__ = ["register"]
 
 _WATCHED_TITLES = ("EngineCore", "Worker")
-_POLL_S = 1.0
 
 
 def register() -> None:
@@ -25,7 +24,9 @@ def register() -> None:
     if not cpu_is_wanted():
         return
     _keep_linear_weights()
-    _end_with_parent()
+    # vLLM also loads its plugins in the process that starts the engines, which a shell may have started and left.
+    if any(title in multiprocessing.current_process().name for title in _WATCHED_TITLES):
+        end_with_parent()
 
 
 def _keep_linear_weights() -> None:
@@ -35,19 +36,3 @@ def _keep_linear_weights() -> None:
         return
     if hasattr(_custom_ops, "_supports_onednn"):
         _custom_ops._supports_onednn = False
-
-
-def _end_with_parent() -> None:
-    """End this process, if it is one of vLLM's engine processes, when the process that started it is gone."""
-    import multiprocessing
-
-    if not any(title in multiprocessing.current_process().name for title in _WATCHED_TITLES):
-        return
-    threading.Thread(target=_watch, args=(os.getppid(),), name="medix-parent-watch", daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_POLL_S)
-    # The parent is gone and with it everybody who could want an answer: no clean-up is worth waiting for.
-    os._exit(1)

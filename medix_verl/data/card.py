@@ -24,7 +24,7 @@ from medix_verl.data.card_counts import (
     interval_names,
 )
 from medix_verl.data.checks import FLAGS
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -62,8 +62,7 @@ def write_card(out: Path, parquet: Path, report: Mapping[str, Any]) -> None:
     counts = count_rows(parquet, shown=not report.get("credentialed"))
     text = render_card(counts, report, parquet.name)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out) as part:
-        part.write_text(text, encoding="utf-8", errors="replace")
+    write_text(out, text, errors="replace")
 
 
 def render_card(counts: RowCounts, report: Mapping[str, Any], name: str) -> str:

@@ -9,20 +9,18 @@ ends the preparation with an error; it is not tried again, because it would die 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 
 from medix_verl.data.checks import Checked
 from medix_verl.data.converters.base import Refused
 from medix_verl.data.fingerprints import Fingerprint
 from medix_verl.errors import SetupError
+from medix_verl.runtime.processes import end_with_parent
 from medix_verl.types import Sample
 
 __all__ = ["Check", "Outcome", "outcomes"]
@@ -119,11 +117,4 @@ def check_all(check: Check, samples: list[Sample]) -> list[Checked]:
 def start_worker() -> None:
     """Leave Ctrl-C to the parent, and end with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=follow, args=(parent.sentinel,), daemon=True).start()
-
-
-def follow(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
+    end_with_parent()

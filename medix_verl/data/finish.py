@@ -2,10 +2,10 @@
 """The second stage of a preparation: from finished parts to the file, its report, the dropped rows and the card.
 
 What is dropped is decided by the parts' fingerprints alone, in the order of the rows, so the same parts always give
-the same bytes. Pictures are stored one by one while the rows are written, each whole under its name; dropped rows,
-report and parquet file are made in the parts' folder and renamed, in this order. When the parquet file is there, all
-that it needs is, but the card is not: it is made of the parquet file. A preparation that is killed in between keeps
-its parts, and the same command makes everything anew from them.
+the same bytes. Pictures are stored one by one while the rows are written; dropped rows, report and parquet file get
+their names in this order, each when it is whole. When the parquet file is there, all that it needs is, but the card is
+not: it is made of the parquet file. A preparation that is killed in between keeps its parts, and the same command makes
+everything anew from them.
 
     train.images/          the pictures, with `--images files`
     train.dropped.jsonl    one line for each row that is not in the file: id, reason, detail
@@ -17,7 +17,6 @@ its parts, and the same command makes everything anew from them.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -30,9 +29,10 @@ from medix_verl.data.file_marks import file_marks
 from medix_verl.data.fingerprints import Fingerprint, from_record
 from medix_verl.data.image_store import ImageStore
 from medix_verl.data.job import Job
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.parquet import write_rows
 from medix_verl.data.parts import Parts
 from medix_verl.errors import DataError
+from medix_verl.runtime.files import atomic_write, write_json, write_text
 from medix_verl.types import Sample
 
 if TYPE_CHECKING:
@@ -68,11 +68,10 @@ def finish(parts: Parts, job: Job, spec: SetSpec, source: Source, say: Callable[
     report = report_of(parts, job, spec, source, gone, findings)
     if report["rows"]["written"] == 0:
         raise DataError(f"{job.out}: no row is left of {report['rows']['read']}{most_of(gone)}; check --source")
-    final = parts.folder / f"{job.out.name}.tmp"
-    write_samples(kept_samples(parts, dropped, job), final)
-    put(parts.folder, beside(job.out, ".dropped.jsonl"), (line(item) for item in gone))
-    put(parts.folder, beside(job.out, ".report.json"), [json.dumps(report, indent=1, ensure_ascii=False) + "\n"])
-    os.replace(final, job.out)
+    with atomic_write(job.out) as final:
+        write_rows(kept_samples(parts, dropped, job), final, job.out)
+        write_text(beside(job.out, ".dropped.jsonl"), (line(item) for item in gone), errors="replace")
+        write_json(beside(job.out, ".report.json"), report, ensure_ascii=False)
     if job.card is not None:
         from medix_verl.data.card import write_card
 
@@ -181,10 +180,3 @@ def most_of(gone: list[Dropped]) -> str:
 
 def line(item: Dropped) -> str:
     return json.dumps({"id": item[0], "reason": item[1], "detail": item[2]}, ensure_ascii=False) + "\n"
-
-
-def put(folder: Path, path: Path, lines: Iterable[str]) -> None:
-    part = folder / f"{path.name}.tmp"
-    with part.open("w", encoding="utf-8", errors="replace") as file:
-        file.writelines(lines)
-    os.replace(part, path)

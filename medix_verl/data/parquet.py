@@ -38,10 +38,10 @@ def write_samples(samples: Iterable[Sample], path: str | Path) -> int:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as part:
-        return write_groups(iter(samples), part, target)
+        return write_rows(iter(samples), part, target)
 
 
-def write_groups(samples: Iterator[Sample], part: Path, target: Path) -> int:
+def write_rows(samples: Iterator[Sample], part: Path, target: Path) -> int:
     seen: set[str] = set()
     with pq.ParquetWriter(part, SAMPLE_SCHEMA, compression="zstd") as writer:
         for group in row_groups(samples):

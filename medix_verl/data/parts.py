@@ -4,18 +4,15 @@
 Beside `train.parquet` lies `.train.parquet.parts` with a plan (a digest of everything that decides the content) and,
 for each run of N rows of the set, the accepted samples, their fingerprints and the refused rows. A part counts once
 its last file, the one with the facts, is there; each file comes into being by a rename. A folder with another plan is
-emptied. `locked` keeps two preparations of one file apart.
+emptied. A lock file keeps two preparations of one file apart (medix_verl.data.prepare).
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +25,10 @@ from medix_verl.data.converters.base import Refused
 from medix_verl.data.fingerprints import FINGERPRINT_SCHEMA, to_record
 from medix_verl.data.parquet import read_samples, row_groups
 from medix_verl.data.schema import SAMPLE_SCHEMA
-from medix_verl.errors import ConfigError
+from medix_verl.runtime.files import atomic_write, write_json
 from medix_verl.types import Sample
 
-__all__ = ["PartFacts", "Parts", "locked"]
+__all__ = ["PartFacts", "Parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class Parts:
         shutil.rmtree(self._gone, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.iterdir():
-            if left.suffix in (".tmp", ".part"):
+            if left.suffix == ".part":
                 left.unlink()
         if found != "parts":
             self._put_json("plan.json", self._plan)
@@ -145,7 +142,8 @@ class Parts:
 
         stem = f"part-{number:05}"
         samples = self._put_samples(f"{stem}.parquet", accepted())
-        self._put_table(f"{stem}.marks.parquet", pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA))
+        with atomic_write(self.folder / f"{stem}.marks.parquet") as part:
+            pq.write_table(pa.Table.from_pylist(records, schema=FINGERPRINT_SCHEMA), part)
         facts = PartFacts(items, samples, tuple(refused), dict(sorted(flags.items())), credentialed)
         self._put_json(f"{stem}.json", asdict(facts))
         return facts
@@ -170,24 +168,19 @@ class Parts:
                 yield from file.iter_batches()
 
     def _put_samples(self, name: str, samples: Iterator[Sample]) -> int:
-        part, count = self.folder / f"{name}.tmp", 0
-        # Not compressed: it is read once and deleted, and pictures are compressed already.
-        with pq.ParquetWriter(part, SAMPLE_SCHEMA, compression="none", use_dictionary=False) as writer:
+        count = 0
+        with (
+            atomic_write(self.folder / name) as part,
+            # Not compressed: it is read once and deleted, and pictures are compressed already.
+            pq.ParquetWriter(part, SAMPLE_SCHEMA, compression="none", use_dictionary=False) as writer,
+        ):
             for group in row_groups(samples):
                 writer.write_table(pa.Table.from_pylist(group, schema=SAMPLE_SCHEMA))
                 count += len(group)
-        os.replace(part, self.folder / name)
         return count
 
-    def _put_table(self, name: str, table: pa.Table) -> None:
-        part = self.folder / f"{name}.tmp"
-        pq.write_table(table, part)
-        os.replace(part, self.folder / name)
-
     def _put_json(self, name: str, value: Any) -> None:
-        part = self.folder / f"{name}.tmp"
-        part.write_text(json.dumps(value, sort_keys=True, ensure_ascii=False), encoding="utf-8", errors="replace")
-        os.replace(part, self.folder / name)
+        write_json(self.folder / name, value, indent=None, sort_keys=True, ensure_ascii=False)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -197,31 +190,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the lock of a final file; it is free again when the process ends, however it ends.
-
-    Raises:
-        ConfigError: Another preparation holds it.
-    """
-    path = out.parent / f".{out.name}.lock"
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as cause:
-            os.close(handle)
-            raise ConfigError(
-                f"{out} is being prepared by another process; wait for it, or give another --out"
-            ) from cause
-        # The last holder deletes the file: then this lock is one of a file that nobody else will open.
-        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-            break
-        os.close(handle)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)

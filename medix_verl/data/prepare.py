@@ -28,9 +28,10 @@ from medix_verl.data.finish import finish
 from medix_verl.data.images import read_bytes
 from medix_verl.data.job import Job, place_of
 from medix_verl.data.lengths import Count, PixelRule, count_by_model, count_by_rule
-from medix_verl.data.parts import Parts, locked
+from medix_verl.data.parts import Parts
 from medix_verl.data.source import Source
 from medix_verl.errors import ConfigError, DataError
+from medix_verl.runtime.files import locked
 from medix_verl.types import ImageRef, Sample
 
 __all__ = ["prepare"]
@@ -64,7 +65,8 @@ def prepare(job: Job, say: Callable[[str], None], checker: Check | None = None) 
     options = resolve_options(spec.name, options_of(converter), job.options)
     source = Source(place_of(job, spec), job.revision, options)
     job.out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(job.out):
+    busy = f"{job.out} is being prepared by another process; wait for it, or give another --out"
+    with locked(job.out.parent / f".{job.out.name}.lock", busy):
         parts = Parts(job.out, plan_of(job, converter, source))
         tell(parts.begin(), parts, say)
         if not parts.complete:

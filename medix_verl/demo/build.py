@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,6 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock
 
 from medix_verl.data import prompts
 from medix_verl.data.parquet import write_samples
@@ -29,6 +26,7 @@ from medix_verl.demo.policy import make_policy, make_processor, save_policy
 from medix_verl.demo.rows import demo_samples
 from medix_verl.demo.tokenizer import train_tokenizer
 from medix_verl.demo.warmup import TEMPLATE, WarmupSpec, target_text, warm_up
+from medix_verl.runtime.files import locked, write_json
 from medix_verl.types import Sample
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def build_demo(out_dir: str | Path, seed: int = 0, progress: Progress | None = N
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with locked(folder / ".lock"):
         return build_unlocked(folder, seed, progress)
 
 
@@ -87,9 +85,7 @@ def build_unlocked(folder: Path, seed: int, progress: Progress | None) -> dict[s
     with one_seeded_thread(seed):
         measured = build_models(folder, samples, seed, progress)
     manifest = {**recipe(seed), "rows": COUNTS, "measured": measured, "files": hashes(folder)}
-    part_file = folder / f".{MANIFEST}.part"
-    part_file.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part_file, folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest, indent=2, sort_keys=True)
     return manifest
 
 

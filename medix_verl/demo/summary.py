@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from medix_verl.errors import DataError
 from medix_verl.rewards.metrics import terms_told
+from medix_verl.runtime.files import read_json_lines
 
 __all__ = ["Step", "read_steps", "render_report", "step_line", "summarise"]
 
@@ -58,10 +58,8 @@ def read_steps(path: Path) -> list[Step]:
     if not path.exists():
         raise DataError(f"there are no metrics at {path}: the run ended before its first step, see its log")
     steps = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
+    for entry in read_json_lines(path):
+        if entry is None:
             break
         steps.append(Step(int(entry["step"]), entry["data"]))
     return steps

@@ -23,7 +23,7 @@ from typing import Any
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.records import Record
 from medix_verl.evaluation.results import Evaluation, is_open, spec_of
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_text
 
 __all__ = ["Exported", "export_evaluation", "folder_name"]
 
@@ -66,9 +66,9 @@ def export_evaluation(evaluation: Evaluation, out: Path, names: Sequence[str] | 
     lines = {task: [as_line(task, number, record) for number, record in enumerate(there[task])] for task in tasks}
     judged = {task: with_scores(lines[task], there[task]) for task in tasks}
     files = (folder / f"{name}.jsonl", folder / f"{name}_eval.jsonl", folder / f"{name}_score.txt")
-    write(files[0], jsonl(line for task in tasks for line in lines[task]))
-    write(files[1], jsonl(line for task in tasks for line in judged[task]))
-    write(files[2], f"Model: {evaluation.model}\n\n{score_table(judged)}\n")
+    write_text(files[0], jsonl(line for task in tasks for line in lines[task]), "surrogatepass")
+    write_text(files[1], jsonl(line for task in tasks for line in judged[task]), "surrogatepass")
+    write_text(files[2], f"Model: {evaluation.model}\n\n{score_table(judged)}\n", "surrogatepass")
     count = sum(len(lines[task]) for task in tasks)
     lost = count - sum(len(judged[task]) for task in tasks)
     refused = sum(sum(evaluation.refused(task).values()) for task in tasks)
@@ -164,9 +164,3 @@ def cells(mean: float | None) -> str:
 def jsonl(lines: Any) -> str:
     """One JSON object a line."""
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-
-
-def write(path: Path, text: str) -> None:
-    """Write beside the file and give it its name at the end."""
-    with atomic_write(path) as part:
-        part.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")

@@ -18,14 +18,15 @@ failed      "TASK" or "TASK.CONDITION" -> why it has no figure; stays until it i
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.records import CONDITIONS, record_path
+from medix_verl.runtime.files import locked, write_json
 
 __all__ = [
     "FILE",
@@ -34,6 +35,7 @@ __all__ = [
     "asked_of",
     "begin",
     "entry_name",
+    "held",
     "missing",
     "read_manifest",
     "task_of",
@@ -50,6 +52,19 @@ KEYS = ("format", *FIXED, "judge_url", "tasks", "condition", "conditions", "done
 LAST = ("finished", "failed")
 
 Manifest = dict[str, Any]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Let one process at a time write an evaluation's folder, which is made where it is not there.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another process is evaluating into {folder}; wait for it, or give another --out"
+    with locked(folder / ".lock", busy):
+        yield
 
 
 def entry_name(task: str, condition: str) -> str:
@@ -99,13 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest in place of what is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{FILE}.partial"
-    with partial.open("w", encoding="utf-8", newline="\n") as target:
-        json.dump(manifest, target, indent=1, allow_nan=False)
-        target.write("\n")
-        target.flush()
-        os.fsync(target.fileno())
-    partial.replace(folder / FILE)
+    write_json(folder / FILE, manifest, allow_nan=False)
 
 
 def begin(folder: Path, wanted: Manifest, resume: bool) -> Manifest:

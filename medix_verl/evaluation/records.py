@@ -10,7 +10,6 @@ value, and an id given twice. "Could not be judged" has no value here, never 0.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -20,6 +19,7 @@ from typing import Any
 
 from medix_verl.data.jsonl import kind_of, read_lines, read_object
 from medix_verl.errors import DataError
+from medix_verl.runtime.files import write_text
 
 __all__ = ["ANSWER_TYPES", "CONDITIONS", "STATUSES", "Record", "read_records", "record_path", "write_records"]
 
@@ -109,13 +109,7 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
         if left.id == right.id:
             raise DataError(f"{path}: two records have the id {left.id!r}; an id is given once in a task")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.name}.partial")
-    with partial_path.open("w", encoding="utf-8", newline="\n") as target:
-        for record in ordered:
-            target.write(json.dumps(asdict(record), ensure_ascii=True, allow_nan=False) + "\n")
-        target.flush()
-        os.fsync(target.fileno())
-    partial_path.replace(path)
+    write_text(path, (json.dumps(asdict(record), ensure_ascii=True, allow_nan=False) + "\n" for record in ordered))
     return len(ordered)
 
 

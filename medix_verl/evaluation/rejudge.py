@@ -18,7 +18,6 @@ from typing import Any
 from medix_verl.errors import ConfigError, DataError, JudgeError, RunStoppedError
 from medix_verl.evaluation.assemble import open_replies
 from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
-from medix_verl.evaluation.folder_lock import locked
 from medix_verl.evaluation.inspect_run import logged_samples
 from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
 from medix_verl.evaluation.manifest import (
@@ -26,6 +25,7 @@ from medix_verl.evaluation.manifest import (
     asked_of,
     begin,
     entry_name,
+    held,
     missing,
     read_manifest,
     task_of,
@@ -85,7 +85,7 @@ def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
     guard(spec, credentialed)
     ask_judges(spec.judges)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(spec.out))
+        stack.enter_context(held(spec.out))
         if credentialed:
             stack.enter_context(direct_connections())
         wanted = wanted_manifest(spec, old, [task.name for task in tasks])

@@ -20,12 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from medix_verl.errors import SetupError
 from medix_verl.openai_client import OpenAIClient, RequestError
-from medix_verl.runtime.processes import exit_on_signals
+from medix_verl.runtime.processes import end_with_parent, exit_on_signals
 
 __all__ = ["ModelServer", "ServerSpec", "serve_command", "serving"]
 
@@ -92,17 +93,6 @@ def environment() -> dict[str, str]:
     return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **os.environ}
 
 
-def end_with_parent() -> None:
-    """In the new process: be told to stop when the process that started it is killed and can clear up nothing.
-
-    A server that stays would hold the memory in which --resume starts the next one. Linux only (prctl's
-    PR_SET_PDEATHSIG).
-    """
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 class ModelServer:
     """A server that is running, or was."""
 
@@ -119,7 +109,8 @@ class ModelServer:
                 stderr=subprocess.STDOUT,
                 env=dict(variables),
                 start_new_session=True,
-                preexec_fn=end_with_parent if sys.platform == "linux" else None,
+                # A server that stays would hold the memory in which --resume starts the next one.
+                preexec_fn=partial(end_with_parent, os.getpid()),
             )
 
     @property

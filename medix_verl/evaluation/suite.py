@@ -19,10 +19,9 @@ from typing import Any
 from medix_verl.errors import ConfigError, DataError, RunStoppedError
 from medix_verl.evaluation.assemble import Load, TaskChoices, load_items, open_replies
 from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
-from medix_verl.evaluation.folder_lock import locked
 from medix_verl.evaluation.journal import Journal
 from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
-from medix_verl.evaluation.manifest import FORMAT, Manifest, begin, entry_name, missing, versions, write_manifest
+from medix_verl.evaluation.manifest import FORMAT, Manifest, begin, entry_name, held, missing, versions, write_manifest
 from medix_verl.evaluation.model_source import Model, check_served, connected
 from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.records import Record, record_path, write_records
@@ -89,7 +88,7 @@ def run_suite(spec: SuiteSpec, say: Callable[[str], None], load: Load | None = N
     """
     tasks, credentialed = askable(spec, say)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(spec.out))
+        stack.enter_context(held(spec.out))
         if credentialed:
             stack.enter_context(direct_connections())
         manifest = begin(spec.out, wanted_manifest(spec, tasks), spec.resume)

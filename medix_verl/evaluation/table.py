@@ -7,7 +7,6 @@ another quantity under the same name. Rows of a source that its converter refuse
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from medix_verl.evaluation.agreement import legend
 from medix_verl.evaluation.manifest import entry_name, missing
 from medix_verl.evaluation.records import read_records, record_path
 from medix_verl.evaluation.statistics import Summary, TaskSummary, macro_average, summarise_task
+from medix_verl.runtime.files import write_json, write_text
 
 __all__ = ["read_summaries", "refused_of", "render_table", "told_counts", "write_summary"]
 
@@ -48,8 +48,8 @@ def write_summary(folder: Path, manifest: Mapping[str, Any]) -> None:
             for summary in summaries
         ],
     }
-    put(folder / "summary.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    put(folder / "table.md", render_table(summaries, manifest))
+    write_json(folder / "summary.json", content, allow_nan=False)
+    write_text(folder / "table.md", render_table(summaries, manifest))
 
 
 def average_of(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> Any:
@@ -93,13 +93,6 @@ def row(name: str, summary: Summary, refused: int = 0) -> str:
 def shown(estimate: Any) -> str:
     """A figure with its interval."""
     return str(estimate.shown(".1%"))
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file in place of what is there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def told_counts(name: str, counts: Mapping[str, int], refused: Mapping[str, int]) -> str:

@@ -17,6 +17,7 @@ from pydantic import PlainValidator
 
 from medix_verl.credentialed import parse_networks
 from medix_verl.errors import ConfigError
+from medix_verl.openai_client import check_url
 from medix_verl.runtime.dispatch import BREAKERS
 from medix_verl.specs import Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, check, spec
 
@@ -54,15 +55,18 @@ def read_url(value: Any) -> Any:
     """Check one address, or a tuple of several.
 
     Raises:
-        Refused: An address without http:// or https://, an empty list, or an address given twice.
+        Refused: An address that is no text.
+        ConfigError: One that the client does not take, such as one with credentials in it (they are not shown: specs
+            are logged and written to manifests); an empty list, or an address given twice.
     """
     several = isinstance(value, tuple)
     addresses = value if several else (value,)
     if not addresses:
         raise ConfigError("judge.url is an empty list; name a server as http://host:port/v1, or set it to null")
     for address in addresses:
-        if not isinstance(address, str) or not address.startswith(("http://", "https://")):
+        if not isinstance(address, str):
             raise Refused(address, "write it as http://host:port/v1")
+        check_url(address, "judge.url")
     if len(set(addresses)) < len(addresses):
         raise ConfigError(f"judge.url names {max(addresses, key=addresses.count)!r} twice; name each server once")
     return value

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from medix_verl.embedding.encoder import Encoder, build_encoder, connect_encoder
+from medix_verl.embedding.encoder import Encoder, build_encoder, check_encoder_row, connect_encoder
 from medix_verl.errors import ConfigError, EncoderError
 from medix_verl.judge.judge import GuardedJudge, Judge, build_judge, connect_judge
 from medix_verl.judge.rule.equality import equal
@@ -83,7 +83,8 @@ class CompositeReward:
             EncoderError: The embedding model is not on this machine.
         """
         judge = connect_judge(spec.judge, served_url=served_url, served_model=served_model)
-        return cls(spec, judge, connect_encoder(spec.semantic) if spec.semantic.enable else None)
+        enabled = spec.semantic.enable
+        return cls(spec, judge, connect_encoder(spec.semantic, spec.judge.local_networks) if enabled else None)
 
     def make_terms(self) -> tuple[BoundTerm, ...]:
         """The recipe's terms, those of the package first; `format` is always there."""
@@ -99,7 +100,7 @@ class CompositeReward:
         if cls is JudgeTerm:
             return JudgeTerm(self.built_judge)
         if cls is SemanticTerm:
-            return SemanticTerm(self.spec.semantic, self.built_encoder)
+            return SemanticTerm(self.spec.semantic, self.built_encoder, self.spec.judge.allow_credentialed)
         if cls in (FormatTerm, ModalityTerm):
             return cls()
         options = self.spec.content[name].options
@@ -192,11 +193,14 @@ class CompositeReward:
         """Refuse a credentialed row where a service is not local: at the first one, not at the first that is asked.
 
         Raises:
-            ConfigError: See medix_verl.judge.judge.GuardedJudge.check_row.
+            ConfigError: See medix_verl.judge.judge.GuardedJudge.check_row, and the encoder's check_encoder_row.
         """
         if reference.credentialed_row is None:
             return
         self.built_judge().check_row(reference)
+        judge, semantic = self.spec.judge, self.spec.semantic
+        if semantic.enable and (self.encoder is not None or semantic.kind == "openai"):
+            check_encoder_row(self.built_encoder(), reference, judge.local_networks, judge.allow_credentialed)
 
     def parse(self, response: str | Response) -> Response:
         """Find answer, format and modality by the rule of the recipe.
@@ -250,7 +254,7 @@ class CompositeReward:
     def built_encoder(self) -> Encoder:
         """The encoder, built where none was handed in."""
         if self.encoder is None:
-            self.encoder = build_encoder(self.spec.semantic)
+            self.encoder = build_encoder(self.spec.semantic, self.spec.judge.local_networks)
         return self.encoder
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:

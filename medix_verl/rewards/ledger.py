@@ -2,14 +2,15 @@
 """The run's book of unscored answers: written by every reward process, read by the sampler in the trainer's.
 
 verl counts a dropped trajectory nowhere, and its cause is a line in one of many worker logs. The ledger is one small
-named Ray actor, so that the run can be stopped with the cause once too many answers are lost. Outside Ray there is
+shared actor, so that the run can be stopped with the cause once too many answers are lost. Outside Ray there is
 no ledger, and reporting to it does nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+
+from medix_verl.runtime.shared_actor import ActorSpec, SharedActor, call_named, in_ray, tell_named
 
 __all__ = ["Ledger", "open_ledger", "read_fatal", "report_fatal", "report_unscored", "take_entries"]
 
@@ -48,57 +49,40 @@ class Ledger:
         return count, causes
 
 
-def open_ledger() -> Any:
+def open_ledger() -> SharedActor | None:
     """Create the run's ledger, or find it; None outside Ray."""
-    import ray
-
-    if not ray.is_initialized():
-        return None
-    return ray.remote(Ledger).options(name=_NAME, get_if_exists=True, num_cpus=0).remote()
+    return SharedActor(ActorSpec(_NAME, Ledger, title="ledger of unscored answers")) if in_ray() else None
 
 
 def report_unscored(cause: str) -> None:
-    """Enter one unscored answer from any process of the run, without waiting."""
-    ledger = _find_ledger()
-    if ledger is not None:
-        ledger.report.remote(cause)
+    """Enter one unscored answer from any process of the run, without waiting.
+
+    Nothing happens outside Ray, and in a run with another sampler than ours, which keeps no ledger.
+    """
+    tell_named(_NAME, "report", cause)
 
 
 def report_fatal(cause: str) -> None:
     """Enter why this process cannot score at all; waits until it is entered, because the process is about to end."""
-    ledger = _find_ledger()
-    if ledger is not None:
-        import ray
-
-        ray.get(ledger.report_fatal.remote(cause), timeout=_TIMEOUT_S)
+    call_named(_NAME, "report_fatal", cause, timeout_s=_TIMEOUT_S)
 
 
-def read_fatal(ledger: Any) -> str:
-    """Why no answer can be scored, or an empty text."""
-    if ledger is None:
-        return ""
-    import ray
+def read_fatal(ledger: SharedActor | None) -> str:
+    """Why no answer can be scored, or an empty text.
 
-    return str(ray.get(ledger.fatal.remote(), timeout=_TIMEOUT_S))
-
-
-def _find_ledger() -> Any:
-    """The run's ledger; None outside Ray, and in a run with another sampler than ours, which keeps none."""
-    import ray
-
-    if not ray.is_initialized():
-        return None
-    try:
-        return ray.get_actor(_NAME)
-    except ValueError:
-        return None
+    Raises:
+        LostActorError: The ledger does not answer.
+    """
+    return "" if ledger is None else str(ledger.call_now("fatal", timeout_s=_TIMEOUT_S))
 
 
-def take_entries(ledger: Any) -> tuple[int, list[str]]:
-    """Read and empty the ledger; (0, []) when there is none."""
+def take_entries(ledger: SharedActor | None) -> tuple[int, list[str]]:
+    """Read and empty the ledger; (0, []) when there is none.
+
+    Raises:
+        LostActorError: The ledger does not answer.
+    """
     if ledger is None:
         return 0, []
-    import ray
-
-    count, causes = ray.get(ledger.take.remote(), timeout=_TIMEOUT_S)
+    count, causes = ledger.call_now("take", timeout_s=_TIMEOUT_S)
     return count, causes

@@ -22,6 +22,7 @@ from typing import Any
 
 from medix_verl.rewards.keys import acc_of, failed_in, in_order, number_of, terms_in, value_in, values_of
 from medix_verl.rewards.term import REDUCERS
+from medix_verl.runtime.files import append_lines
 
 __all__ = ["FOLDER", "BusyClock", "Tally", "keep_parts", "part_lines", "part_metrics", "service_metrics", "terms_told"]
 
@@ -133,9 +134,7 @@ def keep_parts(folder: Path, step: int, validation: bool, lines: Sequence[str]) 
     """
     path = folder / FOLDER / f"{'val-' if validation else ''}{step}.jsonl"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.writelines(lines)
+        append_lines(path, lines)
     except OSError as error:
         _logger.warning("the parts of %d answers were not kept: %s; free some space, or set another "
                         "trainer.rollout_data_dir", len(lines), error)  # fmt: skip

@@ -8,7 +8,6 @@ Merging and loading run in processes of their own, each within a time limit. An 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from medix_verl.errors import ConfigError, DataError, SetupError
 from medix_verl.runs.bounded import run_bounded
 from medix_verl.runs.checkpoint import Checkpoint, find_checkpoint
 from medix_verl.runs.merge_adapter import ADAPTER
+from medix_verl.runtime.files import locked
 
 __all__ = ["ExportSpec", "Exported", "export_checkpoint", "merge_command"]
 
@@ -58,20 +58,22 @@ def export_checkpoint(spec: ExportSpec, say: Callable[[str], None]) -> Exported:
     out = check_target(spec.out)
     checkpoint = find_checkpoint(spec.checkpoint)
     check_space(checkpoint, out)
-    part, log = out.with_name(f".{out.name}.{os.getpid()}.part"), out.with_name(f"{out.name}.export.log")
-    log.unlink(missing_ok=True)
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        say(f"merging {checkpoint.actor} ({checkpoint.backend}, {checkpoint.ranks} ranks); the log is {log}")
-        merge(checkpoint, part, log, spec.limit_s)
-        say("checking the merged model")
-        findings = check_model(part, log, spec.limit_s)
-        if out.is_dir():
-            out.rmdir()
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    log.unlink(missing_ok=True)
+    part, log = out.with_name(f".{out.name}.0.part"), out.with_name(f"{out.name}.export.log")
+    busy = f"--out {out} is being exported by another process; wait for it, or give another name"
+    with locked(out.with_name(f".{out.name}.lock"), busy):
+        log.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
+        try:
+            say(f"merging {checkpoint.actor} ({checkpoint.backend}, {checkpoint.ranks} ranks); the log is {log}")
+            merge(checkpoint, part, log, spec.limit_s)
+            say("checking the merged model")
+            findings = check_model(part, log, spec.limit_s)
+            if out.is_dir():
+                out.rmdir()
+            part.rename(out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        log.unlink(missing_ok=True)
     return Exported(out, checkpoint, findings)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from medix_verl.errors import DataError
 from medix_verl.runs.export import Exported
 from medix_verl.runs.record import FILE_NAME, RunRecord, read_record
+from medix_verl.runtime.files import read_json_lines
 
 __all__ = ["read_validation", "render_model_card", "write_model_card"]
 
@@ -86,10 +86,8 @@ def read_validation(metrics: Path | None, step: int | None) -> tuple[int, list[t
     if metrics is None:
         return None
     found: tuple[int, list[tuple[str, float]]] | None = None
-    for line in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry: dict[str, Any] = json.loads(line)
-        except ValueError:
+    for entry in read_json_lines(metrics):
+        if entry is None:
             break  # the last line, still being written
         values = sorted((key, value) for key, value in entry.get("data", {}).items() if key.startswith("val-core/"))
         if values and (step is None or entry["step"] <= step):

@@ -9,7 +9,6 @@ keeps the earlier records as medix_run.1.json, medix_run.2.json and so on: a res
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import DataError
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_json
 
 __all__ = [
     "FILE_NAME",
@@ -112,11 +111,7 @@ def repeat_command(record: RunRecord) -> str:
 def write_record(record: RunRecord, folder: Path) -> Path:
     """Write the record into a run's folder, at once or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / FILE_NAME) as part, part.open("w", encoding="utf-8") as file:
-        json.dump(asdict(record), file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_json(folder / FILE_NAME, asdict(record), ensure_ascii=False)
     return folder / FILE_NAME
 
 

@@ -18,7 +18,7 @@ __all__ = ["end_with_parent", "exit_on_signals"]
 
 _POLL_S = 1.0
 _PR_SET_PDEATHSIG = 1
-# Looked up here: in the child of a process with threads, before exec, the loader's lock may be taken for ever.
+# Looked up here: between fork and exec no library may be loaded, a thread may have held the loader's lock.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 

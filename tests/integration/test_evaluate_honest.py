@@ -163,11 +163,11 @@ def test_rows_that_were_refused_are_counted(tmp_path: Path) -> None:
 
 
 def test_two_rejudgings_into_one_folder_are_refused(source: Path, tmp_path: Path) -> None:
-    from medix_verl.evaluation.folder_lock import locked
+    from medix_verl.evaluation.manifest import held
 
     with serving() as model:
         assert evaluate(model.url, *flags(source, tmp_path / "eval")).returncode == 0
-    with locked(tmp_path / "again"):
+    with held(tmp_path / "again"):
         done = evaluate("rejudge", tmp_path / "eval", "--judge", "rule", "--out", tmp_path / "again")
     assert done.returncode == 1 and "another process is evaluating into" in done.stderr
 

@@ -20,10 +20,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from medix_verl.judge.build import build_judge
 
 from medix_verl.judge.mock import verdict_of
-from medix_verl.judge.pool import JudgePool
+from medix_verl.judge.prompt import Writer
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference, Verdict
 
@@ -112,12 +111,12 @@ class Client:
     """What a reward process does: it connects, and asks many questions at once."""
 
     def __init__(self, spec: JudgeSpec) -> None:
-        from medix_verl.judge.connect import connect_judge
+        from medix_verl.judge.judge import connect_judge
 
         self.judge = connect_judge(spec)
 
     def kind(self) -> str:
-        return type(self.judge).__name__
+        return type(self.judge.judge).__name__
 
     async def ask(self, numbers: list[int], gap_s: float = 0.0) -> list[Verdict]:
         async def one(place: int, number: int) -> Verdict:
@@ -127,7 +126,7 @@ class Client:
         return list(await asyncio.gather(*(one(place, number) for place, number in enumerate(numbers))))
 
     async def stats(self) -> Any:
-        return await self.judge.stats()  # type: ignore[attr-defined]
+        return await self.judge.judge.stats()  # type: ignore[attr-defined]
 
 
 def question(number: int) -> tuple[str, Reference]:
@@ -144,9 +143,8 @@ def start_clients(spec: JudgeSpec, count: int = CLIENTS) -> list[Any]:
 
 def expected(spec: JudgeSpec, numbers: range) -> dict[int, bool]:
     """What the mock says of each question, computed here."""
-    judge = build_judge(spec)
-    assert isinstance(judge, JudgePool)
-    return {number: verdict_of(judge.writer.write(judge.writer.ask(*question(number)))) for number in numbers}
+    writer = Writer(spec, "mock")
+    return {number: verdict_of(writer.prompt(*question(number))) for number in numbers}
 
 
 def check(answers: list[list[Verdict]], spec: JudgeSpec, numbers: range) -> set[int]:
@@ -187,7 +185,7 @@ def test_several_workers_share_the_limits(serve: Any) -> None:
 
 
 def test_the_sampler_reads_the_numbers(serve: Any) -> None:
-    from medix_verl.judge.worker import collect_stats
+    from medix_verl.judge.service import collect_stats
 
     assert collect_stats() == {}
     server = serve()

@@ -86,11 +86,11 @@ def disturb(words: list[str], out: Path, when: Callable[[Path], bool], number: s
 LAST = "around the last rename"
 MOMENTS = {
     "at the start": lambda parts: (parts / "plan.json").exists(),
-    "in the first part": lambda parts: (parts / "part-00000.parquet.tmp").exists(),
+    "in the first part": lambda parts: (parts / ".part-00000.parquet.0.part").exists(),
     "between a part's files": lambda parts: (parts / "part-00001.parquet").exists(),
     "in the fourth part": lambda parts: (parts / "part-00002.json").exists(),
     "at the start of stage 2": lambda parts: (parts / "complete.json").exists(),
-    "in the final file": lambda parts: any(parts.glob(".train.parquet.*.part")),
+    "in the final file": lambda parts: (parts.parent / ".train.parquet.0.part").exists(),
     LAST: lambda parts: (parts.parent / "train.dropped.jsonl").exists(),
 }
 

@@ -12,9 +12,10 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from medix_verl.errors import ConfigError, EncoderError, UnscoredError
-from medix_verl.rewards.keys import FLAGS, NUMBERS
 
 pytestmark = pytest.mark.timeout(180)
+NUMBERS = ("score", "acc", "judge", "semantic", "format", "modality")
+FLAGS = ("judge_ok", "semantic_ok", "modality_applies", "semantic_applies")
 KEYS = {*NUMBERS, *FLAGS, "reward_busy_s"}
 INFO: dict[str, Any] = {
     "index": 0, "split": "train", "id": "q7", "question": "What is shown?", "modality": "X_RAY",

@@ -13,11 +13,11 @@ import pytest
 
 from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
 from medix_verl.report.run_content import read_run
-from medix_verl.report.run_dumps import TERMS
 from medix_verl.report.run_files import find_run
 from medix_verl.runs.record import read_record
 
 pytestmark = pytest.mark.timeout(500)
+TERMS = ("acc", "judge", "semantic", "format", "modality")
 KEYS = [f"medix/{part}/mean" for part in ("score", "acc", "judge", "semantic", "format", "modality")]
 
 

@@ -51,7 +51,7 @@ VERL_FILES = {"plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sam
 VERL_FILES |= {"cli/composed.py"}  # composes recipes with verl's own configuration
 MAY_IMPORT = {
     "verl": lambda name: name in VERL_FILES or name.startswith("cpu/"),
-    "ray": lambda name: name in {"runtime/shared_actor.py", "embedding/worker.py", "rewards/ledger.py"},
+    "ray": lambda name: name == "runtime/shared_actor.py",
     "vllm": lambda name: name.startswith("cpu/"),
 }
 

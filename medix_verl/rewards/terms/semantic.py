@@ -23,10 +23,11 @@ class SemanticTerm(Term):
     name = "semantic"
     tells_right = True
 
-    def __init__(self, spec: SemanticSpec, encoder: Callable[[], Encoder]) -> None:
+    def __init__(self, spec: SemanticSpec, encoder: Callable[[], Encoder], allow_credentialed: bool = False) -> None:
         """Keep where the encoder comes from; it is built when it is first asked."""
         self.spec = spec
         self.encoder = encoder
+        self.allow_credentialed = allow_credentialed
 
     async def score(self, answer: Answer) -> Score:
         """See Term.
@@ -40,9 +41,13 @@ class SemanticTerm(Term):
             return 0.0
         if answer.decided is not None and answer.decided.correct:
             return 1.0
-        encoder = self.encoder()
+        encoder, right = self.encoder(), meaning(answer.reference)
+        restricted = answer.reference.credentialed_row is not None and not self.allow_credentialed
         try:
-            similarity = await encoder.compare(answer.text, meaning(answer.reference))
+            if encoder.endpoints and restricted:
+                similarity = await encoder.compare(answer.text, right, restricted=True)
+            else:
+                similarity = await encoder.compare(answer.text, right)
         except EncoderError as error:
             return Failed(Failure.INTERNAL, str(error) or type(error).__name__)
         if similarity.value is None:

@@ -8,7 +8,8 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
@@ -188,6 +189,53 @@ def test_judge_server_with_another_model() -> None:
 
 def test_judge_without_url() -> None:
     assert "reward.medix.judge.url" in check_judge({**OPENAI, "url": None}, "medix").todo
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A server that sends /v1 to /second, and notes which keys arrive there, or by way of it as a proxy."""
+
+    keys: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/v1"):
+            self.send_response(302)
+            self.send_header("Location", "/second/models")
+            self.end_headers()
+            return
+        Elsewhere.keys.append(self.headers.get("Authorization"))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "Qwen/Qwen3-4B"}]}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_judge_key_goes_to_the_judge_and_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where a server redirects to, nor to a proxy of the environment."""
+    server = HTTPServer(("127.0.0.1", 0), Elsewhere)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MEDIX_TEST_KEY", "quite-private")
+    judge = {**OPENAI, "url": f"http://127.0.0.1:{server.server_port}/v1", "api_key_env": "MEDIX_TEST_KEY"}
+    try:
+        moved = check_judge(judge, "medix")
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+        # A proxy that a request of this process has met already would be remembered by urllib.
+        monkeypatch.setattr("urllib.request._opener", None)
+        monkeypatch.delenv("no_proxy", raising=False)
+        proxied = check_judge({**judge, "url": "http://judge.invalid/v1"}, "medix")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert moved.status == proxied.status == "FAIL"
+    assert "HTTP 302: the server redirects to http://127.0.0.1" in moved.found
+    assert Elsewhere.keys == []
+
+
+def test_judge_address_with_credentials_is_not_shown() -> None:
+    check = check_judge({**OPENAI, "url": "http://user:quite-private@judge/v1"}, "medix")
+    assert (check.status, check.todo) == ("FAIL", "reward.medix.judge.url=http://HOST:PORT/v1")
+    assert "quite-private" not in f"{check.found}{check.todo}"
 
 
 def test_judge_key_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

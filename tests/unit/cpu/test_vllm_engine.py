@@ -15,7 +15,6 @@ from types import ModuleType
 import psutil
 import pytest
 
-from medix_verl.cpu import vllm_engine
 from medix_verl.cpu.vllm_engine import register
 
 ORPHAN = """
@@ -83,21 +82,6 @@ def test_the_process_that_starts_engines_is_not_watched(ops: ModuleType, monkeyp
 
 def watchers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "medix-parent-watch"]
-
-
-def test_the_watch_ends_the_process_when_its_parent_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Ended(Exception):
-        """Stands for the end of the process."""
-
-    def end(code: int) -> None:
-        raise Ended(code)
-
-    monkeypatch.setattr(vllm_engine, "_POLL_S", 0.0)
-    monkeypatch.setattr(os, "_exit", end)
-    parents = iter([7, 7, 1])
-    monkeypatch.setattr(os, "getppid", lambda: next(parents))
-    with pytest.raises(Ended, match="1"):
-        vllm_engine._watch(7)
 
 
 @pytest.mark.parametrize("name", ["EngineCore_DP0", "Worker-1"])

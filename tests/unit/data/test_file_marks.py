@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,7 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr("medix_verl.data.file_marks.atomic_write", refuse)
     with caplog.at_level(logging.WARNING):
         assert len(list(file_marks(path))) == 2
     assert "cannot be kept beside it (Permission denied)" in caplog.text

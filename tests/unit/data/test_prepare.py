@@ -16,6 +16,7 @@ from medix_verl.data.job import Job
 from medix_verl.data.parquet import read_samples, write_samples
 from medix_verl.data.prepare import prepare
 from medix_verl.errors import ConfigError, DataError
+from medix_verl.runtime.files import locked
 from medix_verl.types import ImageRef, Sample
 
 SETS = runpy.run_path(str(Path(__file__).with_name("sets.py")))
@@ -59,6 +60,15 @@ def test_the_files_of_a_preparation(tmp_path: Path) -> None:
         ("r1", "no answer"),
         ("r3", "picture unreadable"),
     ]
+
+
+def test_one_preparation_a_file(tmp_path: Path) -> None:
+    job = job_for(tmp_path)
+    job.out.parent.mkdir()
+    busy = r"train\.parquet is being prepared by another process; wait for it"
+    with locked(job.out.parent / ".train.parquet.lock"), pytest.raises(ConfigError, match=busy):
+        prepare(job, Say())
+    assert names(job.out.parent) == set()
 
 
 def test_duplicates_and_double_ids_are_dropped(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import pytest
 
@@ -13,9 +14,20 @@ from medix_verl.evaluation.model_source import Model, check_served, read_model
 
 
 class Lists(BaseHTTPRequestHandler):
-    """Lists models as such a server does: below /two there are two, below /odd nonsense, below /key it wants a key."""
+    """Lists models as such a server does: below /two there are two, below /odd nonsense, below /key it wants a key.
+
+    What is below /moved has moved to /v1, and each request for it notes which keys it brings.
+    """
+
+    keys: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/v1/models")  # type: ignore[attr-defined]
+            self.end_headers()
+            return
+        Lists.keys.append(self.headers.get("Authorization"))
         answers = {
             "/v1/models": b'{"data": [{"id": "org/name"}]}',
             "/two/models": b'{"data": [{"id": "a"}, {"id": "b"}]}',
@@ -61,6 +73,27 @@ def test_a_server_that_wants_a_key_is_no_missing_server(address: str, monkeypatc
     with pytest.raises(SetupError, match="HTTP 401 .* the key in --api-key-env is not accepted") as told:
         read_model(f"{address}/key", api_key_env="SOME_KEY")
     assert "wrong" not in str(told.value)
+
+
+def test_a_redirect_is_not_followed_and_the_key_stays(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "quite-private")
+    Lists.keys.clear()
+    for ask in (
+        lambda: read_model(f"{address}/moved", api_key_env="SOME_KEY"),
+        lambda: check_served(Model("org/name", f"{address}/moved", "SOME_KEY")),
+    ):
+        with pytest.raises(
+            SetupError, match=r"HTTP 302: the server redirects to http://127.0.0.1:.*/v1/models"
+        ) as told:
+            ask()
+        assert "quite-private" not in str(told.value)
+    assert Lists.keys == []
+
+
+def test_credentials_in_the_address_are_not_shown() -> None:
+    with pytest.raises(ConfigError, match="MODEL holds credentials") as told:
+        read_model("http://user:quite-private@127.0.0.1:9/v1")
+    assert "quite-private" not in str(told.value)
 
 
 def test_a_name_that_the_server_does_not_list_is_refused(address: str) -> None:

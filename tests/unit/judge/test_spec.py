@@ -33,6 +33,7 @@ def test_defaults_and_mapping() -> None:
         ({"max_concurrent": 0}, "judge.max_concurrent is 0"),
         ({"max_candidate_chars": 1.5}, "judge.max_candidate_chars is 1.5"),
         ({"tolerance": 2}, "judge.tolerance is 2"),
+        ({"url": "http://user:word@host/v1"}, r"^judge.url holds credentials \(USER:PASSWORD@\); write it as"),
         ({"url": []}, "judge.url is an empty list; name a server"),
         ({"url": ["http://a/v1", "b"]}, "judge.url is 'b'; write it as"),
         ({"url": ["http://a/v1", None]}, "judge.url is None"),
