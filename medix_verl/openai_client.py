@@ -357,7 +357,7 @@ def _error_in(raw: bytes) -> str | None:
 
 # Parameters that a server does not take ------------------------------------------------------------------------------
 
-_ADAPTABLE = ("max_tokens", "temperature", "logprobs")
+_ADAPTABLE = ("max_tokens", "temperature", "logprobs", "encoding_format")
 """Parameters of a request without which a server can still answer it."""
 _NOT_TAKEN = re.compile(
     r"unsupported|not (?:support|allowed|permitted|available)|unrecogni[sz]ed|unknown|unexpected|extra_forbidden",

@@ -15,6 +15,7 @@ from pydantic import PlainValidator
 
 from medix_verl.errors import ConfigError
 from medix_verl.openai_client import check_urls
+from medix_verl.runtime.dispatch import BREAKERS
 from medix_verl.specs import Amount, Choice, Count, Natural, Number, Positive, Refused, Section, Text, spec
 
 __all__ = ["BACKENDS", "CURVES", "DTYPES", "KINDS", "MODES", "SemanticSpec"]
@@ -96,10 +97,12 @@ class SemanticSpec(Section):
     """Requests of up to `batch_size` texts that may be under way at once, over all servers."""
     max_per_minute: Count | None = None
     """Requests that may be sent in any minute, over all servers; None sets no limit."""
+    breaker: Annotated[str, Choice(BREAKERS)] = "wait"
+    """`wait`: a server that keeps failing is left alone for a while; `stop`: nothing is asked any more."""
     breaker_failures: Count = 8
-    """Failures in a row after which a server is left alone."""
+    """Failures in a row after which that happens."""
     breaker_seconds: Positive = 15.0
-    """Seconds until one request tries such a server again."""
+    """Of `wait`: seconds until one request tries such a server again."""
 
     def __post_init__(self) -> None:
         if self.low >= self.high:
