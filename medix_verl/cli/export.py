@@ -3,7 +3,7 @@
 
     medix-verl export CHECKPOINT --out DIR                    CHECKPOINT: a run's folder, its global_step_N, or actor
     medix-verl export CHECKPOINT --out DIR --card             and a short model card (README.md)
-    medix-verl export CHECKPOINT --out DIR --score FILE       and the training reward of its answers to a parquet file
+    medix-verl export CHECKPOINT --out DIR --score FILE       and the reward of its answers to a parquet file (--recipe)
     medix-verl export CHECKPOINT --out DIR --evaluate NAME... and `medix-verl evaluate DIR --tasks NAME...`
 
 verl's own merger does the merging (FSDP and Megatron), in a process of its own. The folder gets its name only when
@@ -39,8 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--serve-args", default="", metavar="WORDS", help="further words for `vllm serve`, in quotes")
     group.add_argument("--prompt", default="medix", metavar="NAME", help="template of the question (default: medix)")
     group.add_argument("--max-tokens", type=int, default=4096, metavar="N", help="of an answer (default: 4096)")
-    group.add_argument("--semantic", choices=("on", "off"), default="on", help="of --score (default: on)")
+    group.add_argument("--recipe", metavar="NAME", help="of --score: terms, weights and judge of this recipe or list")
+    group.add_argument("--semantic", choices=("on", "off"), help="of --score (default: on, or the recipe's)")
     add_judge_flags(group)
+    parser.set_defaults(judge=None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,6 +85,14 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError("--metrics is for the model card; type --card too")
     if args.metrics is not None and not args.metrics.is_file():
         raise ConfigError(f"--metrics {args.metrics} is not there; give the file that verl's `file` logger wrote")
+    if args.recipe is not None and args.score is None:
+        raise ConfigError("--recipe is for --score; type --score FILE too")
+    if args.recipe is not None:
+        from medix_verl.cli.score_spec import recipe_reward
+        from medix_verl.rewards.composite import CompositeReward
+        from medix_verl.rewards.spec import RewardSpec
+
+        CompositeReward(RewardSpec.from_mapping(recipe_reward(args.recipe)))  # makes the terms, and asks nobody
     if args.score is not None and not args.score.is_file():
         raise ConfigError(f"--score {args.score} is not there; give a parquet file (medix-verl prepare makes one)")
     if args.evaluate:
@@ -111,7 +121,9 @@ def score(model: Path, args: argparse.Namespace) -> None:
     count = answer_file(spec, log)
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())
-    words = ["score", str(answers), "--out", str(scores), "--semantic", args.semantic]
+    words = ["score", str(answers), "--out", str(scores)]
+    words += ["--semantic", args.semantic] if args.semantic else []
+    words += ["--recipe", args.recipe] if args.recipe else []
     command.run(parser.parse_args([*words, *judge_words(args)]))
     print(f"{scores}: {count} answers, mean {means(scores)}")
 

@@ -101,7 +101,7 @@ def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def judge_words(args: argparse.Namespace) -> list[str]:
     """The flags as they were typed, to hand them on to another command."""
-    words = ["--judge", args.judge]
+    words = [] if args.judge is None else ["--judge", args.judge]
     for name, value in given_settings(args).items():
         flag = f"--judge-{name.replace('_', '-')}"
         if isinstance(value, bool):

@@ -18,7 +18,7 @@ __all__ = ["Batch", "ClosedError", "MicroBatcher", "UnansweredError"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Batch = list[tuple[Item, "asyncio.Future[Result]"]]
+Batch = list[tuple[Item, asyncio.Future[Result]]]
 """What `run` gets: each item, and the future that waits for its result."""
 
 
@@ -166,7 +166,7 @@ class MicroBatcher(Generic[Item, Result]):
         await self.drain()
 
     def _soon(self, loop: asyncio.AbstractEventLoop, state: _Loop[Item, Result]) -> asyncio.Handle:
-        if self._delay_s > 0:
+        if self._delay_s > 0 and state.idle is None:  # not while it is drained
             return loop.call_later(self._delay_s, self._start, loop, state)
         return loop.call_soon(self._start, loop, state)
 

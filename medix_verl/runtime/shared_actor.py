@@ -53,7 +53,7 @@ MAX_REASON = 300
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Asked = tuple[Item, "tuple[asyncio.Future[Result], ...]"]
+_Asked = tuple[Item, tuple[asyncio.Future[Result], ...]]
 """A question, and the futures that wait for its answer."""
 Answers = tuple[list[tuple[int, Any]], "str | None"]
 """Place in the batch and answer of what is answered, and a ticket for the rest, None where there is none."""
@@ -93,7 +93,7 @@ async def as_they_come(asked: Sequence[Awaitable[Any]]) -> AsyncIterator[list[tu
     """Place and result of each awaitable, in groups as they are done; what is left is cancelled when nobody goes on.
 
     Raises:
-        Exception: What one of them raised.
+        Exception: What the first one raised that did, once all others are done.
     """
     tasks = [asyncio.ensure_future(one) for one in asked]
     done: list[tuple[int, Any]] = []
@@ -105,14 +105,18 @@ async def as_they_come(asked: Sequence[Awaitable[Any]]) -> AsyncIterator[list[tu
 
     for place, task in enumerate(tasks):
         task.add_done_callback(lambda task, place=place: enter(place, task))  # type: ignore[misc]
-    left = len(tasks)
+    left, failed = len(tasks), None
     try:
         while left:
             await arrived.wait()
             arrived.clear()
             group, done = done, []
             left -= len(group)
-            yield [(place, task.result()) for place, task in group]
+            failed = failed or next((task for _, task in group if task.cancelled() or task.exception()), None)
+            if good := [(at, task.result()) for at, task in group if not (task.cancelled() or task.exception())]:
+                yield good
+        if failed is not None:
+            raise ActorError("a question was cancelled") if failed.cancelled() else failed.exception()
     finally:
         for task in tasks:
             task.cancel()
@@ -509,7 +513,7 @@ class BatchingClient(Generic[Item, Result]):
                     self._on_lost()
                     await asyncio.sleep(self._pause_s(attempt))
         except Exception as error:  # noqa: BLE001 - the askers must hear of it, or they would wait for ever
-            self._give_up(asked, f"the {self._title} failed: {error or type(error).__name__}")
+            self._give_up(asked, f"the {self._title} failed: {str(error) or type(error).__name__}")
 
     async def _once(self, actor: Link, asked: list[_Asked[Item, Result]]) -> None:
         """Send questions and hand out the answers as they come.

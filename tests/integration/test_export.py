@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,17 +180,21 @@ def test_a_trained_checkpoint_is_served_scored_and_evaluated(
         "medqa",
         f"--evaluate-args=--sources medqa={sets}",
     ]
+    outside = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("outside.py"))))
+    words += ["--recipe", f"medix_cpu,{outside.RECIPE}"]
     told = subprocess.run(
         [sys.executable, "-m", "medix_verl", "export", *map(str, [run, *words])],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=outside.environment(outside.install(tmp_path / "lab")),
         timeout=600,
         check=False,
     )
     assert told.returncode == 0, told.stderr
+    assert ", brevity 0." in told.stdout or ", brevity 1." in told.stdout
     scores = [json.loads(line) for line in (tmp_path / "model.scores.jsonl").read_text().splitlines()]
     assert len(scores) == COUNTS["val"]
+    assert all(line["brevity"] in (0.0, 1.0) and line["brevity_ok"] == 1 for line in scores)
     assert sum(line["format"] for line in scores) > 0.8 * COUNTS["val"]
     assert json.loads((tmp_path / "model.evaluation" / "eval.json").read_text())["finished"]
     card = (tmp_path / "model" / "README.md").read_text()

@@ -130,8 +130,8 @@ def test_audit_judge_and_doctor_know_the_judge(lab: dict[str, str], tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "accuracy             100" in done.stdout
     done = medix(lab, "doctor", "--recipe", "medix_cpu,lab")
-    line = next(line for line in done.stdout.splitlines() if line.split()[:1] == ["judge"])
-    assert "ok" in line and "first_word" in line and "lab_medix.judges" in line
+    line = next(line for line in done.stdout.splitlines() if line.split()[1:2] == ["judge"])
+    assert line.startswith("ok") and "first_word" in line and "lab_medix.judges" in line
     done = medix(lab, "doctor", "--recipe", "medix_cpu", "reward.medix.judge.kind=fisrt_word")
     assert "did you mean" in done.stdout and "first_word" in done.stdout
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +113,30 @@ def test_an_encoder_that_is_not_there(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "/nowhere/model" in done.stderr and "--semantic off" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_nothing_that_the_next_one_keeps(tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "out.jsonl"
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        words = [sys.executable, "-m", "medix_verl", "score", str(write(tmp_path, LINES)), "--out", str(out)]
+        judge = ("--semantic", "off", "--judge", "openai", "--judge-url", url, "--judge-model", "nobody")
+        with subprocess.Popen([*words, *judge], stderr=subprocess.PIPE, text=True) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            with connection:
+                assert list(tmp_path.glob(".out.jsonl.*.part")), "it is not under way"
+                began = time.monotonic()
+                process.send_signal(number)
+                _, error = process.communicate(timeout=30)
+        assert time.monotonic() - began < 15
+    assert "Traceback" not in error and not out.exists()
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number
+        assert f"medix-verl: stopped; {out} was not written, type the same command again" in error
+        assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    assert score(tmp_path, "--semantic", "off").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]

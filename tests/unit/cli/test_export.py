@@ -18,6 +18,7 @@ SERVED = ["--judge", "openai", "--judge-url", "http://127.0.0.1:9/v1", "--judge-
         (["--metrics", "m.jsonl"], "--metrics is for the model card"),
         (["--score", "not_there.parquet"], "--score not_there.parquet is not there"),
         (["--limit", "0"], "--limit is 0"),
+        (["--recipe", "medix_cpu"], "--recipe is for --score"),
         (["--evaluate", "slak_vqa"], "did you mean 'slake_vqa'"),
         (["--evaluate", "medqa", "--judge", "openai"], "got no --judge-url"),
         (["--evaluate", "medqa", *SERVED, "--no-judge-guard"], "--judge-guard was given and would do nothing"),

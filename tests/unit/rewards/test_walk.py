@@ -23,7 +23,14 @@ from medix_verl.rewards.spec import RewardSpec
 PACKAGE = Path(medix_verl.__file__).parent
 README = PACKAGE / "rewards" / "README.md"
 MOST = 30
-DEFINITIONS = {"types.py", "credentialed.py", "judge/mock.py", "judge/spec.py", "judge/stats.py", "embedding/hashing.py"}
+DEFINITIONS = {
+    "types.py",
+    "credentialed.py",
+    "judge/mock.py",
+    "judge/spec.py",
+    "judge/stats.py",
+    "embedding/hashing.py",
+}
 """Shapes and settings, the test's own server, and the encoder that stands for the model here."""
 
 
