@@ -47,6 +47,7 @@ __all__ = [
     "OpenAIClient",
     "RequestError",
     "check_url",
+    "check_urls",
     "http_transport",
     "list_models",
     "read_completion",
@@ -151,6 +152,24 @@ def check_url(url: str, setting: str) -> str:
         shown = "an address with an '@' in it" if "@" in url else repr(re.split(r"[?#]", url)[0])
         raise ConfigError(f"{setting} is {shown}; write it as http://host:port/v1")
     return url.rstrip("/")
+
+
+def check_urls(value: Any, setting: str) -> Any:
+    """Check the addresses of a spec: one, or a tuple of several; returns them as they are.
+
+    Raises:
+        ConfigError: One that is no text or that `check_url` refuses, no address, or one that is given twice.
+    """
+    addresses = value if isinstance(value, tuple) else (value,)
+    if not addresses:
+        raise ConfigError(f"{setting} is an empty list; name a server as http://host:port/v1, or set it to null")
+    for address in addresses:
+        if not isinstance(address, str):
+            raise ConfigError(f"{setting} is {address!r}; write it as http://host:port/v1")
+        check_url(address, setting)
+    if len(set(addresses)) < len(addresses):
+        raise ConfigError(f"{setting} names {max(addresses, key=addresses.count)!r} twice; name each server once")
+    return value
 
 
 def _yarl_host(url: str) -> str:
@@ -338,7 +357,7 @@ def _error_in(raw: bytes) -> str | None:
 
 # Parameters that a server does not take ------------------------------------------------------------------------------
 
-_ADAPTABLE = ("max_tokens", "temperature", "logprobs")
+_ADAPTABLE = ("max_tokens", "temperature", "logprobs", "encoding_format")
 """Parameters of a request without which a server can still answer it."""
 _NOT_TAKEN = re.compile(
     r"unsupported|not (?:support|allowed|permitted|available)|unrecogni[sz]ed|unknown|unexpected|extra_forbidden",

@@ -8,12 +8,14 @@ environment variable with an API key, never the key.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
 from medix_verl.errors import ConfigError
-from medix_verl.openai_client import check_url
+from medix_verl.openai_client import check_urls
+from medix_verl.runtime.dispatch import BREAKERS
 from medix_verl.specs import Amount, Choice, Count, Natural, Number, Positive, Refused, Section, Text, spec
 
 __all__ = ["BACKENDS", "CURVES", "DTYPES", "KINDS", "MODES", "SemanticSpec"]
@@ -36,22 +38,6 @@ def read_device(value: Any) -> Any:
     """
     if not isinstance(value, str) or not DEVICE.fullmatch(value):
         raise Refused(value, "accepted: cpu, cuda, cuda:N")
-    return value
-
-
-def read_url(value: Any) -> Any:
-    """Check one address, or a tuple of several.
-
-    Raises:
-        ConfigError: An address is none or has credentials in it, the list is empty, or an address is given twice.
-    """
-    addresses = value if isinstance(value, tuple) else (value,)
-    for address in addresses:
-        if not isinstance(address, str):
-            raise Refused(address, "write it as http://host:port/v1")
-        check_url(address, "semantic.url")
-    if not addresses or len(set(addresses)) < len(addresses):
-        raise ConfigError("semantic.url is an empty list, or names a server twice; name each server once")
     return value
 
 
@@ -99,7 +85,7 @@ class SemanticSpec(Section):
     """Vectors that are kept; the least recently used goes first."""
     trust_remote_code: bool = False
     """Whether code that comes with the model may run here."""
-    url: Annotated[str | tuple[str, ...], PlainValidator(read_url)] | None = None
+    url: Annotated[str | tuple[str, ...], PlainValidator(partial(check_urls, setting="semantic.url"))] | None = None
     """Kind `openai`: base address of a server with its version, as http://host:8001/v1; or a list of them."""
     api_key_env: Text | None = None
     """Name of the environment variable that holds the server's API key; None sends no key."""
@@ -111,10 +97,12 @@ class SemanticSpec(Section):
     """Requests of up to `batch_size` texts that may be under way at once, over all servers."""
     max_per_minute: Count | None = None
     """Requests that may be sent in any minute, over all servers; None sets no limit."""
+    breaker: Annotated[str, Choice(BREAKERS)] = "wait"
+    """`wait`: a server that keeps failing is left alone for a while; `stop`: nothing is asked any more."""
     breaker_failures: Count = 8
-    """Failures in a row after which a server is left alone."""
+    """Failures in a row after which that happens."""
     breaker_seconds: Positive = 15.0
-    """Seconds until one request tries such a server again."""
+    """Of `wait`: seconds until one request tries such a server again."""
 
     def __post_init__(self) -> None:
         if self.low >= self.high:

@@ -17,7 +17,7 @@ from pydantic import PlainValidator
 
 from medix_verl.credentialed import parse_networks
 from medix_verl.errors import ConfigError
-from medix_verl.openai_client import check_url
+from medix_verl.openai_client import check_urls
 from medix_verl.runtime.dispatch import BREAKERS
 from medix_verl.specs import Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, check, spec
 
@@ -51,27 +51,6 @@ def check_kind(name: str, value: Any, ours: Sequence[str] = KINDS) -> None:
     check(name, value, PlainValidator(partial(read_kind, ours=ours)))
 
 
-def read_url(value: Any) -> Any:
-    """Check one address, or a tuple of several.
-
-    Raises:
-        Refused: An address that is no text.
-        ConfigError: One that the client does not take, such as one with credentials in it (they are not shown: specs
-            are logged and written to manifests); an empty list, or an address given twice.
-    """
-    several = isinstance(value, tuple)
-    addresses = value if several else (value,)
-    if not addresses:
-        raise ConfigError("judge.url is an empty list; name a server as http://host:port/v1, or set it to null")
-    for address in addresses:
-        if not isinstance(address, str):
-            raise Refused(address, "write it as http://host:port/v1")
-        check_url(address, "judge.url")
-    if len(set(addresses)) < len(addresses):
-        raise ConfigError(f"judge.url names {max(addresses, key=addresses.count)!r} twice; name each server once")
-    return value
-
-
 def read_networks(value: Any) -> Any:
     """Check the list of private networks.
 
@@ -92,7 +71,7 @@ class JudgeSpec(Section):
     kind: Annotated[str, PlainValidator(read_kind)] = "rule"
     """`rule` (no model), `openai` (a server at `url`), `verl` (served by verl in its own resource pool), or the name
     of a judge that an installed package offers as an entry point of the group `medix_verl.judges`."""
-    url: Annotated[str | tuple[str, ...], PlainValidator(read_url)] | None = None
+    url: Annotated[str | tuple[str, ...], PlainValidator(partial(check_urls, setting="judge.url"))] | None = None
     """Base address of an OpenAI-compatible server with its version, as http://host:8000/v1; or a list of them."""
     model: Text | None = None
     """Name under which the server knows the judge model."""

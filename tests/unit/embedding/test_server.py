@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -44,6 +46,7 @@ class FakeServer:
         self.port = 0
         self.batches: list[list[str]] = []
         self.keys: set[str | None] = set()
+        self.formats: set[str | None] = set()
 
     @property
     def url(self) -> str:
@@ -73,9 +76,12 @@ class FakeServer:
         texts = body["input"]
         self.batches.append(texts)
         self.keys.add(request.headers.get("Authorization"))
+        self.formats.add(body.get("encoding_format"))
         found = self.fault(texts, len(self.batches))
         if asyncio.iscoroutine(found):
             found = await found
+        if isinstance(found, tuple):
+            return web.json_response(found[1], status=found[0])
         if isinstance(found, int):
             return web.Response(status=found, text="injected fault")
         if found is None:
@@ -182,6 +188,37 @@ def test_a_text_without_a_direction_fails_alone(bad: list[float]) -> None:
     assert server.batches
 
 
+def in_base64(texts: list[str]) -> dict[str, Any]:
+    found = reply(texts)
+    for item in found["data"]:
+        item["embedding"] = base64.b64encode(struct.pack("<2f", *item["embedding"])).decode()
+    return found
+
+
+def test_vectors_in_base64_are_the_same() -> None:
+    found, server = served(lambda texts, number: in_base64(texts))
+    assert all(item.ok for item in found)
+    assert server.formats == {"base64"}
+    cut, _ = served(lambda texts, number: json.dumps(in_base64(texts)).replace('="', '"'), max_retries=0)
+    assert {item.failure for item in cut} == {Failure.MALFORMED}
+
+
+def test_a_server_that_does_not_know_base64_is_asked_without_it() -> None:
+    message = {"error": {"message": "Unsupported parameter: 'encoding_format'", "param": "encoding_format"}}
+
+    async def main() -> set[str | None]:
+        async with FakeServer() as server:
+            server.fault = lambda texts, number: (400, message) if server.formats == {"base64"} else None
+            encoder = build_encoder(spec_of(server))
+            found = await ask(encoder, PAIRS[:20])
+            await encoder.close()
+            check(PAIRS[:20], found)
+            assert all(item.ok for item in found)
+        return server.formats
+
+    assert asyncio.run(main()) == {"base64", None}
+
+
 def test_a_text_that_the_server_refuses_fails_alone() -> None:
     found, _ = served(lambda texts, number: 400 if "mass 0" in texts else None)
     for pair, item in zip(PAIRS, found, strict=True):
@@ -261,6 +298,14 @@ def test_of_two_servers_one_may_be_down() -> None:
     assert all(item.ok for item in asyncio.run(main()))
 
 
+def test_a_server_that_stays_down_is_asked_no_more() -> None:
+    settings = {"breaker": "stop", "breaker_failures": 3, "max_concurrent": 1, "max_retries": 0, "batch_size": 5}
+    found, server = served(lambda texts, number: 503, **settings)
+    assert len(server.batches) == 3
+    assert not any(item.ok for item in found)
+    assert sum("failed 3 times in a row, the last: " in item.reason for item in found) > 100
+
+
 def test_no_more_requests_at_once_than_allowed() -> None:
     now, most = 0, 0
 
@@ -294,10 +339,11 @@ def test_the_key_is_sent_and_never_said(monkeypatch: pytest.MonkeyPatch) -> None
         ({"url": "host:80"}, "semantic.url is 'host:80'; write it as http://host:port/v1"),
         ({"url": 3}, "semantic.url is 3; write it as"),
         ({"url": "http://me:secret@host/v1"}, "semantic.url holds credentials"),
-        ({"url": []}, "semantic.url is an empty list, or names a server twice"),
-        ({"url": ["http://h/v1"] * 2}, "semantic.url is an empty list, or names a server twice"),
+        ({"url": []}, "semantic.url is an empty list; name a server as http://host:port/v1"),
+        ({"url": ["http://h/v1"] * 2}, "semantic.url names 'http://h/v1' twice; name each server once"),
         ({"url": "http://h/v1", "model": "package:x"}, "semantic.model is 'package:x' with kind 'openai'"),
         ({"url": "http://h/v1", "timeout_s": 0}, "semantic.timeout_s is 0"),
+        ({"url": "http://h/v1", "breaker": "halt"}, "semantic.breaker is 'halt'; accepted: wait, stop"),
         ({"url": "http://h/v1", "max_concurrent": 0}, "semantic.max_concurrent is 0"),
         ({"url": "http://h/v1", "max_per_minute": 0}, "semantic.max_per_minute is 0"),
     ],
