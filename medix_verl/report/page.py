@@ -18,12 +18,12 @@ from medix_verl.evaluation.agreement import MIN_CLUSTERS, Estimate
 from medix_verl.evaluation.results import read_evaluation
 from medix_verl.report.content import Beside, Content, build, warnings
 from medix_verl.report.samples import OUTCOMES, Shown, clip, show
-from medix_verl.runtime.files import atomic_write
+from medix_verl.runtime.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["TEMPLATES", "percent", "render", "replace_file", "script_and_hash", "write_page"]
+__all__ = ["TEMPLATES", "percent", "render", "script_and_hash", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -42,15 +42,9 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
         DataError: The folder is no evaluation, or its records contradict one another.
     """
     content = build(read_evaluation(folder), beside, seed)
-    replace_file(out, render(content, samples, seed))
-    return content
-
-
-def replace_file(out: Path, text: str) -> None:
-    """Write a page whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(out) as part:
-        part.write_text(text, encoding="utf-8", errors="replace")
+    write_text(out, render(content, samples, seed), errors="replace")
+    return content
 
 
 def script_and_hash() -> tuple[str, str]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medix_verl.report.run_files import read_lines
 from medix_verl.response import parse_response
 from medix_verl.rewards.keys import in_order, number_of, values_of
+from medix_verl.runtime.files import read_json_lines
 
 __all__ = ["HIGH", "OUTCOMES", "Answer", "Dumps", "StepAnswers", "read_dumps"]
 
@@ -138,12 +138,12 @@ def parts_of(folder: Path | None, number: int, validation: bool) -> dict[str, di
     path = folder / f"{'val-' if validation else ''}{number}.jsonl" if folder else None
     if path is None or not path.exists():
         return {}
-    return {str(entry["uid"]): entry for entry in read_lines(path) if entry and "uid" in entry}
+    return {str(entry["uid"]): entry for entry in read_json_lines(path) if entry and "uid" in entry}
 
 
 def read_step(path: Path, number: int, parts: Mapping[str, Mapping[str, Any]]) -> Iterator[Answer | None]:
     """The answers of one file; None for a line that is none."""
-    for entry in read_lines(path):
+    for entry in read_json_lines(path):
         if entry is None or not isinstance(entry.get("output"), str):
             yield None
             continue

@@ -20,8 +20,9 @@ from typing import Any
 
 from medix_verl.errors import DataError, SetupError
 from medix_verl.rewards.metrics import terms_told
+from medix_verl.runtime.files import read_json_lines
 
-__all__ = ["Metrics", "RunFiles", "find_run", "read_lines", "read_metrics"]
+__all__ = ["Metrics", "RunFiles", "find_run", "read_metrics"]
 
 DEPTH = 4
 SKIPPED = ("global_step_", "tokenizer", "policy", "judge", "__pycache__")
@@ -176,19 +177,6 @@ def kind_of_line(path: Path, line: bytes) -> str | None:
     return "parts" if {"uid", "id"} <= set(entry) else None
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The objects of a file of JSON lines, one at a time; None for a line that is none, such as a truncated one."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if not line.strip():
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                entry = None
-            yield entry if isinstance(entry, dict) else None
-
-
 def read_metrics(path: Path | None) -> Metrics:
     """Read a run's metrics; none without a path. A step that is there twice counts as it was written last.
 
@@ -197,7 +185,7 @@ def read_metrics(path: Path | None) -> Metrics:
     """
     if path is None:
         return Metrics({})
-    entries = read_events(path) if path.is_dir() or "tfevents" in path.name else read_lines(path)
+    entries = read_events(path) if path.is_dir() or "tfevents" in path.name else read_json_lines(path)
     steps: dict[int, dict[str, float]] = {}
     broken, not_numbers = 0, Counter[str]()
     for entry in entries:

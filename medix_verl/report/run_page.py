@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from medix_verl.evaluation.agreement import MIN_CLUSTERS
 from medix_verl.report.charts import figure
-from medix_verl.report.page import TEMPLATES, percent, replace_file, script_and_hash
+from medix_verl.report.page import TEMPLATES, percent, script_and_hash
 from medix_verl.report.run_content import Run, ShownAnswer, read_run
 from medix_verl.report.run_dumps import OUTCOMES
 from medix_verl.report.run_files import RunFiles
 from medix_verl.report.samples import clip
+from medix_verl.runtime.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -45,7 +46,8 @@ def write_run_page(files: RunFiles, out: Path, data: Sequence[Path] = (), sample
         samples: Answers shown of training and of validation.
     """
     run = read_run(files, data, samples)
-    replace_file(out, render_run(run))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, render_run(run), errors="replace")
     return run
 
 

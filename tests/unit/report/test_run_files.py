@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from medix_verl.errors import DataError
-from medix_verl.report.run_files import find_run, read_lines, read_metrics
+from medix_verl.report.run_files import find_run, read_metrics
+from medix_verl.runtime.files import read_json_lines
 
 ANSWER = {"input": "q", "output": "a", "gts": "a", "score": 1.0, "step": 1, "uid": "u_0_0"}
 
@@ -94,7 +95,7 @@ def test_a_step_that_was_done_again_counts_as_it_was_done_last(tmp_path: Path) -
 def test_lines_that_are_no_objects_are_none(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"a": 1}\n\n[1]\n{"a"\n\xff\xfe\n')
-    assert list(read_lines(path)) == [{"a": 1}, None, None, None]
+    assert list(read_json_lines(path)) == [{"a": 1}, None, None, None]
 
 
 def test_without_metrics_there_are_no_steps() -> None:
