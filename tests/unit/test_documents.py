@@ -45,12 +45,28 @@ def alternatives(line: str) -> Iterator[list[str]]:
     yield from ([*first[:2], *words] for words in others)
 
 
-@pytest.mark.parametrize("line", commands())
-def test_a_command_of_the_documents_is_accepted(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def refused(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What of a line is no command, or has flags that its command does not know."""
+    found = []
     for words in alternatives(line):
-        module = importlib.import_module(COMMANDS[words[1]].module)
-        monkeypatch.setattr(module, "run", lambda args: 0)
-        assert main(words[1:]) == 0
+        try:
+            monkeypatch.setattr(importlib.import_module(COMMANDS[words[1]].module), "run", lambda args: 0)
+            code: object = main(words[1:])
+        except (KeyError, SystemExit) as error:
+            code = error
+        if code != 0:
+            found.append(f"{shlex.join(words)}: {code!r}")
+    return found
+
+
+def test_each_command_of_the_documents_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [why for line in commands() for why in refused(line, monkeypatch)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("line", ["medix-verl nothing", "medix-verl recipe list --no-such-flag"])
+def test_a_command_that_is_none_is_seen(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(refused(line, monkeypatch)) == 1
 
 
 def test_enough_commands_were_found() -> None:
@@ -58,22 +74,40 @@ def test_enough_commands_were_found() -> None:
     assert {line.split()[1] for line in commands()} >= set(COMMANDS) - {"calibrate", "mix"}
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, *HEADED], ids=lambda path: path.name)
-def test_recipes_that_are_named_exist(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def lost_recipes(text: str) -> set[str]:
+    """Recipes that a text names and that are not there."""
     typed = re.findall(r"\+recipe(?:@_global_)?=\[?([\w,]+)", text) + re.findall(r"--recipe ([\w,]+)", text)
     names = {name for group in typed for name in group.split(",")}
-    assert names - set(recipe_files()) <= {"NAME", "R", "ours", ""}
+    return names - set(recipe_files()) - {"NAME", "R", "ours", ""}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_that_are_named_exist(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def lost_files(text: str, folder: Path) -> list[str]:
+    """Files that a text names or links to, and that are not there."""
     named = re.findall(r"\b(?:tests|examples|recipes|medix_verl)/[\w./-]*\w\.(?:py|md|yaml|sh|sbatch)\b", text)
     links = [link for link in re.findall(r"\[[^\]]*\]\(([^)#]+)\)", text) if "://" not in link]
-    lost = [name for name in named if not (ROOT / name).is_file()]
-    lost += [link for link in links if not (path.parent / link).exists()]
-    assert lost == []
+    return [name for name in named if not (ROOT / name).is_file()] + [
+        link for link in links if not (folder / link).exists()
+    ]
+
+
+def test_recipes_that_are_named_exist() -> None:
+    lost = {path: lost_recipes(path.read_text(encoding="utf-8")) for path in (*DOCUMENTS, *HEADED)}
+    found = [f"{path.relative_to(ROOT)}: names the recipe {name}" for path, names in lost.items() for name in names]
+    assert not found, "\n".join(found)
+
+
+def test_files_that_are_named_exist() -> None:
+    lost = {path: lost_files(path.read_text(encoding="utf-8"), path.parent) for path in DOCUMENTS}
+    found = [f"{path.relative_to(ROOT)}: names {name}" for path, names in lost.items() for name in names]
+    assert not found, "\n".join(found)
+
+
+def test_what_is_lost_is_seen() -> None:
+    assert lost_recipes("type +recipe=[medix,no_such_one] or --recipe gone") == {"no_such_one", "gone"}
+    assert lost_files("see tests/unit/gone.py, [this](gone.md) and README.md", ROOT) == [
+        "tests/unit/gone.py",
+        "gone.md",
+    ]
 
 
 def test_flags_of_scripts_and_targets_of_make_exist() -> None:

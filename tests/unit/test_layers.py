@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rooms and their arrows: who may import whom, and who may import verl, ray and the other heavy packages.
+"""Imports point one way: what each package and top-level module may import, and who may import the frameworks.
 
-Imports are read from the source, those inside functions too; nothing is imported. To move an arrow, change DESIGN and
-this table together.
+Imports are read from the source, those inside functions too; nothing is imported. The order is that of DESIGN.md: what
+stands below in LAYOUT may import what stands above, as far as its line says so.
 """
 
 import ast
@@ -12,48 +12,55 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
-FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"after_import", "credentialed", "errors", "openai_client", "runtime", "specs", "types"}
-LOWER = BASE | {"response", "data", "judge", "embedding"}
-MIDDLE = {"rewards", "evaluation", "cpu", "demo", "runs"}
+BASE = {"after_import", "credentialed", "errors", "openai_client", "response", "runtime", "specs", "types"}
+LOWER = BASE | {"choices", "data", "embedding", "judge"}
+UPPER = LOWER | {"rewards", "evaluation", "cpu", "demo", "runs"}
+RECIPES = {"recipe", "recipe_heads", "recipes_index"}
 
-ARROWS = {
+LAYOUT: dict[str, set[str]] = {
+    "after_import": set(),
     "errors": set(),
     "types": {"errors"},
     "credentialed": {"errors"},
-    "after_import": set(),
     "specs": {"errors"},
-    "openai_client": {"credentialed", "errors", "types"},
-    "runtime": {"errors", "openai_client", "types"},
+    "response": {"errors", "types"},
+    "choices": {"errors", "types", "response"},
+    "openai_client": {"errors", "types", "specs"},
+    "runtime": {"errors", "types", "specs", "openai_client"},
     "recipe_heads": {"errors"},
     "recipes_index": {"errors", "recipe_heads"},
-    "response": BASE,
-    "data": BASE,
-    "judge": BASE,
+    "recipe": {"errors", "specs", "runtime"},
+    "judge": BASE | {"choices"},
     "embedding": BASE,
-    "rewards": BASE | {"response", "judge", "embedding"},
-    "evaluation": BASE | {"response", "data", "judge"},
+    "data": BASE | {"choices"},
+    "rewards": BASE | {"choices", "judge", "embedding"},
+    "evaluation": BASE | {"choices", "data", "judge", "rewards"},
     "cpu": BASE,
-    "demo": BASE | {"data", "rewards"},
+    "demo": BASE | {"data"},
     "runs": BASE | {"data"},
-    "report": LOWER | MIDDLE,
-    "cli": LOWER | MIDDLE | {"report", "recipe_heads", "recipes_index"},
-    "plugin": BASE | {"cpu", "recipes_index"},
-    "__init__": {"types", "response", "rewards"},
+    "report": UPPER,
+    "cli": UPPER | RECIPES | {"report"},
+    "plugin": BASE | {"cpu"} | (RECIPES - {"recipe_heads"}),
+    "__init__": {"errors", "types", "response", "embedding", "judge", "rewards", "evaluation"},
     "__main__": {"cli"},
 }
-"""Room -> the other rooms that it may import."""
+"""Package or top-level module -> the others that it may import."""
 
 PROBE = "cli/probe.py"  # a process of its own, that sees verl and the plugin as a training process does
-EXCEPTIONS = {"medix_verl.cli.probe": {"plugin"}}
-VERL_FILES = {"plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py", PROBE}
-VERL_FILES |= {"cli/composed.py"}  # composes recipes with verl's own configuration
-MAY_IMPORT = {
-    "verl": lambda name: name in VERL_FILES or name.startswith("cpu/"),
-    "ray": lambda name: name == "runtime/shared_actor.py",
-    "vllm": lambda name: name.startswith("cpu/"),
+MORE = {PROBE: {"plugin"}}
+"""File -> what it alone may import beyond its package's line."""
+
+FRAMEWORKS = {
+    # The composed configuration has recipes and verl's own keys.
+    "verl": {
+        *("plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py"),
+        *("cpu/", PROBE, "cli/composed.py"),
+    },
+    "ray": {"runtime/shared_actor.py", "judge/worker.py", "embedding/worker.py", "rewards/ledger.py"},
+    "vllm": {"cpu/"},
 }
+"""Framework -> files, and folders, that may import it."""
 
 HEAVY = {"aiohttp", "ray", "sentence_transformers", "torch", "transformers", "verl", "vllm"}
 HEAVY_AT_IMPORT = {
@@ -90,64 +97,81 @@ def is_lazy(node: ast.AST) -> bool:
     return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
 
 
-def room_of(name: str) -> str:
+def part_of(name: str) -> str:
     """`medix_verl.judge.judge` -> `judge`; a name of the front door, such as `medix_verl.__version__`, -> ``."""
     parts = name.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in ARROWS else ""
+    return parts[1] if len(parts) > 1 and parts[1] in LAYOUT else ""
 
 
-def dotted(path: Path) -> str:
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+def wrong_imports(name: str, source: str) -> list[str]:
+    """`file: why` for what a file (`judge/pool.py`) imports and may not."""
+    module = ".".join((PACKAGE.name, *Path(name).with_suffix("").parts))
+    part = part_of(module)
+    if not part:
+        return [f"{name}: LAYOUT does not know this package or module"]
+    found = list(imports(source, module))
+    used = {part_of(other) for other, _ in found if other.split(".")[0] == PACKAGE.name}
+    why = [f"imports {other}" for other in used - {part, ""} - LAYOUT[part] - MORE.get(name, set())]
+    tops = {(other.split(".")[0], eager) for other, eager in found}
+    for framework, allowed in FRAMEWORKS.items():
+        if framework in {top for top, _ in tops} and not any(
+            name == place or (place.endswith("/") and name.startswith(place)) for place in allowed
+        ):
+            why.append(f"imports {framework}")
+    if name not in HEAVY_AT_IMPORT:
+        why += [f"imports {top} when it is imported; do it in a function" for top in HEAVY if (top, True) in tops]
+    return [f"{name}: {reason}" for reason in sorted(why)]
 
 
-def short(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
+def test_imports_point_one_way() -> None:
+    files = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+    assert len(files) > 150
+    found = [line for name, path in files.items() for line in wrong_imports(name, path.read_text(encoding="utf-8"))]
+    assert not found, "\n".join(found)
 
 
-def forbidden(source: str, module: str) -> set[str]:
-    """Rooms that a module imports and may not."""
-    room = room_of(module)
-    used = {room_of(name) for name, _ in imports(source, module) if name.split(".")[0] == "medix_verl"}
-    return used - {room, ""} - ARROWS[room] - EXCEPTIONS.get(module, set())
-
-
-@pytest.mark.parametrize("path", FILES, ids=short)
-def test_arrows_point_down(path: Path) -> None:
-    assert room_of(dotted(path)), f"{short(path)} is a room that ARROWS does not know"
-    assert not forbidden(path.read_text(encoding="utf-8"), dotted(path))
-
-
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_few_files_import_the_frameworks(package: str) -> None:
-    users = {
-        short(path)
-        for path in FILES
-        for name, _ in imports(path.read_text(encoding="utf-8"), dotted(path))
-        if name.split(".")[0] == package
-    }
-    assert {name for name in users if not MAY_IMPORT[package](name)} == set()
-
-
-@pytest.mark.parametrize("path", [path for path in FILES if short(path) not in HEAVY_AT_IMPORT], ids=short)
-def test_importing_is_free(path: Path) -> None:
-    names = imports(path.read_text(encoding="utf-8"), dotted(path))
-    assert {name for name, eager in names if eager and name.split(".")[0] in HEAVY} == set()
+def test_the_layout_has_no_circle() -> None:
+    """Each line of LAYOUT names only what has its own line, and no two parts import each other, however far round."""
+    left = dict(LAYOUT)
+    while free := [part for part, used in left.items() if not used & set(left)]:
+        left = {part: used for part, used in left.items() if part not in free}
+    assert left == {}
+    assert set().union(*LAYOUT.values()) <= set(LAYOUT)
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "expected"),
+    ("name", "source", "expected"),
     [
-        ("medix_verl.judge.pool", "from medix_verl.rewards.terms import x", {"rewards"}),
-        ("medix_verl.judge.pool", "def f():\n    import medix_verl.embedding.base", {"embedding"}),
-        ("medix_verl.judge.pool", "from ..data import schema", {"data"}),
-        ("medix_verl.judge.pool", "from medix_verl import cli", {"cli"}),
-        ("medix_verl.judge.pool", "from .base import Judge\nfrom medix_verl.types import Verdict", set()),
-        ("medix_verl.rewards.terms", "from medix_verl.judge.judge import Judge", set()),
-        ("medix_verl.errors", "from medix_verl import types", {"types"}),
+        ("judge/pool.py", "from medix_verl.rewards.terms import x", ["rewards"]),
+        ("judge/pool.py", "def f():\n    import medix_verl.embedding.base", ["embedding"]),
+        ("judge/pool.py", "from ..data import schema", ["data"]),
+        ("judge/pool.py", "from medix_verl import cli", ["cli"]),
+        ("judge/pool.py", "from .base import Judge\nfrom medix_verl.types import Verdict", []),
+        ("judge/pool.py", "from medix_verl.runtime.files import x\nfrom medix_verl import openai_client", []),
+        ("rewards/terms.py", "from medix_verl.judge.judge import Judge", []),
+        ("errors.py", "from medix_verl import types", ["types"]),
+        ("runtime/dispatch.py", "from medix_verl.openai_client import OpenAIClient", []),
+        ("runtime/dispatch.py", "from medix_verl.judge.spec import JudgeSpec", ["judge"]),
+        ("openai_client.py", "from medix_verl.runtime import files", ["runtime"]),
+        ("evaluation/tasks.py", "from medix_verl.rewards import terms", []),
+        ("rewards/terms.py", "from medix_verl.evaluation import tasks", ["evaluation"]),
+        ("newcomer.py", "", ["LAYOUT"]),
+        ("judge/pool.py", "def f():\n    import ray", ["imports ray"]),
+        ("runtime/shared_actor.py", "def f():\n    import ray", []),
+        ("runtime/shared_actor.py", "import ray", ["imports ray when"]),
+        ("judge/pool.py", "import torch", ["imports torch when"]),
+        ("judge/pool.py", "def f():\n    import torch", []),
+        ("data/source.py", "def f():\n    from verl import x", ["imports verl"]),
+        ("data/dataset.py", "import torch\nfrom verl import x", []),
+        ("judge/pool.py", "def f():\n    import vllm", ["imports vllm"]),
+        (PROBE, "from medix_verl import plugin", []),
+        ("cli/score.py", "from medix_verl import plugin", ["plugin"]),
     ],
 )
-def test_a_wrong_arrow_is_seen(module: str, source: str, expected: set[str]) -> None:
-    assert forbidden(source, module) == expected
+def test_a_wrong_import_is_seen(name: str, source: str, expected: list[str]) -> None:
+    found = wrong_imports(name, source)
+    assert len(found) == len(expected)
+    assert all(line.startswith(f"{name}: ") and part in line for line, part in zip(found, expected, strict=True))
 
 
 def test_eager_and_lazy_imports_are_told_apart() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -73,14 +74,27 @@ def test_no_file_is_unreadable(text: str) -> None:
     read_head("any", text)
 
 
-@pytest.mark.parametrize("name", sorted(recipe_heads()))
-def test_our_own_heads_are_complete(name: str) -> None:
-    heads = recipe_heads()
+def faults(name: str, heads: Mapping[str, Head]) -> list[str]:
+    """What one of our own heads lacks."""
     found = heads[name]
-    assert found.text.endswith(".") and not found.text.startswith("Overlay")
-    assert len(found.columns) == (2 if found.is_overlay else 4)
-    assert f"{name}" in found.command and "verl.trainer.main_ppo +recipe=" in found.command
-    assert set(found.not_with) <= set(heads) and set(found.parents) <= set(heads)
+    rules = {
+        "its text is no sentence of its own": found.text.endswith(".") and not found.text.startswith("Overlay"),
+        "its line of the table is not whole": len(found.columns) == (2 if found.is_overlay else 4),
+        "its command is not there": name in found.command and "verl.trainer.main_ppo +recipe=" in found.command,
+        "it names a recipe that is not there": set(found.not_with) | set(found.parents) <= set(heads),
+    }
+    return [f"{name}: {why}" for why, kept in rules.items() if not kept]
+
+
+def test_our_own_heads_are_complete() -> None:
+    heads = recipe_heads()
+    assert len(heads) > 15
+    found = [why for name in sorted(heads) for why in faults(name, heads)]
+    assert not found, "\n".join(found)
+
+
+def test_a_head_that_lacks_something_is_seen() -> None:
+    assert len(faults("lacks", {"lacks": head("lacks", "gone")})) == 4
 
 
 @pytest.mark.parametrize(
