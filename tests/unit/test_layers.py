@@ -26,7 +26,7 @@ LAYOUT: dict[str, set[str]] = {
     "specs": {"errors"},
     "response": {"errors", "types"},
     "choices": {"errors", "types", "response"},
-    "openai_client": {"errors", "types", "specs"},
+    "openai_client": {"errors", "types", "credentialed"},
     "runtime": {"errors", "types", "specs", "openai_client"},
     "recipe_heads": {"errors"},
     "recipes_index": {"errors", "recipe_heads"},
@@ -37,7 +37,7 @@ LAYOUT: dict[str, set[str]] = {
     "rewards": BASE | {"choices", "judge", "embedding"},
     "evaluation": BASE | {"choices", "data", "judge", "rewards"},
     "cpu": BASE,
-    "demo": BASE | {"data"},
+    "demo": BASE | {"data", "rewards"},
     "runs": BASE | {"data"},
     "report": UPPER,
     "cli": UPPER | RECIPES | {"report"},
@@ -57,7 +57,7 @@ FRAMEWORKS = {
         *("plugin.py", "data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py"),
         *("cpu/", PROBE, "cli/composed.py"),
     },
-    "ray": {"runtime/shared_actor.py", "judge/worker.py", "embedding/worker.py", "rewards/ledger.py"},
+    "ray": {"runtime/shared_actor.py"},
     "vllm": {"cpu/"},
 }
 """Framework -> files, and folders, that may import it."""
