@@ -94,7 +94,10 @@ def load_model(spec: SemanticSpec) -> SentenceTransformer:
         raise EncoderError(f"semantic.model {spec.model!r} is not on this machine; {advice(spec)}")
     kind = import_library()
     check_backend(spec)
-    set_threads(spec)
+    import torch
+
+    # Ray would allow an actor without CPUs a single thread.
+    torch.set_num_threads(spec.threads or default_threads())
     try:
         with no_progress_bar():
             model = kind(
@@ -193,19 +196,8 @@ def advice(spec: SemanticSpec) -> str:
     return f"to bring it here type: hf download {spec.model}{revision}, or set semantic.model to a local folder"
 
 
-def set_threads(spec: SemanticSpec) -> None:
-    """Give torch in this process the spec's threads, or half the machine's cores.
-
-    The other half belongs to verl, or to the event loop that asks the judge. Ray would allow an actor without CPUs a
-    single thread.
-    """
-    import torch
-
-    torch.set_num_threads(spec.threads or default_threads())
-
-
 def default_threads() -> int:
-    """Half the machine's cores, at most MAX_THREADS."""
+    """Half the machine's cores, at most MAX_THREADS; the others belong to verl, or to the event loop of the judge."""
     return max(1, min(MAX_THREADS, (os.cpu_count() or 2) // 2))
 
 

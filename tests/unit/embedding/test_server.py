@@ -20,7 +20,7 @@ from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.types import Failure, Reference, Similarity
 
-KEY = "not-a-real-key-" + "0123456789"
+KEY = "no-real-key-0123456789"
 FAST = {"timeout_s": 0.5, "max_retries": 2, "breaker_seconds": 0.2}
 
 
