@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from medix_verl.errors import ConfigError
 
-__all__ = ["Network", "Resolver", "foreign_part", "is_credentialed", "parse_networks", "resolve"]
+__all__ = ["Network", "Resolver", "foreign_endpoint", "foreign_part", "is_credentialed", "parse_networks", "resolve"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolver = Callable[[str], list[str]]
@@ -83,6 +83,21 @@ def foreign_part(url: str, networks: Sequence[Network] = (), resolver: Resolver 
         if not (address.is_loopback or listed):
             return f"{host} is {address}" if text != host else f"{address} is not this machine"
     return ""
+
+
+def foreign_endpoint(
+    endpoints: Sequence[str], local_networks: Sequence[str] = (), resolver: Resolver = resolve
+) -> tuple[str, str] | None:
+    """The first of some addresses that is not known to be local, and why; None where all are.
+
+    Args:
+        endpoints: The addresses that a judge or an encoder asks; none is this machine.
+        local_networks: The user's private networks, as CIDR texts.
+        resolver: Host name -> addresses.
+    """
+    networks = parse_networks(local_networks, "judge.local_networks")
+    causes = ((url, foreign_part(url, networks, resolver)) for url in endpoints)
+    return next(((url, cause) for url, cause in causes if cause), None)
 
 
 def host_of(url: str) -> str:

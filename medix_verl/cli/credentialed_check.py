@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.cli.checks import Check
-from medix_verl.credentialed import is_credentialed
+from medix_verl.credentialed import foreign_endpoint, is_credentialed
+from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import MedixError
-from medix_verl.judge.judge import endpoints_of, foreign_endpoint
+from medix_verl.judge.judge import endpoints_of
 from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["check_credentialed"]
@@ -24,11 +25,14 @@ NAME = "credentialed rows"
 ALLOWED = "reward.medix.judge.allow_credentialed=true"
 
 
-def check_credentialed(judge: Mapping[str, Any], files: Sequence[str], recipe: str) -> Check:
-    """Whether the judge may see every row of the recipe's data files.
+def check_credentialed(
+    judge: Mapping[str, Any], semantic: Mapping[str, Any], files: Sequence[str], recipe: str
+) -> Check:
+    """Whether the judge and the encoder may see every row of the recipe's data files.
 
     Args:
         judge: `reward.medix.judge` of the recipe.
+        semantic: `reward.medix.semantic` of the recipe.
         files: `data.train_files` and `data.val_files`: parquet files, or a mixture file.
         recipe: Its name, for the line.
     """
@@ -36,10 +40,14 @@ def check_credentialed(judge: Mapping[str, Any], files: Sequence[str], recipe: s
         spec = JudgeSpec.from_mapping(judge)
         if spec.kind == "openai" and not spec.urls:
             return Check(NAME, "FAIL", f"the judge has no address ({recipe})", "reward.medix.judge.url=URL")
-        foreign = None if spec.kind == "verl" else foreign_endpoint(endpoints_of(spec), spec)
+        asked = () if spec.kind == "verl" else endpoints_of(spec)
+        encoder = SemanticSpec.from_mapping(semantic)
+        who, foreign = "judge", foreign_endpoint(asked, spec.local_networks)
+        if foreign is None and encoder.enable and encoder.kind == "openai":
+            who, foreign = "encoder", foreign_endpoint(encoder.urls, spec.local_networks)
         if foreign is None:
             return Check(NAME, "ok", f"the judge is local and may see them ({recipe})")
-        where = f"the judge at {foreign[0]} is not local ({foreign[1]})"
+        where = f"the {who} at {foreign[0]} is not local ({foreign[1]})"
         found, unseen = first_row(files)
     except MedixError as error:
         return Check(NAME, "FAIL", str(error), "medix-verl check FILE.parquet, or mend what is named here")
@@ -48,7 +56,8 @@ def check_credentialed(judge: Mapping[str, Any], files: Sequence[str], recipe: s
         return Check(NAME, "ok", f"none found, and {where}{other}")
     if spec.allow_credentialed:
         return Check(NAME, "warn", f"{found}, and {where}; {ALLOWED} sends it there")
-    todo = f"reward.medix.judge.kind=verl, a judge on 127.0.0.1, local_networks=[CIDR], or {ALLOWED}"
+    other = "reward.medix.judge.kind=verl" if who == "judge" else "reward.medix.semantic.kind=sentence_transformers"
+    todo = f"{other}, a judge on 127.0.0.1, local_networks=[CIDR], or {ALLOWED}"
     return Check(NAME, "FAIL", f"{found}, and {where}: the run would stop there", todo)
 
 

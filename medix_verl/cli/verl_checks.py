@@ -75,7 +75,7 @@ def check_chosen(chosen: Mapping[str, Any], known: Sequence[str]) -> list[Check]
         todo = f"python -m verl.trainer.main_ppo +recipe=[{recipe}] ... --cfg job"
         return [Check("recipe", "FAIL", f"{recipe}: {chosen['error']}", todo)]
     judge = chosen["judge"]
-    rows = check_credentialed(judge, chosen["files"], recipe)
+    rows = check_credentialed(judge, chosen["semantic"], chosen["files"], recipe)
     return [check_judge(judge, recipe), check_encoder(chosen["semantic"], recipe), rows]
 
 

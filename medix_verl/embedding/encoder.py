@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from medix_verl.credentialed import foreign_part, parse_networks
+from medix_verl.credentialed import foreign_endpoint
 from medix_verl.embedding.local import ProcessEmbedder, load_embedder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
@@ -361,6 +361,5 @@ def check_encoder_row(
 @lru_cache
 def first_foreign(endpoints: tuple[str, ...], local_networks: tuple[str, ...]) -> str:
     """The first address that is not local, and why; empty where all are. Names are looked up once."""
-    networks = parse_networks(local_networks, "judge.local_networks")
-    causes = ((url, foreign_part(url, networks)) for url in endpoints)
-    return next((f"{url}: {cause}" for url, cause in causes if cause), "")
+    found = foreign_endpoint(endpoints, local_networks)
+    return "" if found is None else f"{found[0]}: {found[1]}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from medix_verl.credentialed import Resolver, foreign_part, parse_networks, resolve
+from medix_verl.credentialed import Resolver, foreign_endpoint, resolve
 from medix_verl.errors import ConfigError, JudgeError
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.guards import guard
@@ -33,7 +33,6 @@ __all__ = [
     "build_judge",
     "connect_judge",
     "endpoints_of",
-    "foreign_endpoint",
     "served_as",
 ]
 
@@ -146,7 +145,7 @@ class GuardedJudge:
         if reference.credentialed_row is None:
             return
         if not self.looked:
-            self.foreign = foreign_endpoint(self.endpoints, self.spec, self.resolver)
+            self.foreign = foreign_endpoint(self.endpoints, self.spec.local_networks, self.resolver)
             self.looked = True
         if self.foreign is None:
             return
@@ -238,17 +237,6 @@ def endpoints_of(spec: JudgeSpec) -> tuple[str, ...]:
         ConfigError: It cannot be built.
     """
     return spec.urls if spec.kind in KINDS else build_judge(spec).endpoints
-
-
-def foreign_endpoint(
-    endpoints: tuple[str, ...], spec: JudgeSpec, resolver: Resolver = resolve
-) -> tuple[str, str] | None:
-    """The first endpoint that is not known to be local, and why; None where all are."""
-    networks = parse_networks(spec.local_networks)
-    for url in endpoints:
-        if cause := foreign_part(url, networks, resolver):
-            return url, cause
-    return None
 
 
 def build_judge(
