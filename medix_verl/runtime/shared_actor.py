@@ -365,7 +365,9 @@ class SharedActor:
         }
         if spec.env:
             options["runtime_env"] = {"env_vars": dict(spec.env)}
-        host = ray.remote(ActorHost).options(**options)
+        # Its process is called after the class: `ray::JudgeService` says more than the host of every service.
+        named = type(spec.factory.__name__, (ActorHost,), {})
+        host = ray.remote(named).options(**options)
         for _ in range(OPEN_TRIES):
             # An actor that ends between Ray's "is it there?" and "create it" fails both.
             with contextlib.suppress(ValueError):

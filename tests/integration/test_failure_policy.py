@@ -46,7 +46,7 @@ def test_drop(train: Callable[..., Any], faulty: tuple[str, ...]) -> None:
         assert step["medix/judge/valid"] == step["medix/acc/valid"] == 1.0
         assert step["medix/unscored"] == step["medix/failed"]
     assert sum(step["medix/judge/calls"] for step in steps) > 0
-    assert sum(step.get("medix/judge/failures_status", 0.0) for step in steps) > 0
+    assert sum(step.get("medix/judge/failures_server_error", 0.0) for step in steps) > 0
     assert all(step["medix/judge/p95_s"] >= step["medix/judge/p50_s"] >= 0 for step in steps)
 
 

@@ -78,7 +78,7 @@ def test_the_judge_and_its_worker_are_killed_in_the_middle(
     time.sleep(10)
     mock(int(url.rsplit(":", 1)[1].split("/")[0]))
     run.wait_for("step:4 ")
-    run.process("ray::JudgeWorker").kill()
+    run.process("ray::JudgeService").kill()
     assert run.driver.wait(timeout=240) == 0, run.log[-3000:]
     steps = metrics_of(run)
     assert len(steps) == STEPS
