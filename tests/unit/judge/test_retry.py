@@ -26,6 +26,11 @@ def test_dates() -> None:
     assert read_retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0
 
 
+@pytest.mark.parametrize("year_or_zone", ["9" * 20 + " 07:28:00 GMT", "2015 07:28:00 +" + "9" * 20])
+def test_a_date_with_a_huge_number_is_nonsense(year_or_zone: str) -> None:
+    assert read_retry_after(f"Wed, 21 Oct {year_or_zone}") == 0
+
+
 def test_the_wait_doubles() -> None:
     assert [wait_before(n, 0.5, None, 1.0) for n in range(4)] == [0.5, 1.0, 2.0, 4.0]
     assert wait_before(0, 0.5, None, 0.0) == 0.25
