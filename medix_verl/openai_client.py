@@ -192,7 +192,7 @@ def read_retry_after(value: str | None) -> float:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return 0.0
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
