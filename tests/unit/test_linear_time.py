@@ -41,19 +41,17 @@ from medix_verl.errors import MedixError
 from medix_verl.evaluation.subjects import candidate_of
 from medix_verl.evaluation.votes import read_binary
 from medix_verl.judge.prompt import fill
-from medix_verl.judge.retry import read_retry_after
+from medix_verl.judge.reply import probability_of_yes, read_verdict
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.rule.normalise import normalise
 from medix_verl.judge.rule.quantity import read_quantity
-from medix_verl.judge.soft import probability_of_yes
-from medix_verl.judge.verdict import read_verdict
+from medix_verl.openai_client import read_retry_after
 from medix_verl.recipe_heads import read_head
 from medix_verl.report.run_page import settings_of
 from medix_verl.response import parse_response
-from medix_verl.rewards.published import parse_published
-from medix_verl.rewards.reference import parse_ground_truth
+from medix_verl.rewards.reading import parse_ground_truth, parse_published
 from medix_verl.runs.secrets import find_secrets, scrub
 from medix_verl.types import Reference, Sample
 

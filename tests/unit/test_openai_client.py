@@ -446,6 +446,8 @@ def test_retry_after_as_a_date() -> None:
     assert 10 < read_retry_after(format_datetime(soon, usegmt=True)) <= 20
     assert read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert read_retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0
+    assert read_retry_after(f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT") == 0
+    assert read_retry_after(f"Wed, 21 Oct 2015 07:28:00 +{'9' * 20}") == 0
 
 
 def test_an_error_travels_between_processes() -> None:
