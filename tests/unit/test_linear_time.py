@@ -40,6 +40,7 @@ from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.errors import MedixError
 from medix_verl.evaluation.subjects import candidate_of
 from medix_verl.evaluation.votes import read_binary
+from medix_verl.judge.judge import Question
 from medix_verl.judge.prompt import fill
 from medix_verl.judge.reply import probability_of_yes, read_verdict
 from medix_verl.judge.rule.equality import equal
@@ -388,7 +389,7 @@ READERS: dict[str, Callable[[str, Path], Any]] = {
         f"{text[:3900]} B", Reference("B", question=text, options=(text[: len(text) // 2], text[:50]))
     ),
     "equal": lambda text, _: equal(text, Reference(f"{text}x", synonyms=("3 cm",))),
-    "RuleJudge": lambda text, _: asyncio.run(RuleJudge().ask(text[:1900], Reference("3 cm", options=CHOICE))),
+    "RuleJudge": lambda text, _: asyncio.run(RuleJudge().ask(Question(text[:1900], Reference("3 cm", options=CHOICE)))),
     "normalise": lambda text, _: normalise(text),
     "read_quantity": lambda text, _: [read_quantity(text), read_quantity(text[:120])],
     "fill": lambda text, _: fill("{question}{reference}{fence}{candidate}", text, Reference(text, question=text), 4000),
