@@ -15,6 +15,7 @@ and of credentialed rows:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -191,7 +192,7 @@ def read_retry_after(value: str | None) -> float:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return 0.0
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
@@ -423,14 +424,12 @@ class AddressBook:
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """The pinned addresses of a host, none where it has none; an address is its own."""
-        if is_number(host):
-            return (host,)
         found = self._pinned.get(host)
         if found is None:
             async with self._looking:
                 found = self._pinned.get(host)
                 if found is None:
-                    found = tuple(await asyncio.to_thread(self._resolver, host))
+                    found = (host,) if is_number(host) else tuple(await asyncio.to_thread(self._resolver, host))
                     if found:
                         self._pinned[host] = found
         return found
@@ -458,11 +457,8 @@ def _parts() -> tuple[type, type]:
                 connection = await super().connect(req, traces, timeout)
                 if not _has_unread(connection):
                     return connection
-                if req.is_ssl():
-                    # It may be a session ticket, which the event loop takes away.
-                    await asyncio.sleep(0)
-                    if not connection.closed and not _has_unread(connection):
-                        return connection
+                if req.is_ssl() and await _is_clear_soon(connection):
+                    return connection
                 connection.close()
             raise aiohttp.ServerDisconnectedError("the server sends data before it is asked")
 
@@ -486,6 +482,16 @@ def _parts() -> tuple[type, type]:
     return Connector, PinnedResolver
 
 
+async def _is_clear_soon(connection: Any) -> bool:
+    """Whether a connection over TLS held a session ticket only, which the event loop takes away."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        connection.close()
+        raise
+    return not connection.closed and not _has_unread(connection)
+
+
 def _has_unread(connection: Any) -> bool:
     """Whether a connection holds data that nobody asked for, or its end: read already, or still in the socket."""
     if connection.protocol.should_close:
@@ -495,27 +501,31 @@ def _has_unread(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
-class _Inflater:
-    """Decompresses a body in pieces, never beyond what is wanted of it."""
+async def _fill(parts: list[bytes], answer: aiohttp.ClientResponse, limit: int) -> None:
+    """Collect the body of an answer, decompressed; bounded in both forms, so that nothing can fill the memory.
 
-    def __init__(self, encoding: str) -> None:
-        if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise _malformed(f"the server compressed its answer in a way that was not asked for ({encoding[:40]!r})")
-        self._deflate = encoding == "deflate"
-        self._stream: Any = None
-
-    def feed(self, chunk: bytes, limit: int) -> bytes:
-        """At most `limit` bytes of what a chunk holds; zlib.error where it is no such data."""
-        if self._stream is None:
-            # "deflate" is zlib's format, and raw deflate with some servers.
-            raw = self._deflate and chunk[0] & 0x0F != 8
-            self._stream = zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
-        return bytes(self._stream.decompress(chunk, limit))
-
-    @property
-    def ended(self) -> bool:
-        """Whether the data was whole."""
-        return self._stream is None or self._stream.eof
+    Raises:
+        RequestError: It is larger, cut off, or compressed in another way than gzip or deflate.
+    """
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise _malformed(f"the server compressed its answer in a way that was not asked for ({encoding[:40]!r})")
+    stream = None if encoding in ("", "identity") else zlib.decompressobj(zlib.MAX_WBITS | 32)
+    content = answer.content
+    size = received = 0
+    while not content.at_eof():
+        chunk = await content.readany()
+        received += len(chunk)
+        if stream is not None:
+            chunk = stream.decompress(chunk, limit + 1 - size)
+        size += len(chunk)
+        if size > limit or received > limit:
+            answer.close()
+            parts.append(chunk[:limit])
+            raise _malformed(f"the server's answer is larger than {limit} bytes")
+        parts.append(chunk)
+    if stream is not None and not stream.eof:
+        raise _malformed("the server's answer broke off")
 
 
 class OpenAIClient:
@@ -563,11 +573,16 @@ class OpenAIClient:
         self._host = urlsplit(self.url).hostname or ""
         self._known_local: tuple[str, ...] | None = None
         """The pinned addresses that were found to be local."""
-        self._targets: dict[str, Any] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     def __repr__(self) -> str:
         return f"OpenAIClient({self.url!r})"
+
+    async def __aenter__(self) -> OpenAIClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def post(self, path: str, body: bytes, restricted: bool = False) -> bytes:
         """Send one request; a parameter that the server says it does not take is changed, and the request repeated.
@@ -641,18 +656,24 @@ class OpenAIClient:
         import aiohttp
 
         proxy = self._proxy() if self.use_proxies else None
-        if restricted:
-            await self._check_local(proxy)
-        session = self._sessions.get(restricted) or self._open(restricted)
-        target = self._targets.get(path) or self._target(path)
         # aiohttp would look through its registry for what bytes are.
         data = None if body is None else aiohttp.BytesPayload(body, content_type="application/json")
+        parts: list[bytes] = []
         try:
+            if restricted:
+                await self._check_local(proxy)
+            session = self._sessions.get(restricted) or self._open(restricted)
             # A redirect would carry the prompt, and perhaps the key, to an address that nobody set.
-            async with session.request(method, target, data=data, allow_redirects=False, proxy=proxy) as answer:
+            async with session.request(
+                method, self.url + path, data=data, allow_redirects=False, proxy=proxy
+            ) as answer:
                 if answer.status == 200:
-                    return 200, answer.headers, await self._read(answer)
-                return answer.status, answer.headers, await self._read_error(answer)
+                    await _fill(parts, answer, self.max_reply_bytes)
+                else:
+                    # The status counts, and what there is of its page.
+                    with contextlib.suppress(asyncio.TimeoutError, aiohttp.ClientError, zlib.error, RequestError):
+                        await _fill(parts, answer, MAX_ERROR_BYTES)
+            return answer.status, answer.headers, parts[0] if len(parts) == 1 else b"".join(parts)
         except asyncio.TimeoutError:
             self.book.forget(self._host)
             raise RequestError(f"no answer within {self.timeout_s:g} s", Failure.TIMEOUT) from None
@@ -679,44 +700,6 @@ class OpenAIClient:
         message = f"HTTP {status}" + (f": {detail}" if detail else "")
         raise RequestError(message, _failure_of(status), status, read_retry_after(headers.get("Retry-After")))
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
-        """The body of an answer, decompressed, bounded in each of its forms."""
-        limit = self.max_reply_bytes
-        encoding = answer.headers.get("Content-Encoding", "").strip().lower()
-        inflater = None if encoding in ("", "identity") else _Inflater(encoding)
-        parts: list[bytes] = []
-        size = received = 0
-        content = answer.content
-        while not content.at_eof():
-            chunk = await content.readany()
-            received += len(chunk)
-            if inflater is not None and chunk:
-                chunk = inflater.feed(chunk, limit + 1 - size)
-            size += len(chunk)
-            if size > limit or received > limit:
-                answer.close()
-                raise _malformed(f"the server's answer is larger than {limit} bytes")
-            parts.append(chunk)
-        if inflater is not None and not inflater.ended:
-            raise _malformed("the server's answer broke off")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def _read_error(self, answer: aiohttp.ClientResponse) -> bytes:
-        """The beginning of an error page, as far as it comes; the status counts, whatever happens to the page."""
-        import aiohttp
-
-        parts: list[bytes] = []
-        left = MAX_ERROR_BYTES
-        try:
-            encoding = answer.headers.get("Content-Encoding", "").strip().lower()
-            inflater = None if encoding in ("", "identity") else _Inflater(encoding)
-            while left > 0 and (chunk := await answer.content.read(left)):
-                parts.append(inflater.feed(chunk, left) if inflater is not None else chunk)
-                left -= len(chunk)
-        except (asyncio.TimeoutError, aiohttp.ClientError, OSError, zlib.error, RequestError):
-            answer.close()
-        return b"".join(parts)[:MAX_ERROR_BYTES]
-
     def _failed(self, error: Exception) -> RequestError:
         """What an error of the connection means."""
         import aiohttp
@@ -730,7 +713,10 @@ class OpenAIClient:
             self.book.forget(self._host)
             cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
             if isinstance(cause, _ForeignAddressError):
-                return self._refused(str(cause))
+                return RequestError(
+                    f"a request with restricted data is not sent to {self.url}, which is not local ({cause})",
+                    Failure.REFUSED,
+                )
             number = cause.errno if isinstance(cause, OSError) else None
             why = f": {os.strerror(number)}" if number is not None and number > 0 else ""
             if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -738,30 +724,20 @@ class OpenAIClient:
             return RequestError(f"connection failed ({name}){why}", Failure.UNREACHABLE)
         return _malformed(f"the server's answer broke off, or is no HTTP ({name})", None)
 
-    def _refused(self, cause: str) -> RequestError:
-        """The error of a restricted request that may not be sent."""
-        return RequestError(
-            f"a request with restricted data is not sent to {self.url}, which is not local ({cause})", Failure.REFUSED
-        )
-
     async def _check_local(self, proxy: str | None) -> None:
-        """Refuse to send a restricted request to an address that is not local."""
+        """Raise _ForeignAddressError where a restricted request would not go to this machine or a listed network."""
         if proxy is not None:
-            raise self._refused("a proxy stands between")
-        addresses = await self.book.addresses(self._host)
+            raise _ForeignAddressError("a proxy stands between")
+        await self._local_addresses(self._host)
+
+    async def _local_addresses(self, host: str) -> tuple[str, ...]:
+        """The pinned addresses of a host, checked also where they are connected to: they may be others by then."""
+        addresses = await self.book.addresses(host)
         if addresses != self._known_local:
             cause = foreign_part(self.url, self._networks, lambda _: list(addresses))
             if cause:
-                self.book.forget(self._host)
-                raise self._refused(cause)
+                raise _ForeignAddressError(cause)
             self._known_local = addresses
-
-    async def _local_addresses(self, host: str) -> tuple[str, ...]:
-        """The pinned addresses of a host, checked where they are connected to: they may be others by now."""
-        addresses = await self.book.addresses(host)
-        cause = foreign_part(self.url, self._networks, lambda _: list(addresses))
-        if cause:
-            raise _ForeignAddressError(cause)
         return addresses
 
     def _open(self, restricted: bool) -> aiohttp.ClientSession:
@@ -789,12 +765,6 @@ class OpenAIClient:
         )
         self._sessions[restricted] = session
         return session
-
-    def _target(self, path: str) -> Any:
-        """The whole address of a path, read once."""
-        from yarl import URL
-
-        return self._targets.setdefault(path, URL(self.url + path))
 
     def _proxy(self) -> str | None:
         """The proxy that the environment names for this server."""
@@ -849,13 +819,10 @@ def list_models(
         ConfigError: The address is not accepted.
         RequestError: The server does not answer, or with something else.
     """
-    client = OpenAIClient(url, key, timeout_s=timeout_s, use_proxies=use_proxies, setting=setting)
 
     async def ask() -> list[str]:
-        try:
+        async with OpenAIClient(url, key, timeout_s=timeout_s, use_proxies=use_proxies, setting=setting) as client:
             return await client.models()
-        finally:
-            await client.close()
 
     return asyncio.run(ask())
 

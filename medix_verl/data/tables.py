@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def csv_head(reader: Any, path: Path, delimiter: str) -> list[str]:
         raise DataError(f"{path} has no line of column names; write question,answer in its first line")
     if broken_text("".join(head), "bytes"):
         raise DataError(f"{path} line 1 is not UTF-8; save the file as UTF-8")
-    twice = sorted({name for name in head if head.count(name) > 1})
+    twice = sorted(name for name, count in Counter(head).items() if count > 1)
     if twice or "" in head:
         which = repr(twice[0]) if twice else "without a name"
         raise DataError(f"{path} line 1: column {which} comes twice or has no name; name each column once")

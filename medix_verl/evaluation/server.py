@@ -191,14 +191,12 @@ def members(session: int) -> list[int]:
 
 async def answers(url: str) -> bool:
     """Whether the server at a base address answers with success where it lists its models; no proxy is asked."""
-    client = OpenAIClient(url, timeout_s=ASK_S)
-    try:
-        await client.get("/models")
-    except RequestError:
-        return False
-    finally:
-        await client.close()
-    return True
+    async with OpenAIClient(url, timeout_s=ASK_S) as client:
+        try:
+            await client.get("/models")
+        except RequestError:
+            return False
+        return True
 
 
 def free_port() -> int:

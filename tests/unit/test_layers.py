@@ -59,6 +59,9 @@ FRAMEWORKS = {
     },
     "ray": {"runtime/shared_actor.py"},
     "vllm": {"cpu/"},
+    # The one client of servers, and the judge's server of the tests; no other file sends a request.
+    "aiohttp": {"openai_client.py", "judge/mock.py"},
+    "httpx": set(),
 }
 """Framework -> files, and folders, that may import it."""
 

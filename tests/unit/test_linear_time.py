@@ -8,13 +8,53 @@ takes, thousands of times, then something that fails.
 """
 
 import ast
+import asyncio
+import contextlib
 import importlib
 import re
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from medix_verl.data.answers import answer_flags, question_flags
+from medix_verl.data.converters.assemble import Choices, assemble, question_of
+from medix_verl.data.converters.mmmu_medical import texts_in
+from medix_verl.data.converters.own_table import list_of
+from medix_verl.data.converters.pmc_vqa import SPEC
+from medix_verl.data.converters.reports import parts_of
+from medix_verl.data.deidentify import as_text, is_anonymised
+from medix_verl.data.dicom_window import parse_window
+from medix_verl.data.fingerprints import fingerprint
+from medix_verl.data.jsonl import read_object
+from medix_verl.data.modalities import read_modality
+from medix_verl.data.prompts import render_prompt
+from medix_verl.data.rowfiles import read_rows
+from medix_verl.data.tables import read_table
+from medix_verl.embedding.hashing import HashingEncoder
+from medix_verl.errors import MedixError
+from medix_verl.evaluation.subjects import candidate_of
+from medix_verl.evaluation.votes import read_binary
+from medix_verl.judge.judge import Question
+from medix_verl.judge.prompt import fill
+from medix_verl.judge.reply import probability_of_yes, read_verdict
+from medix_verl.judge.rule.equality import equal
+from medix_verl.judge.rule.guards import guard
+from medix_verl.judge.rule.judge import RuleJudge
+from medix_verl.judge.rule.normalise import normalise
+from medix_verl.judge.rule.quantity import read_quantity
+from medix_verl.openai_client import read_retry_after
+from medix_verl.recipe_heads import read_head
+from medix_verl.report.run_page import settings_of
+from medix_verl.response import parse_response
+from medix_verl.rewards.reading import parse_ground_truth, parse_published
+from medix_verl.runs.secrets import find_secrets, scrub
+from medix_verl.types import Reference, Sample
 
 try:
     from re import _constants as codes
@@ -24,28 +64,39 @@ except ImportError:  # Python 3.10
     import sre_parse as parser
 
 PACKAGE = Path(__file__).parents[2] / "medix_verl"
-HEAVY = {"data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py", "cpu/platform.py"}
-"""Files that load torch and verl; their expressions are read from the source only."""
-HEAVY |= {"__main__.py"}
+NOT_IMPORTED = {
+    *("data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py", "cpu/platform.py"),
+    *("plugin.py", "__main__.py"),
+}
+"""Files that load torch and verl or do something when they are imported; they are read from the source only."""
 OPS = {"match", "fullmatch", "search", "finditer", "findall", "sub", "subn", "split"}
 
-SHORT, LONG = 24, 4000
+SHORT, LONG = 20, 4000
 """Lengths of a hostile text: at the first, an exponential expression shows; at the second, a quadratic one."""
-SHORT_S, LONG_S = 0.01, 0.0025
+SHORT_S, LONG_S = 0.005, 0.0025
 """What a linear expression stays below; what does not is measured again, by its growth."""
+READER_CHARS, READER_S = 4000, 0.015
+"""Length of a reader's hostile text, and what it stays below; what does not is measured again in the same way."""
+AT_MOST_S = 0.6
+"""No text of that length may take longer, whatever its growth."""
 GROWTH = 8.0
 """Four times the length takes four times as long where the time is linear, and sixteen times where it is quadratic."""
 ALPHABET = "a0 _.,:;-+/\\\"'<>()[]{}=|*@#$%&!?~^\n\tA肺é"
 END = "\x01"
 """A character that few repetitions take, so that what came before fails."""
+MADE_WHEN_NEEDED = {
+    # A user's own expression for a DICOM series, from the command line.
+    "data/dicom_series.py: re.compile(self.description)": None,
+    "data/dicom_series.py: re.compile(choice.description)": None,
+    "data/deidentify.py: re.compile('|'.join": "anonymised",
+}
+"""Calls whose expression is not in the source -> the function that gives it; None where it is not ours."""
 
 
-# --- where the expressions are ---
-
-
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def sources() -> list[tuple[str, ast.Module]]:
+    files = sorted(PACKAGE.rglob("*.py"))
+    return [(path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))) for path in files]
 
 
 def held(value: Any) -> Iterator[re.Pattern[str]]:
@@ -69,11 +120,18 @@ def literal(node: ast.expr) -> str | None:
     return None
 
 
-def calls_of_re(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            if isinstance(node.func.value, ast.Name) and node.func.value.id == "re" and node.func.attr != "escape":
-                yield node.func.attr, node.args[0]
+def calls_of_re(name: str, tree: ast.Module) -> Iterator[tuple[str, str, ast.expr]]:
+    """(function, operation, expression) of each `re.search(expression, text)` and its like, within a function.
+
+    Of a file that is not imported, those outside of functions too.
+    """
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    for scope in [tree] if name in NOT_IMPORTED else functions:
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                of_re = isinstance(node.func.value, ast.Name) and node.func.value.id == "re"
+                if of_re and node.func.attr in {*OPS, "compile"}:
+                    yield getattr(scope, "name", ""), node.func.attr, node.args[0]
 
 
 def operations() -> dict[str, set[str]]:
@@ -81,37 +139,40 @@ def operations() -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for _, tree in sources():
         for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Attribute)
-                and node.attr in OPS
-                and isinstance(node.value, (ast.Name, ast.Attribute))
-            ):
-                found[node.value.id if isinstance(node.value, ast.Name) else node.value.attr].add(node.attr)
+            if isinstance(node, ast.Attribute) and node.attr in OPS:
+                owner = node.value
+                found[getattr(owner, "id", getattr(owner, "attr", ""))].add(node.attr)
     return found
 
 
 def expressions() -> dict[tuple[str, re.Pattern[str]], set[str]]:
     """(where, expression) -> what is done with it; `search` where that cannot be seen."""
-    found: dict[tuple[str, re.Pattern[str]], set[str]] = {}
+    found: dict[tuple[str, re.Pattern[str]], set[str]] = defaultdict(set)
     used = operations()
     for name, tree in sources():
-        if name not in HEAVY:
-            module = importlib.import_module(".".join((PACKAGE.name, *Path(name).with_suffix("").parts)))
-            for key, value in vars(module).items():
-                for pattern in held(value):
-                    if isinstance(pattern.pattern, str):
-                        found.setdefault((f"{name}: {key}", pattern), set()).update(used.get(key) or {"search"})
-        for function in ast.walk(tree):
-            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                for operation, argument in calls_of_re(function):
-                    text = literal(argument)
-                    if text is not None:
-                        place = (f"{name}: {function.name}", re.compile(text))
-                        found.setdefault(place, set()).add("search" if operation == "compile" else operation)
+        for key, value in ({} if name in NOT_IMPORTED else vars(import_file(name))).items():
+            for pattern in held(value):
+                if isinstance(pattern.pattern, str):
+                    found[f"{name}: {key}", pattern] |= used.get(key) or {"search"}
+        for function, operation, argument in calls_of_re(name, tree):
+            text = literal(argument)
+            call = f"{name}: re.{operation}({ast.unparse(argument)})"
+            made = made_when_needed(name, call) if text is None else re.compile(text)
+            if made is not None:
+                found[f"{name}: {function}", made].add(operation)
     return found
 
 
-# --- what is hostile to them ---
+def made_when_needed(name: str, call: str) -> re.Pattern[str] | None:
+    """The expression of a call that has none in the source; None where it is not ours."""
+    known = [giver for start, giver in MADE_WHEN_NEEDED.items() if call.startswith(start)]
+    assert known, f"{call}: name in MADE_WHEN_NEEDED what gives this expression"
+    return None if known[0] is None else getattr(import_file(name), known[0])()
+
+
+def import_file(name: str) -> Any:
+    parts = Path(name).with_suffix("").parts
+    return importlib.import_module(".".join((PACKAGE.name, *(parts[:-1] if parts[-1] == "__init__" else parts))))
 
 
 def accepted(items: list[Any]) -> list[str]:
@@ -212,17 +273,23 @@ def hostile_texts(pattern: re.Pattern[str]) -> list[tuple[str, str, str]]:
     return [text for text in texts if text[1]]
 
 
-# --- how long they take ---
-
-
 def seconds(call: Callable[[], Any], times: int = 1) -> float:
-    """Processor time of a call, the best of several."""
+    """Processor time of a call, the best of several; nothing is remembered from one to the next."""
     best = float("inf")
     for _ in range(times):
+        for function in memories():
+            function.cache_clear()
         start = time.process_time()
         call()
         best = min(best, time.process_time() - start)
     return best
+
+
+@cache
+def memories() -> list[Any]:
+    """Functions of the rule judge that remember what they gave."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("medix_verl.judge.rule")]
+    return [value for module in modules for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
 def run(pattern: re.Pattern[str], operation: str, text: str) -> None:
@@ -239,13 +306,15 @@ def grow(parts: tuple[str, str, str], size: int) -> str:
 
 
 def slow(call: Callable[[str], Any], parts: tuple[str, str, str], size: int, bound: float) -> str:
-    """Why a call is not linear on a hostile text; empty where it is. It is timed again before it is called slow."""
-    text = grow(parts, size)
+    """Why a call is slow on a hostile text; empty where it is not. It is timed again before it is called slow."""
+    text, quarter = grow(parts, size), grow(parts, size // 4)
     if seconds(lambda: call(text)) <= bound:
         return ""
-    quarter = grow(parts, size // 4)
-    times = seconds(lambda: call(text), 3) / max(seconds(lambda: call(quarter), 5), 1e-6)
-    return f"{times:.0f} times as long for 4 times as much of {parts!r}" if times > GROWTH else ""
+    whole = seconds(lambda: call(text), 3)
+    times = whole / max(seconds(lambda: call(quarter), 5), 1e-6)
+    if times > GROWTH:
+        return f"{times:.0f} times as long for 4 times as much of {parts!r}"
+    return f"{whole:.1f} s for {size} characters of {parts!r}" if whole > AT_MOST_S else ""
 
 
 def slow_expression(pattern: re.Pattern[str], operation: str) -> str:
@@ -264,7 +333,192 @@ def test_every_expression_takes_linear_time() -> None:
     slow = [
         f"{place} {pattern.pattern!r}: {why}"
         for (place, pattern), operations in found.items()
-        for operation in sorted({"search" if name not in ("match", "fullmatch") else name for name in operations})
+        for operation in sorted({name if name in ("match", "fullmatch") else "search" for name in operations})
         if (why := slow_expression(pattern, operation))
     ]
     assert not slow, "\n".join(slow)
+
+
+@pytest.mark.parametrize(
+    ("expression", "operation"),
+    [
+        (r"(?P<key>[\w.\-]+)['\"]?\s*[=:]\s*(?P<value>'[^']*'|\"[^\"]*\"|[^\s,{}\[\]&?'\"]+)", "search"),
+        (r"([-+]?(?:\d+\.?\d*|\.\d+))/([-+]?(?:\d+\.?\d*|\.\d+))", "fullmatch"),
+        (r"^[\W_]+|[\W_]+$", "search"),
+        (r"\s*(?:[,;/|\n]|\b(?:and/or|or|either)\b)\s*", "search"),
+        (r"\s*\bAnswer Choices:\s*\(A\).*\Z", "search"),
+        (r"^defaults: *(?:#.*)?\n(?P<lines>(?:(?: +.*|#.*)?\n)+)", "search"),
+        (r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}", "search"),
+        (r"<\s*/?\s*think>", "search"),
+        (r"<answer>.*?</answer>", "search"),
+        (r"(?:\w+\s?)*$", "match"),
+        (r"(a|a)*b", "fullmatch"),
+    ],
+)
+def test_a_slow_expression_is_seen(expression: str, operation: str) -> None:
+    assert slow_expression(re.compile(expression), operation)
+
+
+CHOICE = ("a cyst", "pneumonia", "no abnormality", "fracture")
+
+
+def row(text: str, **more: Any) -> Sample:
+    return Sample("q1", "own", **{"question": text, "answer": text, **more})
+
+
+def in_file(name: str, read: Callable[[Path], Any]) -> Callable[[str, Path], Any]:
+    def call(text: str, folder: Path) -> None:
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
+        result = read(path)
+        list(result) if isinstance(result, Iterator) else None
+
+    return call
+
+
+READERS: dict[str, Callable[[str, Path], Any]] = {
+    "guard, a plain reference": lambda text, _: guard(text, Reference("pneumonia", question="What is shown here?")),
+    "guard, options": lambda text, _: guard(text, Reference("B", question="Which is it?", options=CHOICE)),
+    "guard, long options": lambda text, _: guard(
+        text, Reference("B", options=tuple(f"{choice} {'with a long text ' * 30}"[:450] for choice in CHOICE))
+    ),
+    "guard, a hostile reference": lambda text, _: guard(
+        "B or C " * 500, Reference("B", question=text, options=("a cyst", text))
+    ),
+    "guard, the text on both sides": lambda text, _: guard(
+        f"{text[:3900]} B", Reference("B", question=text, options=(text[: len(text) // 2], text[:50]))
+    ),
+    "equal": lambda text, _: equal(text, Reference(f"{text}x", synonyms=("3 cm",))),
+    "RuleJudge": lambda text, _: asyncio.run(RuleJudge().ask(Question(text[:1900], Reference("3 cm", options=CHOICE)))),
+    "normalise": lambda text, _: normalise(text),
+    "read_quantity": lambda text, _: [read_quantity(text), read_quantity(text[:120])],
+    "fill": lambda text, _: fill("{question}{reference}{fence}{candidate}", text, Reference(text, question=text), 4000),
+    "read_verdict": lambda text, _: [read_verdict(text, kind) for kind in ("none", "json_schema")],
+    "probability_of_yes": lambda text, _: probability_of_yes({"content": [{"token": text, "logprob": 0.0}]}),
+    "read_retry_after": lambda text, _: read_retry_after(text),
+    "parse_response": lambda text, _: parse_response(text),
+    "parse_response, in a block": lambda text, _: parse_response(f"<think>{text}</think><answer>{text}</answer>"),
+    "parse_published": lambda text, _: parse_published(text),
+    "parse_published, in a block": lambda text, _: parse_published(f"<think>{text}</think><answer>{text}</answer>"),
+    "parse_ground_truth": lambda text, _: parse_ground_truth(text),
+    "parse_ground_truth, a modality": lambda text, _: parse_ground_truth("x", text),
+    "candidate_of": lambda text, _: candidate_of(text),
+    "read_binary": lambda text, _: read_binary(text),
+    "find_secrets": lambda text, _: find_secrets({text: text, "a": [text]}, {"A_TOKEN": text, "B": text}, [text]),
+    "scrub": lambda text, _: scrub({"a": text, text: [text]}, {"abcdef", text}),
+    "read_head": lambda text, _: [read_head("a", text), read_head("a", f"# table: {text}\ndefaults:\n  - {text}\n")],
+    "parse_window": lambda text, _: parse_window(text),
+    "answer_flags": lambda text, _: answer_flags(row(text, options=(text, text[:9], text[:-1])), 400),
+    "question_flags": lambda text, _: question_flags(row(text)),
+    "fingerprint": lambda text, _: fingerprint(row(text, options=(text, text[1:])), []),
+    "read_modality": lambda text, _: read_modality(text),
+    "render_prompt": lambda text, _: render_prompt(row(text, options=(text, text[1:]))),
+    "parts_of": lambda text, _: parts_of(text),
+    "question_of": lambda text, _: question_of(text),
+    "assemble": lambda text, _: assemble(
+        SPEC, "train", text, question=text, answer=text, choices=Choices({"A": text, "B": text[1:]})
+    ),
+    "list_of": lambda text, _: list_of(text, "options"),
+    "texts_in": lambda text, _: texts_in(text),
+    "is_anonymised": lambda text, _: is_anonymised(as_text(text)),
+    "read_object": lambda text, _: read_object(text.encode()),
+    "compare": lambda text, _: asyncio.run(HashingEncoder().compare(text, text[1:])),
+    "settings_of": in_file("settings.yaml", settings_of),
+    "read_rows, JSON": in_file("rows.json", read_rows),
+    "read_rows, a list": lambda text, folder: in_file("rows.json", read_rows)(f"[{text}", folder),
+    "read_rows, JSON lines": in_file("rows.jsonl", read_rows),
+    "read_rows, CSV": in_file("rows.csv", read_rows),
+    "read_table": in_file("table.csv", read_table),
+}
+"""What reads a text that somebody else wrote."""
+
+PIECES = (
+    *(
+        "a",
+        "a ",
+        " ",
+        "\n",
+        "\t",
+        ".",
+        ",",
+        "-",
+        "*",
+        "**",
+        "'",
+        '"',
+        "(",
+        "[",
+        "[]",
+        "{",
+        "}",
+        "<",
+        ">",
+        "=",
+        ":",
+        "/",
+        "$",
+        "0",
+    ),
+    *("a, ", "a,", "a or ", "or ", "yes or ", "no, ", "(a) ", "B ", "b. ", "option a ", "a cyst ", "no abnormality, "),
+    *("the answer is ", "answer: ", "let me think ", "solution.", "reference ", "ground truth", "\n> verdict:", "> "),
+    *("3 cm ", "3,", "3 x ", "1,000", "0.", ".0", "1/2 ", "10\u2075", "2\u00bd", "+", "\u00b1", ">= ", "1e9"),
+    *("<think>", "</think>", "<think>a</think>", "<answer>", "</answer>", "<answer>a</answer>", "< ", "</ ", "<X_RAY>"),
+    *('{"score": ', '{"score": 1} ', '{"a": ', '["a", ', '"a", ', "```json", "\\", '\\"', "null,", "{}"),
+    *(
+        "key=",
+        "token=",
+        "api_key: ",
+        "token='",
+        'token="',
+        "sk-",
+        "eyJ",
+        "eyJabcdefghij.",
+        "hf_",
+        "://",
+        "a@",
+        "${",
+        "Bearer ",
+    ),
+    *(
+        "FINDINGS:",
+        "IMPRESSION:\n",
+        "\nHISTORY :",
+        "<image>",
+        "[image ",
+        "&amp;",
+        "&#",
+        "&#1",
+        "&",
+        "image ",
+        "see the ",
+    ),
+    *(
+        "\u200b",
+        "\u00e9",
+        "e\u0301",
+        "\u80ba",
+        "\ufdfa",
+        "\u0130",
+        "\u1e9e",
+        "word",
+        "Mon, 01 Jan ",
+        "defaults:\n",
+        "  - a\n",
+        "# @package ",
+    ),
+)
+
+
+def slow_reader(read: Callable[[str, Path], Any], folder: Path) -> str:
+    """Why a reader is not linear on a hostile text; empty where it is."""
+
+    def call(text: str) -> None:
+        with contextlib.suppress(MedixError):
+            read(text, folder)
+
+    return next((why for piece in PIECES if (why := slow(call, ("", piece, "a"), READER_CHARS, READER_S))), "")
+
+
+def test_every_reader_of_texts_takes_linear_time(tmp_path: Path) -> None:
+    slow_readers = [f"{name}: {why}" for name, read in READERS.items() if (why := slow_reader(read, tmp_path))]
+    assert not slow_readers, "\n".join(slow_readers)

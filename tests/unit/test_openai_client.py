@@ -81,6 +81,13 @@ class Server:
             writer.close()
 
 
+async def end(connections: list[asyncio.StreamWriter]) -> None:
+    """Cut connections, and wait until they are gone."""
+    for writer in connections:
+        writer.transport.abort()
+    await asyncio.gather(*(writer.wait_closed() for writer in connections), return_exceptions=True)
+
+
 @asynccontextmanager
 async def serving(reply: Reply) -> AsyncIterator[Server]:
     server = Server(reply)
@@ -90,8 +97,7 @@ async def serving(reply: Reply) -> AsyncIterator[Server]:
         yield server
     finally:
         listener.close()
-        for writer in server.connections:
-            writer.transport.abort()
+        await end(server.connections)
 
 
 def answer(body: bytes, status: int = 200, **headers: str) -> bytes:
@@ -128,12 +134,8 @@ def ask(reply: Reply, body: bytes = b"{}", restricted: bool = False, **settings:
     """What one question to such a server gives."""
 
     async def main() -> bytes:
-        async with serving(reply) as server:
-            client = OpenAIClient(server.url, KEY, **settings)
-            try:
-                return await client.post("/chat/completions", body, restricted)
-            finally:
-                await client.close()
+        async with serving(reply) as server, OpenAIClient(server.url, KEY, **settings) as client:
+            return await client.post("/chat/completions", body, restricted)
 
     return asyncio.run(main())
 
@@ -212,24 +214,26 @@ def test_a_connection_is_used_again_where_nothing_waits_in_it() -> None:
 
 def test_a_server_that_speaks_first_is_given_up() -> None:
     async def main() -> RequestError:
+        writers: list[asyncio.StreamWriter] = []
+
         async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
             writer.write(answer(completion("stray")))
             await reader.read(1)
-            writer.close()
 
         listener = await asyncio.start_server(speak, "127.0.0.1", 0)
-        client = OpenAIClient(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1", timeout_s=0.5)
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
         try:
-            for _ in range(50):
-                # The first may be asked before the server has accepted; its answer is then lost among strays.
-                raw = await client.post("/chat/completions", b"{}")
-                assert read_completion(raw).text == "stray"
-            raise AssertionError("never given up")
+            async with OpenAIClient(url, timeout_s=0.5) as client:
+                # What arrives on a new connection after the question was sent cannot be told from its answer.
+                for _ in range(50):
+                    await client.post("/chat/completions", b"{}")
         except RequestError as error:
             return error
         finally:
-            await client.close()
             listener.close()
+            await end(writers)
+        raise AssertionError("a server that speaks first was never given up")
 
     assert asyncio.run(main()).failure.is_temporary
 
@@ -335,31 +339,37 @@ def test_what_is_no_answer(reply: Reply, failure: Failure) -> None:
     assert "\n" not in str(error) and len(str(error)) < 400
 
 
+def failed_at(url: str, restricted: bool = False, **settings: Any) -> RequestError:
+    """The error of one question to an address."""
+
+    async def main() -> None:
+        async with OpenAIClient(url, **settings) as client:
+            await client.post("/chat/completions", b"{}", restricted)
+
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(main())
+    return caught.value
+
+
 def test_a_server_that_is_not_there() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        client = OpenAIClient(f"http://127.0.0.1:{free.getsockname()[1]}/v1")
-        with pytest.raises(
-            RequestError, match=r"connection failed \(ClientConnectorError\): Connection refused"
-        ) as told:
-            asyncio.run(client.post("/chat/completions", b"{}"))
-    assert told.value.failure is Failure.UNREACHABLE
-    lost = OpenAIClient("http://h/v1", book=AddressBook(lambda host: []))
-    with pytest.raises(RequestError, match="h has no address"):
-        asyncio.run(lost.post("/chat/completions", b"{}"))
+        error = failed_at(f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+    assert str(error) == "connection failed (ClientConnectorError): Connection refused"
+    assert error.failure is Failure.UNREACHABLE
+    assert "h has no address" in str(failed_at("http://h/v1", book=AddressBook(lambda host: [])))
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw", "identity"])
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "identity"])
 def test_a_server_that_compresses_all_the_same_is_read(encoding: str) -> None:
     raw = completion("YES" * 1000)
-    window = {"gzip": 31, "x-gzip": 31, "deflate": 15, "raw": -15}.get(encoding)
+    window = {"gzip": 31, "x-gzip": 31, "deflate": 15}.get(encoding)
     if window is not None:
         packer = zlib.compressobj(9, zlib.DEFLATED, window)
         packed = packer.compress(raw) + packer.flush()
     else:
         packed = raw
-    name = "deflate" if encoding == "raw" else encoding
-    assert ask(says(answer(packed, Content_Encoding=name))) == raw
+    assert ask(says(answer(packed, Content_Encoding=encoding))) == raw
 
 
 def test_it_asks_for_no_compression_and_sends_json() -> None:
@@ -436,6 +446,8 @@ def test_retry_after_as_a_date() -> None:
     assert 10 < read_retry_after(format_datetime(soon, usegmt=True)) <= 20
     assert read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert read_retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0
+    assert read_retry_after(f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT") == 0
+    assert read_retry_after(f"Wed, 21 Oct 2015 07:28:00 +{'9' * 20}") == 0
 
 
 def test_an_error_travels_between_processes() -> None:
@@ -787,24 +799,20 @@ def test_a_restricted_request_goes_to_local_addresses_only(
 ) -> None:
     async def main() -> bool:
         book = AddressBook(lambda host: addresses)
-        client = OpenAIClient("http://judge.invalid:9/v1", book=book, local_networks=networks)
+        client = OpenAIClient("http://judge.invalid/v1", book=book, local_networks=networks)
         try:
             await client._check_local(None)
-        except RequestError as error:
-            return error.failure is not Failure.REFUSED
+        except OSError:
+            return False
         return True
 
     assert asyncio.run(main()) is allowed
 
 
 def test_an_address_of_numbers_is_checked_too() -> None:
-    client = OpenAIClient(f"http://{FOREIGN}/v1")
-    with pytest.raises(RequestError, match=f"{FOREIGN} is not this machine"):
-        asyncio.run(client.post("/chat/completions", b"{}", restricted=True))
-    odd = OpenAIClient("http://2130706433:9/v1")
-    with pytest.raises(RequestError) as caught:
-        asyncio.run(odd.post("/chat/completions", b"{}", restricted=True))
-    assert not caught.value.failure.is_temporary
+    error = failed_at(f"http://{FOREIGN}/v1", restricted=True)
+    assert error.failure is Failure.REFUSED and f"{FOREIGN} is not this machine" in str(error)
+    assert not failed_at("http://2130706433:9/v1", restricted=True).failure.is_temporary
 
 
 def test_a_name_is_looked_up_once_and_again_after_a_failure() -> None:

@@ -125,7 +125,11 @@ def text_of(value: Any) -> str:
     """A published text or number as text, entities resolved and stripped; empty for anything else, and for NaN."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value:
         return ""
-    return html.unescape(value if isinstance(value, str) else str(value)).strip()
+    text = value if isinstance(value, str) else str(value)
+    try:
+        return html.unescape(text).strip()
+    except ValueError:  # a character's number of thousands of digits
+        return text.strip()
 
 
 def question_of(value: Any) -> str:

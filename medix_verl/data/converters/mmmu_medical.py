@@ -104,6 +104,6 @@ def texts_in(value: Any) -> list[str] | None:
     if isinstance(value, str):
         try:
             found = ast.literal_eval(value) if value.strip().startswith("[") else None
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             found = None
     return [text_of(item) for item in found] if isinstance(found, (list, tuple)) else None

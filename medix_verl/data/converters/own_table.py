@@ -245,7 +245,7 @@ def list_of(value: Any, column: str) -> list[str] | None:
     if isinstance(value, str):
         try:
             items = json.loads(value) if value.lstrip().startswith("[") else value.split("|")
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON; thousands of brackets
             items = None
     if not isinstance(items, list) or not all(isinstance(item, str) and item.strip() for item in items):
         raise DataError(f"{column} is {value!r}; accepted: a JSON list of texts, or texts with | between them")

@@ -65,7 +65,7 @@ JOINING = re.compile(
 COLLECTIVE = re.compile(r"\b(?:all|both|none|neither|above|and|or|any|following)\b|[/,&+]")
 YES_NO = re.compile(r"(?:(?:either|both|maybe) )?(?:yes|no)(?:[\W_]+(?:(?:and|or|and/or|also)[\W_]+)?(?:yes|no))+")
 OR = re.compile(r"\bor\b")
-WORD_CHAR = re.compile(r"\w")
+WORD_END = re.compile(r"\b")
 SEPARATOR = re.compile(r" ?(?:[,;/|]|\b(?:and/or|or|either)\b) ?")
 ENOUGH = {"or": 3, "slash": 4, "list": 6}
 """How many guesses make a row: "a, b or c" leaves no doubt, a list of commas may be one finding with its details."""
@@ -140,36 +140,22 @@ def lists_options(core: str, texts: Known) -> bool:
     if texts.option is None:
         return False
     named = set()
-    rest = f" {core} "
+    # With a mark at both ends of each word, a plain search finds whole words only. It takes linear time; a pattern of
+    # an option would be tried at each word.
+    rest = WORD_END.sub("\0", core)
     for place in sorted(range(len(texts.options)), key=lambda place: -len(texts.options[place])):
-        shorter = without(rest, bare(plain(texts.options[place])))
-        if shorter is not None:
+        option = WORD_END.sub("\0", bare(plain(texts.options[place])))
+        if option and option in rest:
             named.add(place)
-            rest = shorter
+            # With its article, which would be taken for the letter of the first option: "a pneumothorax".
+            for article in ("\0an\0 ", "\0a\0 ", ""):
+                rest = rest.replace(article + option, " ")
     for word in set(JOINING.sub(" ", rest).split()):
         letter = texts.option_named(word)
         if letter is None:
             return False
         named.add(letter)
     return len(named) > 1
-
-
-def without(text: str, part: str) -> str | None:
-    """The text with a blank for each place where `part` stands as whole words; None where it has none.
-
-    An article before it goes too: it would be taken for the letter of the first option ("a pneumothorax"). A compiled
-    pattern of the part would try it at every word; this looks the whole part up.
-    """
-    pieces, done, start = [], 0, 0
-    while part and (found := text.find(part, start)) >= 0:
-        end = found + len(part)
-        if WORD_CHAR.match(text[found - 1 : found]) or WORD_CHAR.match(text, end):
-            start = found + 1
-        else:
-            article = next((len(word) for word in ("a ", "an ") if text.endswith(f" {word}", done, found)), 0)
-            pieces.append(text[done : found - article])
-            done = start = end
-    return " ".join([*pieces, text[done:]]) if pieces else None
 
 
 def is_row_of_guesses(core: str, texts: Known) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from medix_verl.rewards.ledger import Ledger, open_ledger, read_fatal, report_fatal, report_unscored, take_entries
+from medix_verl.runtime.shared_actor import CALLS_AT_ONCE
 
 
 class FakeMethod:
@@ -96,7 +97,8 @@ def test_every_process_of_the_run_writes_in_the_same_book(ray: FakeRay) -> None:
     assert open_ledger().handle is book.handle
     assert take_entries(book) == (2, ["judge: timed out", "judge: 500"])
     assert ray.timeout == pytest.approx(30.0, abs=1.0)
-    assert {"name": "medix_ledger", "get_if_exists": True, "num_cpus": 0}.items() <= ray.options.items()
+    shared = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": CALLS_AT_ONCE}
+    assert ray.options == {"name": "medix_ledger", "get_if_exists": True, "num_cpus": 0, **shared}
 
 
 def test_a_run_without_our_sampler_has_no_book(ray: FakeRay) -> None:

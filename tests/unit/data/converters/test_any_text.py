@@ -20,8 +20,25 @@ from medix_verl.types import Sample
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("layouts.py"))))
 FROM_ROWS = sorted(set(made.ROWS) - {"mimic-cxr", "iu-xray"})  # these two read files of their own
 
+HUGE, DEEP = f"&#{'1' * 5000};", "[" * 100_000
 odd = st.sampled_from(
-    ["", " ", "yes", "A", "B:", "<image>", "&lt;b&gt;", "&#0;", "\ud800", "\x00", "2", "Focal uptake"]
+    [
+        "",
+        " ",
+        "yes",
+        "A",
+        "B:",
+        "<image>",
+        "&lt;b&gt;",
+        "&#0;",
+        "\ud800",
+        "\x00",
+        "2",
+        "Focal uptake",
+        HUGE,
+        "[{[]: 1}]",
+        DEEP,
+    ]
 )
 texts = st.text(max_size=8) | odd
 

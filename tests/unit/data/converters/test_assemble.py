@@ -52,7 +52,11 @@ def test_entities_become_characters_and_placeholders_leave_the_question(publishe
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, ""), (float("nan"), ""), (3, "3"), (0, "0"), (" a ", "a"), ("&nbsp;", "")]
+    ("value", "text"),
+    [
+        *((None, ""), (float("nan"), ""), (3, "3"), (0, "0"), (" a ", "a"), ("&nbsp;", "")),
+        (f" &#{'1' * 5000};", f"&#{'1' * 5000};"),
+    ],
 )
 def test_a_published_value_as_text(value: Any, text: str) -> None:
     assert text_of(value) == text

@@ -148,6 +148,7 @@ def test_pictures_from_another_folder_and_from_an_archive(tmp_path: Path) -> Non
         ({"question": None}, "no question", "line 2: the question is missing"),
         ({"options": ["x", "y"]}, "answer outside options", "line 2: 'a nodule' is none of"),
         ({"options": ["a nodule"]}, "too few options", "line 2: only"),
+        ({"options": "[" * 100_000}, "bad value", "accepted: a JSON list of texts"),
         ({"options": [1, 2]}, "bad value", "options is .1, 2.; accepted"),
         ({"answer_type": "free"}, "bad value", "answer_type is 'free'; accepted: open, closed"),
         ({"pass_rate": "often"}, "bad value", "line 2: pass_rate is 'often'; accepted: a number from 0 to 1"),
