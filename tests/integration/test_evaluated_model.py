@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evaluated model as inspect_ai calls it: the text as it was written, and failures that are worth a second try."""
+"""The evaluated model as inspect_ai calls it: the text as it was written, and failures that are worth a second try.
+
+inspect_ai is imported inside the functions: tests of this process look that a command does not import it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,36 +15,42 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-pytest.importorskip("inspect_ai")
-
-from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig, ModelOutput
-
-from medix_verl.evaluation.inspect_model import ServedModel, request_error
 from medix_verl.openai_client import RequestError
 from medix_verl.types import Failure
 
-PARTS = [ContentText(text="What?"), ContentImage(image="data:image/png;base64,AAAA")]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"
+)
+
+
+def served(url: str, api_key: str = "none") -> Any:
+    from medix_verl.evaluation.inspect_model import ServedModel
+
+    return ServedModel("m", url, api_key)
 
 
 def generate(
     reply: Callable[[dict[str, Any]], web.Response], api_key: str = "sk-hidden-key", **config: Any
-) -> tuple[ModelOutput, list[dict[str, Any]]]:
+) -> tuple[Any, list[dict[str, Any]]]:
     """The output for one question to a server that replies so, and what the server was sent."""
+    from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
+
+    parts: list[Any] = [ContentText(text="What?"), ContentImage(image="data:image/png;base64,AAAA")]
     seen: list[dict[str, Any]] = []
 
     async def answer(request: web.Request) -> web.Response:
         seen.append({**await request.json(), "key": request.headers.get("Authorization")})
         return reply(seen[-1])
 
-    async def main() -> ModelOutput:
+    async def main() -> Any:
         app = web.Application()
         app.router.add_route("*", "/v1/{path:.*}", answer)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        model = ServedModel("m", f"http://127.0.0.1:{runner.addresses[0][1]}/v1/", api_key)
+        model = served(f"http://127.0.0.1:{runner.addresses[0][1]}/v1/", api_key)
         try:
-            return await model.generate([ChatMessageUser(content=PARTS)], [], "none", GenerateConfig(**config))
+            return await model.generate([ChatMessageUser(content=parts)], [], "none", GenerateConfig(**config))
         finally:
             await model.aclose()
             await runner.cleanup()
@@ -56,7 +66,6 @@ def test_the_question_and_the_answer_are_whole() -> None:
     usage = {"prompt_tokens": 7, "completion_tokens": 2}
     output, seen = generate(says({"content": "<think>a</think> b"}, usage=usage), max_tokens=9, temperature=0.0, seed=1)
     assert (output.message.text, output.stop_reason) == ("<think>a</think> b", "max_tokens")
-    assert output.usage is not None
     assert (output.usage.input_tokens, output.usage.output_tokens, output.usage.total_tokens) == (7, 2, 9)
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     assert seen[0]["messages"] == [{"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}]
@@ -95,7 +104,7 @@ def test_failures(status: int, failure: Failure) -> None:
         generate(reply)
     assert (caught.value.failure, caught.value.status) == (failure, status)
     assert "hidden-key" not in str(caught.value)
-    assert ServedModel("m", "http://h/v1").should_retry(caught.value) is failure.is_temporary
+    assert served("http://h/v1").should_retry(caught.value) is failure.is_temporary
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"<html>", json.dumps({"choices": []}).encode()])
@@ -106,6 +115,8 @@ def test_what_is_no_completion_may_be_asked_again(raw: bytes) -> None:
 
 
 def test_a_wrapped_error_is_found() -> None:
+    from medix_verl.evaluation.inspect_model import request_error
+
     error = RequestError("HTTP 404", Failure.MISCONFIGURED, 404)
 
     def wrapped() -> BaseException:
@@ -119,7 +130,7 @@ def test_a_wrapped_error_is_found() -> None:
 
 
 def test_each_event_loop_has_connections_of_its_own() -> None:
-    model = ServedModel("m", "http://127.0.0.1:9/v1", "none")
+    model = served("http://127.0.0.1:9/v1")
 
     async def client() -> Any:
         assert model.client() is model.client()
