@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import os
 import re
 import select
@@ -320,20 +319,6 @@ def _read_models(raw: bytes) -> list[str]:
         raise _malformed(f"the server's answer lists no models ({type(error).__name__})") from None
 
 
-def _read_embeddings(raw: bytes, count: int) -> list[list[float]]:
-    """The vectors in a reply, in the order of the texts."""
-    try:
-        items = {int(item["index"]): [float(value) for value in item["embedding"]] for item in json.loads(raw)["data"]}
-        vectors = [items[place] for place in range(count)]
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise _malformed(f"the server's answer has no embedding for each text ({type(error).__name__})") from None
-    if len(items) != count or len({len(vector) for vector in vectors}) > 1 or not all(vectors):
-        raise _malformed(f"the server's answer has {len(items)} embeddings of unequal sizes for {count} texts")
-    if not all(math.isfinite(value) for vector in vectors for value in vector):
-        raise _malformed("an embedding in the server's answer has a value that is no number")
-    return vectors
-
-
 def _malformed(message: str, status: int | None = 200) -> RequestError:
     """The error of an answer that is none."""
     return RequestError(message, Failure.MALFORMED, status)
@@ -627,17 +612,6 @@ class OpenAIClient:
             RequestError: It does not answer, or with something else.
         """
         return _read_models(await self.get("/models"))
-
-    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
-        """The embeddings of texts, in their order; all of one size, and finite.
-
-        Raises:
-            RequestError: The server does not answer, or with something else.
-        """
-        if not texts:
-            return []
-        body = json.dumps({"model": model, "input": list(texts)}).encode("ascii")
-        return _read_embeddings(await self.post("/embeddings", body), len(texts))
 
     def hide_key(self, text: str) -> str:
         """A text without the key, whole or cut, plain or escaped: a server may repeat it."""

@@ -465,7 +465,11 @@ def test_a_redirect_is_refused_and_the_key_stays(status: int) -> None:
             target = f"http://user:hidden@127.0.0.1:{second.port}/v1/chat/completions?token=hidden#hidden"
             async with serving(says(answer(b"", status, Location=target))) as first:
                 client = OpenAIClient(first.url, KEY)
-                for call in (client.post("/chat/completions", b"{}"), client.models(), client.embed("m", ["a"])):
+                for call in (
+                    client.post("/chat/completions", b"{}"),
+                    client.post("/embeddings", b"{}"),
+                    client.models(),
+                ):
                     with pytest.raises(RequestError) as caught:
                         await call
                     assert caught.value.failure is Failure.MISCONFIGURED
@@ -983,47 +987,6 @@ def test_reasoning_at_the_beginning_is_split_off(text: str, expected: str, reaso
     found = split_reasoning(Completion(text))
     assert (found.text, found.reasoning) == (expected, reasoning)
     assert split_reasoning(Completion("<think>b</think>YES", "a")) == Completion("YES", "a\nb")
-
-
-def embedded(data: Any, texts: list[str]) -> tuple[list[list[float]], dict[str, Any]]:
-    async def main() -> tuple[list[list[float]], dict[str, Any]]:
-        async with serving(says(answer(json.dumps({"data": data}).encode()))) as server:
-            client = OpenAIClient(server.url)
-            try:
-                return await client.embed("m", texts), json.loads(server.bodies[0])
-            finally:
-                await client.close()
-
-    return asyncio.run(main())
-
-
-def test_embeddings_come_in_the_order_of_the_texts() -> None:
-    data = [{"index": 1, "embedding": [0.5, 1]}, {"index": 0, "embedding": [0.25, 2]}]
-    vectors, body = embedded(data, ["a", "\ud800"])
-    assert vectors == [[0.25, 2.0], [0.5, 1.0]]
-    assert body == {"model": "m", "input": ["a", "\ud800"]}
-    assert asyncio.run(OpenAIClient("http://h/v1").embed("m", [])) == []
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        None,
-        [],
-        [{"index": 0, "embedding": [1.0]}],
-        [{"index": 0, "embedding": [1.0]}, {"index": 0, "embedding": [1.0]}],
-        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [1.0, 2.0]}],
-        [{"index": 0, "embedding": []}, {"index": 1, "embedding": []}],
-        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [float("nan")]}],
-        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": ["x"]}],
-        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": "AAAA"}],
-        [{"index": number, "embedding": [1.0]} for number in range(3)],
-    ],
-)
-def test_what_is_no_embedding_of_each_text(data: Any) -> None:
-    with pytest.raises(RequestError) as caught:
-        embedded(data, ["a", "b"])
-    assert caught.value.failure is Failure.MALFORMED
 
 
 def test_the_models_of_a_server() -> None:
