@@ -6,10 +6,8 @@ In a recipe the entry stands below `reward.medix.terms`; a package names it pkg:
 entry point of the group medix_verl.terms. Logs, dumps, reports, `score` and GDPO then have it.
 """
 
-from medix_verl.rewards.composite import CompositeReward
-from medix_verl.rewards.spec import RewardSpec
-from medix_verl.rewards.term import Answer, Term
-from medix_verl.types import Reference
+from medix_verl import CompositeReward, Reference, RewardSpec, Term
+from medix_verl.rewards.term import Answer
 
 
 class Brevity(Term):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """MediX-R1 for an unmodified verl: open-ended reinforcement learning for medical multimodal language models.
 
-The front door: parse a model's text, score it, read the itemised score. Every name is loaded when it is first used,
-so that importing this package costs nothing and brings in neither torch nor ray, verl or transformers.
+The front door: parse a model's text, score it, read the itemised score; write a reward term or a judge of one's own.
+Every name is loaded when it is first used, so that importing this package costs nothing and brings in neither torch nor
+ray, verl or transformers.
 """
 
 from __future__ import annotations
@@ -11,19 +12,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medix_verl.embedding.spec import SemanticSpec
+    from medix_verl.judge.judge import Judge, Question
+    from medix_verl.judge.spec import JudgeSpec
     from medix_verl.response import parse_response
     from medix_verl.rewards.composite import CompositeReward
-    from medix_verl.types import Response, RewardBreakdown
+    from medix_verl.rewards.spec import RewardSpec
+    from medix_verl.rewards.term import Term
+    from medix_verl.types import Failed, Failure, Reference, Response, RewardBreakdown, Sample, Verdict
 
-__all__ = ["CompositeReward", "Response", "RewardBreakdown", "__version__", "parse_response"]
+__all__ = [
+    "CompositeReward",
+    "Failed",
+    "Failure",
+    "Judge",
+    "JudgeSpec",
+    "Question",
+    "Reference",
+    "Response",
+    "RewardBreakdown",
+    "RewardSpec",
+    "Sample",
+    "SemanticSpec",
+    "Term",
+    "Verdict",
+    "__version__",
+    "parse_response",
+]
 
 __version__ = "0.1.0"
 
 HOMES = {
     "CompositeReward": "medix_verl.rewards.composite",
-    "Response": "medix_verl.types",
-    "RewardBreakdown": "medix_verl.types",
+    "Judge": "medix_verl.judge.judge",
+    "JudgeSpec": "medix_verl.judge.spec",
+    "Question": "medix_verl.judge.judge",
+    "RewardSpec": "medix_verl.rewards.spec",
+    "SemanticSpec": "medix_verl.embedding.spec",
+    "Term": "medix_verl.rewards.term",
     "parse_response": "medix_verl.response",
+    **dict.fromkeys(
+        ("Failed", "Failure", "Reference", "Response", "RewardBreakdown", "Sample", "Verdict"), "medix_verl.types"
+    ),
 }
 
 
