@@ -120,7 +120,8 @@ class GuardedJudge:
             raise ConfigError(
                 f"the judge {name} is no object with endpoints, ask and close that says whom it asks; "
                 "give it `endpoints = ()` where it asks nobody outside this process, else the addresses that it asks "
-                'as a tuple: `endpoints = ("http://host:port/v1",)`'
+                'as a tuple: `endpoints = ("http://host:port/v1",)`; `async def ask(self, question)` gets '
+                "question.candidate and question.reference"
             )
         self.judge = judge
         self.spec = spec or JudgeSpec()
