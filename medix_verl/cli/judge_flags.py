@@ -83,7 +83,7 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
 def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The mapping of a JudgeSpec.
 
-    A judge that stays down is asked no more: training waits minutes for a server to come back, and here somebody waits.
+    The breaker is off: training waits minutes for a server to come back, and here somebody waits.
 
     Raises:
         ConfigError: The flags do not fit together.
@@ -96,7 +96,7 @@ def judge_settings(args: argparse.Namespace) -> dict[str, Any]:
     elif given and args.judge in (None, "rule"):
         flag = f"--judge-{next(iter(given)).replace('_', '-')}"
         raise ConfigError(f"{flag} was given with --judge {args.judge or 'rule'}; type --judge openai to ask a server")
-    return {"kind": args.judge or "rule", **given, "breaker": "stop"}
+    return {"kind": args.judge or "rule", **given, "breaker": "off"}
 
 
 def judge_words(args: argparse.Namespace) -> list[str]:

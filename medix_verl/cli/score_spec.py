@@ -50,7 +50,7 @@ def judge_of(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]
             "--judge openai --judge-url URL --judge-model NAME, or type --judge rule"
         )
     typed = args.judge is not None or not recipe
-    judge = judge_settings(args) if typed else {**recipe, "breaker": "stop"}
+    judge = judge_settings(args) if typed else {**recipe, "breaker": "off"}
     judge |= credentialed_settings(args)
     if args.limit_concurrency is not None:
         judge["max_concurrent"] = args.limit_concurrency

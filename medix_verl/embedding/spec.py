@@ -98,7 +98,7 @@ class SemanticSpec(Section):
     max_per_minute: Count | None = None
     """Requests that may be sent in any minute, over all servers; None sets no limit."""
     breaker: Annotated[str, Choice(BREAKERS)] = "wait"
-    """`wait`: a server that keeps failing is left alone for a while; `stop`: nothing is asked any more."""
+    """As in the judge's section."""
     breaker_failures: Count = 8
     """Failures in a row after which that happens."""
     breaker_seconds: Positive = 15.0

@@ -112,7 +112,7 @@ class JudgeSpec(Section):
     cache_size: Count = 100_000
     """Verdicts that are kept in memory."""
     breaker: Annotated[str, Choice(BREAKERS)] = "wait"
-    """When endpoints stay down: `wait` for them as long as retries allow, or `stop` asking for good at once."""
+    """When endpoints stay down: `wait` for them, `stop` asking for good, or `off`: ask each question all the same."""
     breaker_failures: Count = 8
     """Failures in a row after which an endpoint is left alone, or (`stop`) nothing is asked any more."""
     breaker_seconds: Positive = 15.0

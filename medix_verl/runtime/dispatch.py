@@ -8,6 +8,7 @@ policy of `Limits.breaker`:
 - `wait`: a server that failed so many times in a row is left alone, then probed by one request; where every server is
   down, requests wait for one to come back, as long as their retries might have taken, and then give up.
 - `stop`: nobody waits; after so many requests in a row that failed for good, nothing is asked any more.
+- `off`: nobody waits for more than its own retries, and everything is asked: for a command that is waited for.
 
 The arithmetic (Breaker, TokenBucket, wait_before) is pure and takes its clock as an argument.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BREAKERS", "Breaker", "CallCounts", "Dispatcher", "Limits", "TokenBucket", "wait_before"]
 
-BREAKERS = ("wait", "stop")
+BREAKERS = ("wait", "stop", "off")
 MINUTE_S = 60.0
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 60.0
@@ -254,7 +255,7 @@ class Dispatcher:
         self.counts = counts
         self.lacking = lacking
         waits = limits.breaker == "wait"
-        self.stopper = stopper or Breaker(math.inf if waits else limits.breaker_failures)
+        self.stopper = stopper or Breaker(limits.breaker_failures if limits.breaker == "stop" else math.inf)
         threshold = limits.breaker_failures if waits else math.inf
         self.endpoints = [Endpoint(client, Breaker(threshold, limits.breaker_seconds)) for client in clients]
         self.slots = asyncio.Semaphore(limits.max_concurrent)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from medix_verl.rewards.composite import deciding_term
 from medix_verl.rewards.sampler import MedixReplayBuffer
 from medix_verl.rewards.spec import SamplerSpec
 
@@ -116,6 +117,7 @@ def filtered(policy: str, groups: dict[str, list[tuple[float, float]]]) -> tuple
     class Buffer(MedixReplayBuffer.__mro__[1], Verls):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             self.spec = SamplerSpec(failure_policy=policy)
+            self.deciding = deciding_term(self.spec.reward)
             self.values = {uid: [acc for acc, _ in rows] for uid, rows in groups.items()}
             self.partitions = {"train": [f"{uid}_{row}_0" for uid, rows in groups.items() for row in range(len(rows))]}
             self._dapo_classification_cache: Any = defaultdict(dict)

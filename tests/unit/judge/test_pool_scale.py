@@ -15,7 +15,7 @@ from medix_verl.judge.mock import MockJudge, MockSpec, probability_of, verdict_o
 from medix_verl.judge.pool import JudgePool
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.types import Reference, Verdict
+from medix_verl.types import Failure, Reference, Verdict
 
 REFERENCE = Reference("pneumonia", question="What is seen?")
 SPEC = JudgeSpec(kind="openai", model="m", timeout_s=5.0, max_retries=3, breaker_seconds=0.2)
@@ -326,3 +326,17 @@ def test_connect_without_ray_is_a_pool_of_this_process() -> None:
     assert isinstance(connect_judge(replace(SPEC, url="http://h/v1")).judge, JudgePool)
     verl = connect_judge(replace(SPEC, kind="verl", worker=False), served_url="h:1")
     assert isinstance(verl.judge, JudgePool) and verl.endpoints == ("http://h:1/v1",)
+
+
+def test_without_a_breaker_what_comes_after_an_outage_is_judged() -> None:
+    """What `score` and `audit-judge` use: a question fails by its own retries, and the next one is asked."""
+
+    @with_mocks(MockSpec())
+    async def _(mock: MockJudge) -> None:
+        judge = pool(mock, breaker="off", breaker_failures=1, max_retries=0)
+        await mock.stop()
+        lost = [await judge.ask(Question(f"lost {number}", REFERENCE)) for number in range(3)]
+        assert [verdict.failure for verdict in lost] == [Failure.UNREACHABLE] * 3
+        await mock.start()
+        assert (await judge.ask(Question("back", REFERENCE))).ok
+        await judge.close()
