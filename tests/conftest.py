@@ -17,6 +17,9 @@ settings.load_profile("medix")
 # A shell starts what it puts in the background deaf to Ctrl-C, and children inherit that: the tests send it to some.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same for what nohup ignores, and a command that ignores it by right would not end.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 RINGS = ("integration", "gpu")
 

@@ -41,7 +41,7 @@ class WeightsSpec(Section):
             raise ConfigError("weights are all 0; set at least one of judge, semantic and modality above 0")
 
 
-@spec("terms")
+@spec("terms.{term}", label="terms.{term}.{key}")
 class TermSpec(Section):
     """One entry of `reward.medix.terms`."""
 
@@ -54,14 +54,21 @@ class TermSpec(Section):
     """Name of the class; None is the entry's own key."""
     options: dict[str, Any] = field(default_factory=dict)
     """Every further key of the entry: what the class is called with."""
+    term: str = ""
+    """The entry's own key, for messages."""
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """Read one entry; keys that are not known go to `options`."""
+    def read(cls, term: str, mapping: Any) -> Self:
+        """Read the entry of a term; keys that are not known go to `options`.
+
+        Raises:
+            ConfigError: It is no mapping, or has a value that is not accepted.
+        """
         if not isinstance(mapping, Mapping):
-            raise ConfigError(f"an entry of terms is {mapping!r}; write it as {{weight: 0.1}}, or null to leave it out")
+            raise ConfigError(f"terms.{term} is {mapping!r}; write it as {{weight: 0.1}}, or null to leave it out")
         known = {key: value for key, value in mapping.items() if key in ("weight", "path", "name")}
-        return read_mapping(cls, {**known, "options": {k: v for k, v in mapping.items() if k not in known}})
+        options = {key: value for key, value in mapping.items() if key not in known}
+        return read_mapping(cls, {**known, "options": options, "term": term})
 
 
 @spec("failure")
@@ -222,11 +229,13 @@ class SamplerSpec(Section):
 
 
 def _with_terms(mapping: Any) -> Any:
-    """A section whose `terms` are read, entry by entry."""
+    """A section whose `terms` are read, entry by entry; `weights` first, because a recipe's entries repeat them."""
     terms = mapping.get("terms") if isinstance(mapping, Mapping) else None
     if terms is None:
         return {k: v for k, v in mapping.items() if k != "terms"} if isinstance(mapping, Mapping) else mapping
     if not isinstance(terms, Mapping):
         raise ConfigError(f"terms is {terms!r}; it must be a mapping of names to {{weight: NUMBER, ...}}")
-    read = {name: None if entry is None else TermSpec.from_mapping(entry) for name, entry in terms.items()}
+    if "weights" in mapping:
+        WeightsSpec.from_mapping(mapping["weights"])
+    read = {name: None if entry is None else TermSpec.read(str(name), entry) for name, entry in terms.items()}
     return {**mapping, "terms": read}
