@@ -150,7 +150,7 @@ def test_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("brevity", {"path": "{file}", "name": "Brevity", "weight": 1, "wrods": 2}, "cannot be made with wrods"),
         ("brevity", {"path": "{file}", "name": "Brevity"}, "terms.brevity has no weight; write brevity: {weight: 0.1}"),
-        (
+        ("brevity", {"path": "{file}", "name": "Brevity", "weight": -1}, "terms.brevity.weight is -1; set it to"),
             "brevity",
             {"path": "{file}", "name": "Brevity", "weight": -1},
             "terms.brevity.weight is -1; set it to a finite number",
