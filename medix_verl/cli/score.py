@@ -12,7 +12,6 @@ is stopped leaves nothing; what a killed one leaves, the next one into the same 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import signal
 import sys
@@ -29,13 +28,15 @@ from medix_verl.errors import ConfigError, DataError, EncoderError
 from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.keys import to_row
 from medix_verl.runtime.files import atomic_write
-from medix_verl.runtime.processes import exit_on_signals
+from medix_verl.runtime.processes import exit_on_signals, run_until_signal
 from medix_verl.types import RewardBreakdown
 
 __all__ = ["add_parser", "run"]
 
 CHUNK = 512
 """Lines that are in memory at once."""
+STOPS = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a command and lets it clear up; a terminal that is closed sends the second one."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -101,16 +102,16 @@ def write_whole(out: Path, source: Path, reward: CompositeReward, total: int) ->
     """
     try:
         with stoppable(out), atomic_write(out) as part, part.open("w", encoding="utf-8", newline="\n") as target:
-            return asyncio.run(score_all(source, target, reward, total))
+            return run_until_signal(score_all(source, target, reward, total), *STOPS)
     except EncoderError as error:
         raise EncoderError(f"{error}; or score without it: --semantic off") from error
 
 
 @contextmanager
 def stoppable(out: Path) -> Iterator[None]:
-    """Leave through `finally` on SIGTERM and on SIGHUP, which a terminal sends that is closed."""
+    """Leave through `finally` on STOPS."""
     try:
-        with exit_on_signals(signal.SIGTERM, signal.SIGHUP):
+        with exit_on_signals(*STOPS):
             yield
     except SystemExit:
         print(f"medix-verl: stopped; {out} was not written, type the same command again", file=sys.stderr)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import multiprocessing
@@ -11,10 +12,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from multiprocessing.connection import wait
+from typing import Any, TypeVar
 
-__all__ = ["end_with_parent", "exit_on_signals"]
+__all__ = ["end_with_parent", "exit_on_signals", "run_until_signal"]
+
+Result = TypeVar("Result")
 
 _POLL_S = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -42,6 +46,36 @@ def exit_on_signals(*numbers: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def run_until_signal(work: Coroutine[Any, Any, Result], *numbers: signal.Signals) -> Result:
+    """`asyncio.run`, in which these signals cancel the work; it then ends with SystemExit(128 + number).
+
+    An exception that a handler raises is lost where it happens to strike a destructor or a callback, and an event loop
+    has many; so the loop itself hears of the signal. One that this process was started to ignore stays ignored.
+    """
+    heard: list[int] = []
+
+    async def main() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def stop(number: int) -> None:
+            heard.append(number)
+            task.cancel()
+
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    loop.add_signal_handler(number, stop, number)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        if not heard:
+            raise
+        raise SystemExit(128 + heard[0]) from None
 
 
 def end_with_parent(starter: int | None = None) -> None:
