@@ -42,8 +42,9 @@ class _Medix:
         spec = SamplerSpec.from_mapping(sampler_kwargs)
         filters = spec.filter_metric is not None or spec.sync_refill_failed_groups
         self.spec = spec
-        self.shares = shares_of(spec.reward)
-        self.deciding = deciding_term(spec.reward)
+        reward = spec.reward
+        self.shares = shares_of(reward)
+        self.deciding = deciding_term(reward)
         advantage.use(self.shares)
         limits = (0.0, 1) if spec.failure_policy == "abort" else (spec.max_unscored_share, spec.unscored_min_count)
         self.window = UnscoredWindow(*limits, spec.unscored_window)
