@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A converter of one's own: `medix-verl prepare examples/add_a_dataset.py --source FOLDER --split train --out FILE`.
+"""Add your own converter: `medix-verl prepare examples/add_a_dataset.py --source FOLDER --split train --out FILE`.
 
-FOLDER holds train.csv and holdout.csv with the columns film, asked, truth, and the films.
+FOLDER contains train.csv and holdout.csv with the columns film, asked, truth, and the films.
 """
 
 from collections.abc import Iterator

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A judge of one's own: whom it asks, `ask` and `close`. One that cannot tell says so, and nothing is scored 0.
-Handed to CompositeReward as here; or a package offers it, as `side = "lab.judges:SideJudge"` in the entry point group
-medix_verl.judges, and `judge.kind: side` and `--judge side` have it. It is then made with the recipe's judge section.
+"""Add your own judge: `endpoints`, `ask` and `close`. A judge that cannot decide returns a failure, never a score of 0.
+Pass it to CompositeReward as here, or offer it from a package by `side = "lab.judges:SideJudge"` in the entry point
+group medix_verl.judges, for `judge.kind: side` and `--judge side`. It is then built with the recipe's judge section.
 """
 
 from medix_verl import CompositeReward, Failure, JudgeSpec, Question, Reference, RewardSpec, SemanticSpec, Verdict
 
 
 class SideJudge:
-    """Right or wrong by the side that is named; no opinion where none is."""
+    """Compares the named side (left, right); a failure if a text names none."""
 
-    endpoints: tuple[str, ...] = ()  # asks nobody outside this process; a judge that does names its addresses here
+    endpoints: tuple[str, ...] = ()  # no requests; a judge that calls servers lists their addresses here
 
     def __init__(self, spec: JudgeSpec | None = None) -> None:
         self.spec = spec
@@ -24,7 +24,7 @@ class SideJudge:
         return Verdict(sides[0] == sides[1], "side")
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """There are no resources to close."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A further reward term: an answer of a few words scores more than a lecture. To train with it, from this folder:
+"""Add your own reward term: an answer of a few words scores higher than a long one. To train with it, in this folder:
     python -m verl.trainer.main_ppo +recipe=medix_cpu \
         '+reward.medix.terms.brevity={path: add_a_reward_term.py, name: Brevity, weight: 0.1, words: 6}'
-In a recipe the entry stands below `reward.medix.terms`; a package names it pkg://PACKAGE.MODULE, or offers it by an
-entry point of the group medix_verl.terms. Logs, dumps, reports, `score` and GDPO then have it.
+In a recipe, add the entry to `reward.medix.terms`. A term of a package has the path pkg://PACKAGE.MODULE, or an entry
+point in the group medix_verl.terms. Logs, dumps, reports, `score` and GDPO then include it.
 """
 
 from medix_verl import CompositeReward, Reference, RewardSpec, Term
@@ -11,7 +11,7 @@ from medix_verl.rewards.term import Answer
 
 
 class Brevity(Term):
-    """1 for an answer of at most so many words. Give it little weight: a short guess is brief as well."""
+    """1 for an answer of at most `words` words. Keep its weight small: a short guess gets 1 too."""
 
     name = "brevity"
 
@@ -19,7 +19,7 @@ class Brevity(Term):
         self.words = words
 
     async def score(self, answer: Answer) -> float:
-        """0 without an answer."""
+        """Score 0 without an answer."""
         return float(0 < len((answer.text or "").split()) <= self.words)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score one answer with the training reward: itemised, on any machine, without a model or a server."""
+"""Score one answer with the training reward, itemised by term, without a model or a server."""
 
 from medix_verl import CompositeReward, parse_response
 from medix_verl.embedding.spec import SemanticSpec

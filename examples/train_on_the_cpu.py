@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a tiny model on the CPU and open what became of it: `python train_on_the_cpu.py [FOLDER [STEPS]]`.
+"""Train a tiny model on the CPU and write a report: `python train_on_the_cpu.py [FOLDER [STEPS]]`.
 
-Data and models are made in FOLDER once; training is `python -m verl.trainer.main_ppo +recipe=medix_cpu` in a process of
-its own, with real vLLM rollouts, rewards and updates. The page has curves, validation and answers with their pictures.
+Data and models are created in FOLDER once. Training is `python -m verl.trainer.main_ppo +recipe=medix_cpu` in its own
+process, with real vLLM rollouts, rewards and updates. The report has curves, validation, and answers with images.
 """
 
 import sys
 from pathlib import Path
 
 from medix_verl.demo.run import DemoSpec, run_demo
-from medix_verl.report.run_files import find_run
-from medix_verl.report.run_page import write_run_page
+from medix_verl.report.run.files import find_run
+from medix_verl.report.run.page import write_run_page
 
 
 def main(folder: Path, steps: int) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """MediX-R1 for an unmodified verl: open-ended reinforcement learning for medical multimodal language models.
 
-The front door: parse a model's text, score it, read the itemised score; write a reward term or a judge of one's own.
-Every name is loaded when it is first used, so that importing this package costs nothing and brings in neither torch nor
-ray, verl or transformers.
+The public API: parse a model's text, score it, read the score by terms; define your own reward term or judge; evaluate
+a model. Every name is imported on first use, so importing this package is fast and loads none of torch, ray, verl and
+transformers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medix_verl.embedding.spec import SemanticSpec
+    from medix_verl.evaluation.front_door import evaluate
     from medix_verl.judge.judge import Judge, Question
     from medix_verl.judge.spec import JudgeSpec
     from medix_verl.response import parse_response
@@ -37,6 +38,7 @@ __all__ = [
     "Term",
     "Verdict",
     "__version__",
+    "evaluate",
     "parse_response",
 ]
 
@@ -50,6 +52,7 @@ HOMES = {
     "RewardSpec": "medix_verl.rewards.spec",
     "SemanticSpec": "medix_verl.embedding.spec",
     "Term": "medix_verl.rewards.term",
+    "evaluate": "medix_verl.evaluation.front_door",
     "parse_response": "medix_verl.response",
     **dict.fromkeys(
         ("Failed", "Failure", "Reference", "Response", "RewardBreakdown", "Sample", "Verdict"), "medix_verl.types"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a function right after a module is imported, so that a work-around costs nothing where it is not needed."""
+"""Runs a function right after a module is imported, so that unneeded work-arounds cost no import time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hook = Callable[[ModuleType], None]
 
 
 class _HookedLoader(importlib.abc.Loader):
-    """The module's own loader, followed by the hooks."""
+    """The module's own loader; calls the hooks after it."""
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader
@@ -26,13 +26,13 @@ class _HookedLoader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        # inspect, linecache and pickle ask a module's loader for more than importlib does.
+        # inspect, linecache and pickle need more of a module's loader than importlib does.
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         for hook in _finder.hooks.get(module.__name__, ()):
             hook(module)
-        # Only now: an import that failed is tried again, and must not then go without its hooks.
+        # Removed only now: an import that failed is tried again and needs the hooks.
         _finder.hooks.pop(module.__name__, None)
 
 
@@ -65,8 +65,8 @@ def after_import(name: str, hook: Hook) -> None:
     """Call `hook(module)` once module `name` is imported, or now if it already is.
 
     Args:
-        name: dotted module name.
-        hook: called once, before any `from name import ...` of the importer sees the module.
+        name: The dotted module name.
+        hook: Called once, before any `from name import ...` of the importer sees the module.
     """
     if name in sys.modules:
         hook(sys.modules[name])

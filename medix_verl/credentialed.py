@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Credentialed data (MIMIC-CXR and the like): which rows are, and which addresses may see them.
+"""Credentialed data (MIMIC-CXR and the like): which rows are credentialed, and which addresses may receive them.
 
-PhysioNet's agreements forbid to hand the data to third parties, and an address is one unless it is known not to be.
-Local are: this machine's loopback addresses, and those private networks that the user lists as CIDR
-(`10.1.0.0/16`); a private range is not local by itself, because in a cloud or a clinic it may be somebody else's. A
-name is resolved, and each of its addresses must be local. Whether a local server hands on what it gets cannot be seen
-from here. Nothing is refused here: the judge room does it for training and scoring, the evaluation room for its tasks.
+PhysioNet's agreements forbid sharing the data with third parties; any address counts as one unless known to be local.
+Local are this machine's loopback addresses and the private networks that the user lists as CIDR (`10.1.0.0/16`). A
+private range is not local by default: in a cloud or a clinic it may belong to others. A name is resolved, and each of
+its addresses must be local. Whether a local server forwards the data cannot be checked here. This module only checks;
+judge/ refuses rows in training and scoring, evaluation/ refuses tasks.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolver = Callable[[str], list[str]]
 
 KNOWN = "mimic"
-"""In the name of a data source: a row of MIMIC is credentialed, whether it says so or not."""
+"""Part of a data source's name that makes a row credentialed, with or without its own flag."""
 
 
 def is_credentialed(data_source: str | None, meta: Mapping[str, Any]) -> bool:
     """Whether a row must not be shown to third parties.
 
     Args:
-        data_source: Its column `data_source`, None where it has none.
-        meta: What it says of itself; our converters and `prepare --set credentialed=yes` write `credentialed: true`.
+        data_source: Its column `data_source`; None if there is none.
+        meta: Its metadata; our converters and `prepare --set credentialed=yes` write `credentialed: true`.
     """
     return bool(meta.get("credentialed")) or KNOWN in (data_source or "").lower()
 
@@ -42,10 +42,10 @@ def parse_networks(texts: Sequence[str], name: str = "--local-network") -> tuple
 
     Args:
         texts: CIDR texts, as `10.1.0.0/16`.
-        name: The flag or the key that holds them, for the message.
+        name: The flag or the key, for the message.
 
     Raises:
-        ConfigError: A text is no network, or one that anybody on the internet may have.
+        ConfigError: A text is not a network, or the network is not private.
     """
     networks: list[Network] = []
     for text in texts:
@@ -60,7 +60,7 @@ def parse_networks(texts: Sequence[str], name: str = "--local-network") -> tuple
 
 
 def resolve(host: str) -> list[str]:
-    """The addresses of a host name, in the order in which they are to be tried; none where it has none."""
+    """The addresses of a host name, in the order in which to try them; empty if it cannot be resolved."""
     try:
         return list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)))
     except (OSError, UnicodeError):
@@ -68,7 +68,7 @@ def resolve(host: str) -> list[str]:
 
 
 def foreign_part(url: str, networks: Sequence[Network] = (), resolver: Resolver = resolve) -> str:
-    """What makes a URL not local, in words; empty where each address is this machine's own or in a listed network."""
+    """Why a URL is not local; empty if all its addresses are this machine's or in a listed network."""
     host = host_of(url)
     if not host:
         return "it names no host"
@@ -88,10 +88,10 @@ def foreign_part(url: str, networks: Sequence[Network] = (), resolver: Resolver 
 def foreign_endpoint(
     endpoints: Sequence[str], local_networks: Sequence[str] = (), resolver: Resolver = resolve
 ) -> tuple[str, str] | None:
-    """The first of some addresses that is not known to be local, and why; None where all are.
+    """The first endpoint that is not known to be local, and why; None if all are.
 
     Args:
-        endpoints: The addresses that a judge or an encoder asks; none is this machine.
+        endpoints: The URLs that a judge or an encoder uses; empty means this process.
         local_networks: The user's private networks, as CIDR texts.
         resolver: Host name -> addresses.
     """
@@ -101,7 +101,7 @@ def foreign_endpoint(
 
 
 def host_of(url: str) -> str:
-    """The host in a URL; empty where there is none that could be read."""
+    """The host of a URL; empty if there is none."""
     try:
         return urlsplit(url if "://" in url else f"//{url}").hostname or ""
     except ValueError:
@@ -109,7 +109,7 @@ def host_of(url: str) -> str:
 
 
 def is_number(host: str) -> bool:
-    """Whether a host is an IP address already."""
+    """Whether a host is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error that medix_verl raises on purpose.
+"""The errors that medix_verl raises deliberately.
 
     MedixError
     |-- ConfigError(ValueError)      a recipe, an option or a flag is wrong
     |-- DataError(ValueError)        a row, a picture or a file cannot be used
-    |-- EncoderError(RuntimeError)   the embedding model cannot be loaded or asked
+    |-- EncoderError(RuntimeError)   the embedding model cannot be loaded or used
     |-- JudgeError(RuntimeError)     a judge could not be asked or gave no readable verdict
     |-- UnscoredError(RuntimeError)  an answer has no score: the trajectory must be dropped, not scored 0
-    |-- RunStoppedError(RuntimeError) a training run was ended by us: too many unscored answers, or no progress
-    `-- SetupError(RuntimeError)     the machine lacks something that the command needs
+    |-- RunStoppedError(RuntimeError) medix_verl stopped a run: too many unscored answers, or no progress
+    `-- SetupError(RuntimeError)     something that the command needs is missing on the machine
 
-A message says what was got, what is accepted and what to type now, in one line. Each class also inherits the
-standard class that a caller without medix_verl would expect, and each is picklable with one string argument,
-because Ray carries them between processes.
+A message is one line: what was got, what is accepted, what to type. Each class also inherits the standard class that
+other code expects, and can be pickled with one string argument, because Ray sends errors between processes.
 """
 
 __all__ = [
@@ -36,7 +35,7 @@ class ConfigError(MedixError, ValueError):
 
 
 class DataError(MedixError, ValueError):
-    """A row, a picture or a data file cannot be used; the message carries the row's id or the line's number."""
+    """A row, a picture or a data file cannot be used; the message contains the row's id or the line's number."""
 
 
 class EncoderError(MedixError, RuntimeError):
@@ -44,7 +43,7 @@ class EncoderError(MedixError, RuntimeError):
 
 
 class JudgeError(MedixError, RuntimeError):
-    """A judge could not be reached, or its reply was no verdict of the closed set."""
+    """A judge could not be reached, or its reply could not be read as a verdict."""
 
 
 class UnscoredError(MedixError, RuntimeError):
@@ -52,7 +51,7 @@ class UnscoredError(MedixError, RuntimeError):
 
 
 class RunStoppedError(MedixError, RuntimeError):
-    """The run was stopped on purpose: too large a share was unscored, or nothing moved for too long."""
+    """The run was stopped on purpose: too many unscored answers, or no progress for too long."""
 
 
 class SetupError(MedixError, RuntimeError):

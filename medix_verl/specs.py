@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`@spec`: a frozen dataclass that pydantic checks, for a section of a recipe or of another file of settings.
+"""`@spec`: a frozen dataclass validated by pydantic, for a section of a recipe or of another settings file.
 
     @spec("judge")
     class JudgeSpec(Section):
         timeout_s: Positive = 60.0
         kind: Annotated[str, Choice(KINDS)] = "rule"
 
-A value is refused, never converted: "0.8" is not a number, True is no integer, NaN is nothing at all. Lists become
-tuples. Whatever pydantic refuses comes out as a ConfigError that names the section, the key and what is accepted. Rules
-between fields stay in `__post_init__`.
+Values are refused, never converted: "0.8" is not a number, True is not an integer, NaN is never accepted. Lists become
+tuples. What pydantic refuses is raised as a ConfigError with the section, the key and what is accepted. Rules between
+fields are in `__post_init__`.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ T = TypeVar("T")
 
 
 class Refused(ValueError):
-    """What a rule says of a value; the name of the key is put before it."""
+    """A rule's refusal of a value; the key's name is added to the message later."""
 
     def __init__(self, got: Any, words: str) -> None:
-        """Keep what was got, and the words for what is accepted."""
+        """Store the refused value and the description of what is accepted."""
         super().__init__(got, words)
         self.got, self.words = got, words
 
 
 def Number(low: float = 0.0, high: float = math.inf, above: bool = False) -> PlainValidator:
-    """A finite number in [low, high], or in (low, high] where `above`; an integer stays one."""
+    """A finite number in [low, high], or in (low, high] if `above`; an integer stays an integer."""
     bound = f"{'above' if above else 'of at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
 
     def read(value: Any) -> Any:
@@ -70,7 +70,7 @@ def Number(low: float = 0.0, high: float = math.inf, above: bool = False) -> Pla
 
 
 def Integer(low: int = 0, high: int | None = None) -> PlainValidator:
-    """An integer of at least `low`, and at most `high` where there is one."""
+    """An integer of at least `low`, and at most `high` if given."""
     bound = f"of at least {low}" + ("" if high is None else f" and at most {high}")
 
     def read(value: Any) -> Any:
@@ -82,7 +82,7 @@ def Integer(low: int = 0, high: int | None = None) -> PlainValidator:
 
 
 def Choice(accepted: Iterable[str] | Callable[[], Iterable[str]]) -> PlainValidator:
-    """One text out of a closed set; a function gives the set when a value is checked."""
+    """A text from a closed set; a function is called for the set at each check."""
 
     def read(value: Any) -> Any:
         menu = list(accepted() if callable(accepted) else accepted)
@@ -95,7 +95,7 @@ def Choice(accepted: Iterable[str] | Callable[[], Iterable[str]]) -> PlainValida
 
 
 def Words(accepted: Iterable[str]) -> PlainValidator:
-    """A list of texts out of a closed set, each once."""
+    """A list of texts from a closed set, without repeats."""
     menu = tuple(accepted)
     word = Choice(menu).func
 
@@ -122,7 +122,7 @@ Text = Annotated[str, PlainValidator(_text)]
 
 
 class Section:
-    """Base of the specs that are read from a mapping."""
+    """Base class of specs that are read from a mapping."""
 
     __slots__ = ()
     section: ClassVar[str]
@@ -135,13 +135,13 @@ class Section:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def spec(section: str, label: str | None = None) -> Callable[[type[T]], type[T]]:
+def spec(section: str, label: str | Callable[[str], str] | None = None) -> Callable[[type[T]], type[T]]:
     """Make a class a frozen dataclass with slots, whose fields are checked strictly.
 
     Args:
-        section: What the section is called in messages; `{FIELD}` stands for that field's value.
-        label: How a key is called in messages: `{key}` is its name, `{flag}` its name with dashes, `{FIELD}` as above;
-            None is SECTION.KEY. A field's `metadata["label"]` stands before it.
+        section: The section's name in messages; `{FIELD}` is replaced by that field's value.
+        label: A key's name in messages: `{key}` is its name, `{flag}` its name with dashes, `{FIELD}` as above; None is
+            SECTION.KEY; a function returns a key's name. A field's `metadata["label"]` takes precedence.
     """
 
     def make(plain: type[T]) -> type[T]:
@@ -156,7 +156,7 @@ def spec(section: str, label: str | None = None) -> Callable[[type[T]], type[T]]
                 build(self, *map(_frozen, args), **given)
             except ValidationError as error:
                 refusal = _refusal(cls, dict(zip(_names(cls), args, strict=False)) | given, error)
-            # Not in the handler: pydantic's text repeats every value, and a value may be an address with a password.
+            # Not in the handler: pydantic's message repeats every value, which may be a URL with a password.
             if refusal is not None:
                 raise refusal
 
@@ -168,7 +168,7 @@ def spec(section: str, label: str | None = None) -> Callable[[type[T]], type[T]]
 
 
 def check(name: str, value: Any, rule: PlainValidator) -> None:
-    """Check one value that is no field, such as a flag.
+    """Check a value that is not a field, such as a flag.
 
     Raises:
         ConfigError: The rule does not accept it.
@@ -180,10 +180,10 @@ def check(name: str, value: Any, rule: PlainValidator) -> None:
 
 
 def read_mapping(cls: type[T], mapping: Mapping[str, Any]) -> T:
-    """Build a spec from a recipe's section (a dict, or what Hydra gives), with the sections inside it.
+    """Build a spec and its nested sections from a recipe's section (a dict, or a mapping of Hydra).
 
     Raises:
-        ConfigError: The section is no mapping, has an unknown key, or a value that `cls` does not accept.
+        ConfigError: The section is not a mapping, has an unknown key, or a value that `cls` does not accept.
     """
     made: Any = cls
     if not isinstance(mapping, Mapping):
@@ -196,7 +196,7 @@ def read_mapping(cls: type[T], mapping: Mapping[str, Any]) -> T:
 
 
 class _Given(dict[str, Any]):
-    """What was given; a field that was not given is None."""
+    """The given values; a field that was not given is None."""
 
     def __missing__(self, key: str) -> None:
         return None
@@ -212,7 +212,7 @@ def _names(cls: Any) -> list[str]:
 
 @cache
 def _inner(cls: Any) -> dict[str, Callable[[Any], Any]]:
-    """Fields that are sections, or tuples of them, and what reads their values."""
+    """Fields that are sections or tuples of sections, with the functions that read them."""
     found: dict[str, Callable[[Any], Any]] = {}
     for name, kind in get_type_hints(cls).items():
         inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
@@ -226,7 +226,7 @@ def _reader_of_several(inner: type[Section]) -> Callable[[Any], Any]:
 
 
 def _frozen(value: Any) -> Any:
-    """A value without lists, which could be changed from outside."""
+    """A value with lists converted to tuples, so that it cannot be changed from outside."""
     if type(value) in (list, tuple):
         return tuple(_frozen(item) for item in value)
     return {key: _frozen(item) for key, item in value.items()} if type(value) is dict else value
@@ -240,7 +240,7 @@ def _unknown(cls: Any, given: Mapping[str, Any], key: Any) -> ConfigError:
 
 
 def _refusal(cls: Any, given: dict[str, Any], error: ValidationError) -> Exception:
-    """What pydantic refused, in our words: an unknown key before what is missing, that before the first value."""
+    """Convert pydantic's error: report unknown keys first, then missing ones, then the first refused value."""
     names = _names(cls)
     found = error.errors(include_url=False)
     keys = [item["loc"][0] if item["loc"] else "" for item in found]
@@ -261,12 +261,16 @@ def _refusal(cls: Any, given: dict[str, Any], error: ValidationError) -> Excepti
     if words.startswith("set it to") and type(None) in get_args(get_type_hints(cls)[key]):
         words += " or to null"
     label = cls.__dataclass_fields__[key].metadata.get("label", cls.label)
-    name = label.format_map(_Given({**given, "key": key, "flag": key.replace("_", "-")}))
+    name = (
+        label(key)
+        if callable(label)
+        else label.format_map(_Given({**given, "key": key, "flag": key.replace("_", "-")}))
+    )
     return ConfigError(f"{name} is {got!r}; {words}")
 
 
 def _words(item: Any) -> str:
-    """What to set, for a value of the wrong kind."""
+    """What is accepted, for a value of the wrong type."""
     kinds = {
         "bool_type": "set it to true or false",
         "string_type": "set it to a text",

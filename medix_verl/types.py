@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen shapes that travel between the rooms.
+"""The frozen dataclasses shared by all packages.
 
-`Sample` is one question with its reference, `Response` what the model said (parsed once), `Reference` what a scorer
-may know of the right answer, `Verdict` and `Similarity` what a judge and an encoder said of one answer, or why they
-could not, and `RewardBreakdown` the itemised score. Nothing here does any work, and nothing heavy is imported.
+`Sample` is a question with its reference, `Response` the parsed text of the model, `Reference` what a scorer may know
+of the right answer, `Verdict` and `Similarity` the result of a judge and of an encoder for one answer, or why there is
+none, and `RewardBreakdown` the score with its terms. This module has no logic and imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ MODALITIES = (
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A picture, by value or by place: exactly one of the two fields is set."""
+    """A picture, by value or by path: exactly one of the two fields is set."""
 
     bytes: bytes | None = None
     """An encoded picture (PNG, JPEG, ...)."""
     path: str | None = None
-    """A file; a relative path is relative to the folder of the parquet file that names it."""
+    """A file path; relative paths are relative to the folder of the parquet file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,11 @@ class Sample:
     """One of MODALITIES, or None for a text-only question."""
     images: tuple[ImageRef, ...] = ()
     options: tuple[str, ...] | None = None
-    """The choices, in order, of a multiple-choice question."""
+    """The options of a multiple-choice question, in order."""
     split: str = "train"
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Anything else; `synonyms` (list of str) and `tolerance` (relative, float) are read by the rule judge."""
+    """Other data; the rule judge reads `synonyms` (list of str), `tolerance` (relative, float) and `label` (the right
+    option's letter)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,14 @@ class Response:
     """A model's text, parsed once by medix_verl.response.parse_response."""
 
     modality: str | None
-    """The upper-case tag that opens the text, without its brackets, or None."""
+    """The upper-case tag at the beginning of the text, or directly after the thinking if the prompt opened it; without
+    its brackets; None if there is none, or more than one."""
     thinking: str | None
     answer: str | None
-    """The content of the last top-level answer block, stripped, or None when there is none."""
+    """The content of the last top-level answer block, stripped; None if there is none."""
     well_formed: bool
-    """True for: at most one modality tag, one thinking block, one answer block, in that order, and nothing else."""
+    """True for: at most one modality tag, one thinking block, one answer block, in that order, and nothing else. The
+    rule differs if the prompt opened or closed the thinking (medix_verl/rewards/README.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +100,43 @@ class Reference:
     modality: str | None = None
     question: str | None = None
     synonyms: tuple[str, ...] = ()
-    """Other texts that are as right as `answer`."""
+    """Other texts that are equally right."""
     options: tuple[str, ...] | None = None
+    label: str | None = None
+    """The letter of the right option, if the row has it: options may have equal texts."""
     tolerance: float | None = None
-    """Accepted relative error of a measured quantity; None leaves it to the judge's own setting."""
+    """Accepted relative error of a measured quantity; None means the judge's own setting."""
     credentialed_row: str | None = None
-    """Of a row that no third party may see: what to call it in a refusal (`row 'q7' of mimic-cxr`); None of others."""
+    """The row's name in a refusal (`row 'q7' of mimic-cxr`) if no third party may see it; None for other rows."""
+    images: tuple[ImageRef, ...] = ()
+    """The question's pictures, for a judge that sees them (`judge.images`); paths are relative to the working folder.
+    They may be left out if no judge sees pictures."""
 
 
 class Failure(str, Enum):
-    """Why something could not be had from a server, a model or a term: a closed set, so that no text is matched."""
+    """Why a server, a model or a term gave no result: a closed set, so that no message text is matched."""
 
     UNREACHABLE = "unreachable"
     """The connection failed, or every endpoint is down."""
     TIMEOUT = "timeout"
     """No answer in time."""
     SERVER_ERROR = "server_error"
-    """An HTTP status that says that the server itself failed (5xx, 408, 409, 425)."""
+    """An HTTP status for a failure of the server itself (5xx, 408, 409, 425)."""
     RATE_LIMITED = "rate_limited"
-    """HTTP 429."""
+    """Only HTTP 429, for longer than the retries last."""
     MALFORMED = "malformed"
-    """The server's answer is no answer of this protocol: half a body, no JSON, no message, too large."""
+    """The reply does not follow the protocol: an incomplete body, no JSON, no message, too large."""
     REFUSED = "refused"
-    """The server will not answer this request (400, 413, 422), or may not be sent this row."""
+    """The server will not answer this request (400, 413, 422, a content filter), or may not be sent this row."""
     MISCONFIGURED = "misconfigured"
-    """Every request would fail alike: wrong address, key, model or setting (401, 403, 404, a redirect)."""
+    """Every request would fail: wrong address, key, model or setting, a spent quota (401, 404, a redirect)."""
     UNREADABLE = "unreadable"
-    """The model's reply is not what was asked for, such as neither YES nor NO."""
+    """Something cannot be read: a model's reply that is not what was asked for, such as neither YES nor NO, or a
+    picture of the row that the judge should see."""
     TRUNCATED = "truncated"
-    """The model's reply was cut at its length limit, and what there is cannot be read."""
+    """The model's reply was cut at its length limit, and the part received cannot be read."""
+    DISAGREEMENT = "disagreement"
+    """The judges of a panel answered, but neither YES nor NO has a majority."""
     INTERNAL = "internal"
     """A term, an encoder or a worker of this run failed."""
 
@@ -136,7 +147,7 @@ class Failure(str, Enum):
 
     @property
     def is_of_the_server(self) -> bool:
-        """Whether it speaks of the server and not of one request or of one reply."""
+        """Whether the failure is of the server, not of a single request or reply."""
         return self in _TEMPORARY or self is Failure.MISCONFIGURED
 
 
@@ -147,17 +158,17 @@ _TEMPORARY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge said of one answer: right, wrong, or (`correct` None) why it could not be said."""
+    """A judge's result for one answer: right, wrong, or (`correct` None) why there is no verdict."""
 
     correct: bool | None
     source: str
-    """Who decided: `equality`, `guard`, `rule`, or the name of the judge model."""
+    """What decided: `equality`, `guard`, `rule`, or the name of the judge model."""
     reason: str = ""
-    """Why there is no verdict; beside one, which guard said NO, or `swap` where the two passes disagreed."""
+    """Why there is no verdict; with a verdict, which guard said NO, or `swap` if the two passes disagreed."""
     probability: float | None = None
-    """The judge model's P(YES), where the recipe asks for it and the server gives it; `correct` stays the verdict."""
+    """The judge model's P(YES), if the recipe asks for it and the server returns it; `correct` stays the verdict."""
     failure: Failure | None = None
-    """Of what kind the failure is, where there is no verdict."""
+    """The kind of the failure, if there is no verdict."""
 
     @property
     def ok(self) -> bool:
@@ -172,7 +183,7 @@ class Similarity:
     value: float | None
     reason: str = ""
     failure: Failure | None = None
-    """Of what kind the failure is, where there is no value."""
+    """The kind of the failure, if there is no value."""
 
     @property
     def ok(self) -> bool:
@@ -182,7 +193,7 @@ class Similarity:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why a term has no value; the answer is then unscored, or scored over the other terms, as the recipe says."""
+    """Why a term has no value; the recipe decides whether the answer is unscored or scored with the other terms."""
 
     failure: Failure
     reason: str
@@ -190,18 +201,18 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class TermKeys:
-    """Under which keys a term stands in a flat row of numbers, such as verl's `reward_extra_info`."""
+    """The keys of a term in a flat row of numbers, such as verl's `reward_extra_info`."""
 
     name: str
-    """Its value is under this key; 0.0 where it has none."""
+    """The key of its value; 0.0 if it has none."""
     can_fail: bool = True
-    """There is a key NAME_ok: 1.0 where the term has a value."""
+    """Whether there is a key NAME_ok: 1.0 if the term has a value."""
     can_be_absent: bool = True
-    """There is a key NAME_applies: 1.0 where the term applies, whether it could be had or not."""
+    """Whether there is a key NAME_applies: 1.0 if the term applies, whether or not it has a value."""
 
     @property
     def ok(self) -> str:
-        """The key that says whether the term could be had."""
+        """The key that says whether the term has a value."""
         return f"{self.name}_ok"
 
     @property
@@ -211,7 +222,7 @@ class TermKeys:
 
     @property
     def flag(self) -> str | None:
-        """The key that says whether the number under `name` is a value; None where it always is."""
+        """The key that says whether the number under `name` is a value; None if it always is."""
         return self.ok if self.can_fail else self.applies if self.can_be_absent else None
 
 
@@ -224,18 +235,18 @@ class RewardBreakdown:
 
     score: float | None
     acc: float | None
-    """The hard verdict of the term that decides right and wrong, 0 or 1; None where that term failed."""
+    """The hard verdict of the term that decides right and wrong, 0 or 1; None if that term failed."""
     terms: Mapping[str, float | None]
-    """Term -> value; None where the term does not apply, or failed and is in `failures`."""
+    """Term -> value; None if the term does not apply, or failed and is in `failures`."""
     answer: str | None = None
-    """The content of the answer block; None where there is none."""
+    """The content of the answer block; None if there is none."""
     failures: Mapping[str, Failed] = field(default_factory=dict)
     keys: tuple[TermKeys, ...] = ()
     """One for each of `terms`, in the same order."""
 
     @property
     def reason(self) -> str:
-        """What failed, as `NAME: reason; NAME: reason`; empty when every term that applies could be had."""
+        """The failures, as `NAME: reason; NAME: reason`; empty if no term failed."""
         return "; ".join(f"{name}: {failed.reason}" for name, failed in self.failures.items())
 
     def ok(self, name: str) -> bool:
@@ -243,11 +254,11 @@ class RewardBreakdown:
         return self.terms[name] is not None
 
     def applies(self, name: str) -> bool:
-        """Whether a term applies to the answer, whether it could be had or not."""
+        """Whether a term applies to the answer, whether or not it has a value."""
         return self.terms[name] is not None or name in self.failures
 
     def __getattr__(self, key: str) -> Any:
-        # Only called for what is no field; "terms" itself is missing while an instance is being unpickled.
+        # Called only for names that are not fields; "terms" is missing while an instance is unpickled.
         if not key.startswith("_") and key != "terms":
             name, _, flag = key.rpartition("_")
             if key in self.terms:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes: `recipe/NAME.yaml` is what `+recipe=NAME` adds to verl's `ppo_trainer`.
+"""The recipes: `+recipe=NAME` adds `recipe/NAME.yaml` to verl's `ppo_trainer`.
 
-Installed as medix_verl.recipes. This file must exist: without it an editable install leaves Hydra
-no package to find the folder in.
+Installed as medix_verl.recipes. Without this file, Hydra would not find the folder in an editable install.
 """

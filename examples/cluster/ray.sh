@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Start a MediX-R1 run on a Ray cluster that is up already, and follow its log (`pip install "ray[default]" medix-verl`).
+# Start a MediX-R1 run on a running Ray cluster, and follow its log (`pip install "ray[default]" medix-verl`).
 #   export RAY_ADDRESS=http://HEAD:8265 SHARED=/shared
 #   examples/cluster/ray.sh +recipe=medix trainer.nnodes=2 reward.medix.judge.url=http://HOST:8085/v1
-# Every node needs the same environment (verl, medix-verl) and sees the data and SHARED, where the checkpoints go; the
-# same command with the same NAME goes on from the last checkpoint. Keys of this shell's environment, the one that
-# api_key_env names too, go by way of a file, so no list of processes shows them; whoever can open Ray's dashboard can. A
-# cluster that asks for a token (the default from Ray 2.59 on) gets it by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN[_PATH].
+# Every node needs the same environment (verl, medix-verl) and access to the data and SHARED, the folder of checkpoints.
+# The same command with the same NAME resumes from the last checkpoint. Keys in this shell's environment, also the one
+# named by api_key_env, are passed in a file, so process lists do not show them; users of Ray's dashboard can see them.
+# For a cluster with a token (the default since Ray 2.59), set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN[_PATH].
 set -euo pipefail
 : "${RAY_ADDRESS:?set it to the address of the dashboard, as http://HEAD:8265}"
 : "${SHARED:?set it to a folder that every node sees}"
@@ -17,8 +17,8 @@ environment="$(mktemp --suffix .json)" # only this user can read it
 trap 'rm -f "$environment"' EXIT
 python3 - "$@" >"$environment" <<'END'
 import json, os, re, sys
-from medix_verl.recipe_heads import lineage
-from medix_verl.recipes_index import recipe_files, recipe_heads
+from medix_verl.recipe.heads import lineage
+from medix_verl.recipe.index import recipe_files, recipe_heads
 heads, files, words = recipe_heads(), recipe_files(), " ".join(sys.argv[1:])
 typed = [name for group in re.findall(r"\+recipe\S*?=\[?([\w,-]+)", words) for name in group.split(",") if name in heads]
 texts = [words, *(files[above].read_text() for name in typed for above in lineage(name, heads))]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dispatches `medix-verl COMMAND ...` and turns every error into one line.
+# PYTHON_ARGCOMPLETE_OK
+"""Runs `medix-verl COMMAND ...` and turns every error into one line; without a command it lists the commands.
 
-The exit status is the command's own, or: 1 after an error, 2 after a wrong command line, 130 after Ctrl-C, 141 where
-what it prints to has ended (`| head`). A command's module is imported only when the command is chosen, so `medix-verl
---help` costs nothing and works where a dependency of one command is missing.
+The exit status is the command's own, or: 1 after an error, 2 for a wrong command line, 130 after Ctrl-C, 141 if the
+reader of a pipe has exited (`| head`). Only the module of the chosen command is imported, so `medix-verl --help` is
+fast and works if a dependency of one command is missing.
 """
 
 from __future__ import annotations
@@ -13,39 +14,61 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from types import ModuleType
 
+from medix_verl.cli import completion
+from medix_verl.cli.lines import EscapedOutput, escaped
 from medix_verl.cli.os_errors import describe_os_error
 from medix_verl.errors import MedixError
+from medix_verl.evaluation.settings import as_flags
+from medix_verl.secrets import scrub_text
 
 __all__ = ["COMMANDS", "Command", "main"]
 
 PROGRAM = "medix-verl"
+CLI = "medix_verl.cli"
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: where it lives, and its line in the help."""
+    """A subcommand: its module and its help line."""
 
     module: str
     help: str
+    default: str = ""
+    """The subcommand used if none is given; the module lists them in SUBCOMMANDS."""
 
 
 COMMANDS = {
-    "doctor": Command("medix_verl.cli.doctor", "check this machine; every line that is not ok says what to type"),
-    "demo": Command("medix_verl.cli.demo", "train a tiny model end to end on the CPU and write a report"),
-    "prepare": Command("medix_verl.cli.prepare", "turn a data set into the parquet files that training reads"),
-    "check": Command("medix_verl.cli.check_data", "check a parquet file: unusable rows, duplicates, leaks"),
-    "mix": Command("medix_verl.cli.mix", "say what a mixture of parquet files gives to an epoch"),
-    "score": Command("medix_verl.cli.score", "score answers in a JSONL file with the training reward"),
-    "evaluate": Command("medix_verl.cli.evaluate", "evaluate a model on medical tasks, compare two, judge one again"),
-    "export": Command("medix_verl.cli.export", "turn a checkpoint into a model's folder, check it, measure it"),
-    "report": Command("medix_verl.cli.report", "write the report of a training run or an evaluation: one HTML page"),
-    "audit-judge": Command("medix_verl.cli.audit_judge", "say how far a judge can be trusted: agreement and attacks"),
-    "recipe": Command("medix_verl.cli.recipe", "list, show, compare, begin and check recipes"),
-    "calibrate": Command("medix_verl.cli.calibrate", "fit the soft semantic curve of an encoder to labelled pairs"),
+    "doctor": Command(
+        "medix_verl.cli.recipe.doctor", "check this machine; every line that is not ok says what to type"
+    ),
+    "demo": Command(f"{CLI}.training.demo", "train a tiny model end to end on the CPU and write a report"),
+    "prepare": Command(f"{CLI}.data.prepare", "turn a data set into the parquet files that training reads"),
+    "check": Command(f"{CLI}.data.check_data", "check a parquet file: unusable rows, duplicates, leaks"),
+    "mix": Command(f"{CLI}.data.mix", "say what a mixture of parquet files gives to an epoch"),
+    "score": Command(f"{CLI}.scoring.score", "score answers in a JSONL file with the training reward"),
+    "evaluate": Command(
+        f"{CLI}.evaluate.evaluate", "evaluate a model on medical tasks, compare two, judge one again", "run"
+    ),
+    "export": Command(
+        "medix_verl.cli.training.export", "turn a checkpoint into a model's folder, check it, measure it"
+    ),
+    "report": Command(
+        "medix_verl.cli.training.report", "write the report of a training run or an evaluation: one HTML page"
+    ),
+    "audit-judge": Command(
+        "medix_verl.cli.judge.audit_judge", "say how far a judge can be trusted: agreement and attacks"
+    ),
+    "recipe": Command(f"{CLI}.recipe.recipe", "list, show, compare, begin, check, lock and share recipes"),
+    "new": Command(f"{CLI}.recipe.new", "begin a package of your own: recipe, term, judge, prompts, data set, task"),
+    "bench": Command(f"{CLI}.recipe.bench", "measure the answers a second of a recipe's judge, encoder or rollouts"),
+    "calibrate": Command(
+        "medix_verl.cli.judge.calibrate", "fit the soft semantic curve of an encoder to labelled pairs"
+    ),
 }
 
 
@@ -53,8 +76,8 @@ def main(argv: Sequence[str] | None = None, commands: dict[str, Command] | None 
     """Run one command.
 
     Args:
-        argv: the words after the program's name; None takes them from the command line.
-        commands: the table of commands; None is COMMANDS.
+        argv: The words after the program's name; None takes them from the command line.
+        commands: The table of commands; None means COMMANDS.
 
     Returns:
         The exit status; 0 only on success.
@@ -63,8 +86,10 @@ def main(argv: Sequence[str] | None = None, commands: dict[str, Command] | None 
     debug = "--debug" in words
     try:
         run, args = _parse(words, COMMANDS if commands is None else commands)
-        status = run(args)
-        sys.stdout.flush()  # here, and not at the interpreter's end, so that what fails is one line like all else
+        # EscapedOutput has the methods that print needs.
+        with as_flags(), redirect_stdout(EscapedOutput(sys.stdout)):  # type: ignore[type-var]
+            status = run(args)
+        sys.stdout.flush()  # here and not at interpreter exit, so that a failure is reported as one line
         return status
     except KeyboardInterrupt:
         return _fail("interrupted", debug, status=130)
@@ -74,35 +99,50 @@ def main(argv: Sequence[str] | None = None, commands: dict[str, Command] | None 
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             return 141
         return _fail(describe_os_error(error), debug)
-    except Exception as error:  # noqa: BLE001 - the promise is one line for every error, with --debug for the rest
+    except Exception as error:  # noqa: BLE001 - every error is one line; --debug shows the traceback
         return _fail(f"{type(error).__name__}: {_one_line(error)}; --debug shows the traceback", debug)
 
 
 def _parse(
     words: list[str], commands: dict[str, Command]
 ) -> tuple[Callable[[argparse.Namespace], int], argparse.Namespace]:
+    typed = completion.line_typed() if completion.is_wanted() else words
+    chosen = next((word for word in typed if not word.startswith("-")), None)
+    if chosen is None and not set(typed) & {"-h", "--help", "--version"}:
+        words = [*words, "--help"]  # the list of commands
+    module = importlib.import_module(commands[chosen].module) if chosen in commands else None
+    parser = _parser(chosen, module, commands)
+    if completion.is_wanted():
+        completion.complete(parser)
+    if chosen is not None and module is None:
+        parser.error(_unknown(chosen, commands))
+    if module is not None and chosen is not None and commands[chosen].default:
+        words = _with_subcommand(words, words.index(chosen) + 1, commands[chosen].default, module.SUBCOMMANDS)
+    args = parser.parse_args(words)
+    assert module is not None  # without a command parse_args has exited
+    return module.run, args
+
+
+def _parser(chosen: str | None, module: ModuleType | None, commands: dict[str, Command]) -> argparse.ArgumentParser:
+    """The parser with every command's name, and the flags of the chosen command."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="MediX-R1's medical reinforcement learning on an unmodified verl."
+        prog=PROGRAM,
+        description="MediX-R1's medical reinforcement learning on an unmodified verl.",
+        epilog=f"{PROGRAM} COMMAND --help has the flags of a command.",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    chosen = next((word for word in words if not word.startswith("-")), None)
-    if chosen is not None and chosen not in commands:
-        parser.error(_unknown(chosen, commands))
-    module = importlib.import_module(commands[chosen].module) if chosen is not None else None
     for name, command in commands.items():
         if module is not None and name == chosen:
             _add(subparsers, name, command, module)
         else:
             subparsers.add_parser(name, help=command.help)
-    args = parser.parse_args(words)
-    assert module is not None  # parse_args has ended the program where no command was given
-    return module.run, args
+    return parser
 
 
 def _add(subparsers: argparse._SubParsersAction, name: str, command: Command, module: ModuleType) -> None:
-    """Add the chosen command with its options, offered as `add_arguments(parser)` or `add_parser(subparsers)`."""
+    """Add the chosen command and its options, by the module's `add_arguments(parser)` or `add_parser(subparsers)`."""
     if hasattr(module, "add_arguments"):
         subparser = subparsers.add_parser(name, help=command.help, description=module.__doc__)
         subparser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -110,8 +150,15 @@ def _add(subparsers: argparse._SubParsersAction, name: str, command: Command, mo
     else:
         module.add_parser(subparsers)
         subparser = subparsers.choices[name]
-    # Accepted on either side of the command; SUPPRESS keeps this one from resetting the other to False.
+    # Accepted before and after the command; SUPPRESS keeps this default from resetting the other to False.
     subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+
+
+def _with_subcommand(words: list[str], place: int, default: str, known: Container[str]) -> list[str]:
+    """Insert the default subcommand if none is given, and remove `--debug`, which is already handled."""
+    left = [word for word in words[place:] if word != "--debug"]
+    named = bool(left) and (left[0] in known or left[0] in ("-h", "--help"))
+    return [*words[:place], *([] if named else [default]), *left]
 
 
 def _unknown(chosen: str, commands: dict[str, Command]) -> str:
@@ -121,17 +168,17 @@ def _unknown(chosen: str, commands: dict[str, Command]) -> str:
 
 
 def _reader_is_gone() -> bool:
-    """Whether standard output leads to a program that has ended, as `head` does; a pipe of ours may break as well."""
+    """Whether the reader of standard output has exited, such as `head`; another pipe may have caused the error."""
     import select
 
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         gone = any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, OSError):  # no poll on this system, or an output without a number
+    except (AttributeError, OSError):  # no poll on this system, or an output without a file descriptor
         return False
     if gone:
-        # The interpreter flushes once more when it ends.
+        # The interpreter flushes once more at exit.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return gone
@@ -145,8 +192,8 @@ def _fail(message: str, debug: bool, status: int = 1) -> int:
     if debug:
         import traceback
 
-        traceback.print_exc()
-    print(f"{PROGRAM}: error: {' '.join(message.split())}", file=sys.stderr)
+        print(escaped(scrub_text(traceback.format_exc())), file=sys.stderr, end="")
+    print(escaped(f"{PROGRAM}: error: {scrub_text(' '.join(message.split()))}"), file=sys.stderr)
     return status
 
 

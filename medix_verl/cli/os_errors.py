@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line for an error of the operating system: the path as the user knows it, what is wrong, what to type now.
+"""One line for an operating system error: the path as the user gave it, what is wrong, what to type.
 
-Files are written under another name first (`.NAME.x1y2.part`, `.NAME.partial`, a folder `.NAME.parts`); a message with
-such a name would speak of a file that nobody asked for, so it is put back to NAME. Nothing on the disk is changed.
+Files are written to temporary names first (`.NAME.x1y2.part`, `.NAME.partial`, a folder `.NAME.parts`), with a lock
+file `.NAME.lock` in the same folder; in messages these names are replaced by NAME. Nothing on the disk is changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["describe_os_error", "own_path"]
 
 DEBUG = "--debug shows the traceback"
-_UNFINISHED = re.compile(r"^\.(?P<name>.+?)(?:\.(?:[a-z0-9_]{8}|\d+))?\.(?:part|partial|parts)$")
+_UNFINISHED = re.compile(r"^\.(?P<name>.+?)(?:\.(?:[a-z0-9_]{8}|\d+))?\.(?:part|partial|parts|lock)$")
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your quota of this disk is used up",
@@ -28,21 +28,26 @@ _REFUSED = {
 }
 
 
-def describe_os_error(error: OSError) -> str:
-    """What happened to which path of the user's, and the remedy; without line breaks.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
-    An error without a number, as web clients and readers of pictures raise it, is named by its type.
+
+def describe_os_error(error: OSError) -> str:
+    """The error, the user's path and the remedy, without line breaks.
+
+    An error without errno, as web clients and image readers raise it, is reported by its type.
     """
     if error.errno is None:
         return f"{type(error).__name__}: {_flat(str(error)) or 'no message'}; {DEBUG}"
-    # A rename that fails has two names, and the second is the one that was asked for.
+    # A failed rename has two names; the second is the target.
     name = error.filename2 if error.filename2 is not None else error.filename
     path = None if name is None or isinstance(name, int) else own_path(os.fsdecode(name))
+    if path is not None and error.errno in _NO_LOCKS and str(name).endswith(".lock"):
+        error = OSError(errno.ENOLCK, error.strerror)
     return _flat(_of_path(error, path) if path is not None else _of_no_path(error))
 
 
 def own_path(text: str) -> Path:
-    """The path that the user gave, for one of a file or a folder that was not finished."""
+    """The path that the user gave, for the path of an unfinished file or folder."""
     path = Path(text)
     for part in [path, *path.parents]:
         match = _UNFINISHED.match(part.name)
@@ -53,10 +58,14 @@ def own_path(text: str) -> Path:
 
 def _of_path(error: OSError, path: Path) -> str:
     number = error.errno
+    if path.is_symlink():
+        return _of_link(error, path)
     if number in _FULL:
         return f"{path}: {_FULL[number]}; free some space or give another place: df -h {_there(path)}"
     if number in _REFUSED:
         return f"{path}: {_REFUSED[number]}; give another place, or see whose it is: ls -ld {_there(path)}"
+    if number == errno.ENOLCK:
+        return f"{path}: this file system cannot lock files; give a place on a local disk: df -T {_there(path)}"
     if number == errno.ENOENT:
         return _of_missing(path)
     if number == errno.EISDIR:
@@ -64,6 +73,17 @@ def _of_path(error: OSError, path: Path) -> str:
     if number in (errno.ENOTDIR, errno.EEXIST):
         return _of_file_in_the_way(path)
     return f"{path}: {error.strerror or type(error).__name__}; {DEBUG}"
+
+
+def _of_link(error: OSError, path: Path) -> str:
+    """The error for a path that is a symbolic link, checked at its target."""
+    target = Path(os.path.realpath(path))
+    if error.errno == errno.ENOENT and not target.parent.is_dir():
+        return (
+            f"{path}: a link to {target}, whose folder does not exist; mend the link, or type: mkdir -p {target.parent}"
+        )
+    told = _of_path(error, target).removeprefix(f"{target}: ")
+    return f"{path} (a link to {target}): {told}"
 
 
 def _of_no_path(error: OSError) -> str:
@@ -90,7 +110,7 @@ def _of_file_in_the_way(path: Path) -> str:
 
 
 def _there(path: Path) -> Path:
-    """The nearest folder above that exists."""
+    """The nearest existing parent folder."""
     return next((folder for folder in path.parents if folder.is_dir()), Path("/"))
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds and mends CUDA builds of torchvision and torchcodec that sit beside a torch without an accelerator.
+"""Finds and fixes CUDA builds of torchvision and torchcodec installed with a CPU build of torch.
 
-PyPI's wheels of both are CUDA builds. Beside a CPU torch, `import torchvision` fails in every process
+PyPI's wheels of both are CUDA builds. With a CPU torch, `import torchvision` fails in every process
 (`operator torchvision::nms does not exist`), and transformers imports it; torchcodec fails with `Could not load this
-library`, and nothing here needs it. The builds are told apart by reading files: neither torch nor torchvision is
-imported. Where the builds match, nothing is found and nothing is changed.
+library`, and is not needed here. The builds are identified by reading files; neither torch nor torchvision is
+imported. If the builds match, nothing is reported or changed.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ Runner = Callable[[Sequence[str]], int]
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """An installed package whose build does not fit the installed torch."""
+    """An installed package whose build does not match the installed torch."""
 
     package: str
     got: str
     needed: str
     fix: str
-    """What to type now."""
+    """The command that fixes it."""
 
 
 def package_folder(name: str, site_packages: Path | None = None) -> Path | None:
     """Folder of an installed top-level package, found without importing it.
 
     Args:
-        name: the package's import name.
-        site_packages: where to look; None is this interpreter's own search path.
+        name: The package's import name.
+        site_packages: Folder to search; None means this interpreter's own search path.
     """
     search = None if site_packages is None else [str(site_packages)]
     spec = importlib.machinery.PathFinder.find_spec(name, search)
@@ -78,17 +78,17 @@ def package_folder(name: str, site_packages: Path | None = None) -> Path | None:
 
 
 def torch_is_cpu_only(site_packages: Path | None = None) -> bool:
-    """True when torch is installed and its version file names no accelerator."""
+    """True if torch is installed and its version file names no accelerator."""
     folder = package_folder("torch", site_packages)
     text = _version_text(folder)
     return bool(text) and _ACCELERATOR.search(text) is None
 
 
 def is_cuda_build(folder: Path) -> bool:
-    """True when a package folder holds a CUDA build.
+    """True if a package folder contains a CUDA build.
 
-    The version's local part decides (`0.28.0+cu130`); a version without one leaves it to the libraries that the
-    compiled files name.
+    The version's local part decides (`0.28.0+cu130`); for a version without one, the libraries named in the compiled
+    files decide.
     """
     version = _version_of(folder)
     if "+" in version:
@@ -97,10 +97,10 @@ def is_cuda_build(folder: Path) -> bool:
 
 
 def find_mismatches(site_packages: Path | None = None) -> list[Mismatch]:
-    """CUDA builds beside a CPU torch that have not been mended.
+    """CUDA builds installed with a CPU torch that are not yet fixed.
 
     Args:
-        site_packages: where to look; None is this interpreter's own search path.
+        site_packages: Folder to search; None means this interpreter's own search path.
     """
     if not torch_is_cpu_only(site_packages):
         return []
@@ -115,17 +115,17 @@ def find_mismatches(site_packages: Path | None = None) -> list[Mismatch]:
 
 
 def fix_mismatches(site_packages: Path | None = None, run: Runner | None = None) -> list[str]:
-    """Mend what find_mismatches finds: a start-up file for torchvision, no torchcodec at all. Idempotent.
+    """Fix what find_mismatches finds: add a start-up file for torchvision, uninstall torchcodec. Idempotent.
 
     Args:
-        site_packages: where to look; None is this interpreter's own search path.
-        run: starts a command and returns its exit status; None runs it as a child process.
+        site_packages: Folder to search; None means this interpreter's own search path.
+        run: Runs a command and returns its exit status; None runs it as a child process.
 
     Returns:
-        One line for each thing done; empty where there was nothing to do.
+        A line for each change; empty if nothing was changed.
 
     Raises:
-        SetupError: the environment could not be written to.
+        SetupError: The environment could not be changed.
     """
     done = []
     for mismatch in find_mismatches(site_packages):
@@ -137,10 +137,10 @@ def fix_mismatches(site_packages: Path | None = None, run: Runner | None = None)
 
 
 def start_up_line() -> str:
-    """The line that site.py executes at each start of Python.
+    """The line that site.py executes at every start of Python.
 
-    It imports nothing of ours until torchvision is about to be imported, so a start costs microseconds; it does
-    nothing where medix_verl has been uninstalled since.
+    It imports nothing of medix_verl until torchvision is imported, so it costs microseconds; it does nothing after
+    medix_verl was uninstalled.
     """
     return f"import sys; exec({_START_UP_SOURCE!r})\n"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """verl's platform `cpu`, registered in verl's own PlatformRegistry (verl/plugin/platform/platform_manager.py).
 
-Ray's logical GPUs stand for the places that verl's placement groups ask for: a recipe for the CPU sets
+Ray's logical GPUs are the slots that verl's placement groups request: a CPU recipe sets
 `ray_kwargs.ray_init.num_gpus` to the number of workers it wants.
 """
 
@@ -20,12 +20,12 @@ __all__ = ["PlatformCPU", "register_platform"]
 
 
 def _nothing(*_args: Any, **_kwargs: Any) -> int:
-    """Stands for `torch.cuda` calls that measure or free device memory: there is none, so 0."""
+    """Replaces `torch.cuda` calls that measure or free device memory; always 0."""
     return 0
 
 
 class _CpuDevice(types.ModuleType):
-    """What verl takes for `torch.cuda`: torch.cpu's functions, the random state, host memory, and no-ops."""
+    """verl's replacement for `torch.cuda`: torch.cpu's functions, the random state, host memory, and no-ops."""
 
     current_device = staticmethod(lambda: "cpu")
     device_count = staticmethod(lambda: 1)
@@ -39,7 +39,7 @@ class _CpuDevice(types.ModuleType):
 
     @staticmethod
     def mem_get_info(*_args: Any) -> tuple[int, int]:
-        """Bytes of host memory: available, in all."""
+        """Bytes of host memory: available and total."""
         import psutil
 
         memory = psutil.virtual_memory()
@@ -55,7 +55,7 @@ _DEVICE = _CpuDevice("medix_verl.cpu.device")
 
 
 class PlatformCPU(PlatformBase):
-    """A host without an accelerator, as verl's platform interface sees it."""
+    """A host without an accelerator, for verl's platform interface."""
 
     @property
     def device_name(self) -> str:
@@ -73,11 +73,11 @@ class PlatformCPU(PlatformBase):
         return True
 
     def is_platform_available(self, use_smi_check: bool = False) -> bool:
-        # Probed after verl's own platforms, and registered only where cpu_is_wanted().
+        # Probed after verl's own platforms, and registered only if cpu_is_wanted().
         return True
 
     def current_device(self) -> Any:
-        # verl passes this to `.to()`; an index would mean an accelerator to torch.
+        # verl passes this to `.to()`; torch would read an index as an accelerator.
         return torch.device("cpu")
 
     def device_count(self) -> int:
@@ -121,14 +121,14 @@ class PlatformCPU(PlatformBase):
         return None
 
     def ray_resource_name(self) -> str:
-        # get_accelerator_ids()["GPU"] is read in several places; a resource of another name is not listed there.
+        # get_accelerator_ids()["GPU"] is read in several places; resources with other names are not listed there.
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:
         return ["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"]
 
     def is_ipc_supported(self) -> bool:
-        # Weights then go to the rollout through shared memory.
+        # Weights are then sent to the rollout through shared memory.
         return False
 
     def cudart(self) -> None:
@@ -136,6 +136,6 @@ class PlatformCPU(PlatformBase):
 
 
 def register_platform() -> None:
-    """Make `cpu` one of verl's platforms; the last one probed, so any accelerator of verl's own comes first."""
+    """Register `cpu` as verl's last platform, so that verl's own platforms are probed first."""
     if PlatformRegistry.get("cpu") is not PlatformCPU:
         PlatformRegistry.register(platform="cpu")(PlatformCPU)

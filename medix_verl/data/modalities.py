@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a data set's own word for how a picture was made to one of the sixteen published tags.
+"""Map a data set's own word for an imaging modality to one of the sixteen published tags.
 
-The table is data: `modalities.json` lists, under each tag, the words that the public sets and DICOM use. A word is
-compared without case, spaces and punctuation, and as a whole: nothing is guessed from a part of it. A word that the
-table does not have becomes OTHER with `known` false, which converters note in the row's meta (`modality_guess`), so
-that a report can count it. No word at all is no tag: a reward then leaves the modality out.
+The table is `modalities.json`: for each tag, the words that public data sets and DICOM use, including German, French,
+Spanish and Chinese words. Words are compared without case, accents, spaces and punctuation, and only as a whole. An
+unknown word becomes OTHER with `known` false; converters record it in the row's meta (`modality_guess`), so that a
+report can count it. If there is no word, there is no tag, and a reward leaves the modality out.
 
-Where the sixteen tags leave a choice, the table says so once: dermoscopy and colposcopy are CLINICAL_PHOTOGRAPHY,
-retinal infrared pictures FUNDUS_PHOTOGRAPHY, CT and MR angiography what the scanner is, PET/CT is PET_SCAN, planar
-nuclear medicine OTHER, and recorded curves such as an ECG GRAPHICS.
+If several tags could apply, the table fixes one: dermoscopy and colposcopy are CLINICAL_PHOTOGRAPHY, retinal infrared
+pictures FUNDUS_PHOTOGRAPHY, CT and MR angiography the modality of the scanner, PET/CT is PET_SCAN, planar nuclear
+medicine OTHER, and recorded curves such as an ECG GRAPHICS.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import DataError
+from medix_verl.invisible import visible
 from medix_verl.types import MODALITIES
 
 __all__ = ["Modality", "known_words", "read_modality", "to_tag"]
@@ -31,18 +33,18 @@ _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """What a set says of a picture, and what we make of it."""
+    """A data set's word for a picture's modality, and its tag."""
 
     tag: str | None
-    """One of MODALITIES, or None where the set says nothing."""
+    """One of MODALITIES, or None if the set gives no modality."""
     word: str
     """The set's own word."""
     known: bool
-    """False where the table does not have the word, and the tag is OTHER for want of a better one."""
+    """False if the table does not contain the word; the tag is then OTHER."""
 
 
 def read_modality(word: Any) -> Modality:
-    """The modality of a set's own word; None and blank are no modality."""
+    """The modality for a set's own word; None and blank give no modality."""
     text = "" if word is None or word != word else str(word).strip()  # a missing value of a CSV file is a NaN
     if not text:
         return Modality(None, "", True)
@@ -51,16 +53,16 @@ def read_modality(word: Any) -> Modality:
 
 
 def to_tag(word: str) -> str | None:
-    """The tag of a word, or None where the table does not have it."""
+    """The tag of a word, or None if the table does not contain it."""
     return known_words().get(folded(word))
 
 
 @cache
 def known_words() -> dict[str, str]:
-    """Every word of the table, folded, with its tag; the tags are words too.
+    """Every word of the table, normalised, with its tag; the tags themselves are words too.
 
     Raises:
-        DataError: The table has a tag that is none of the sixteen, or a word under two tags.
+        DataError: The table has a tag that is not one of the sixteen, or a word under two tags.
     """
     return build_table(json.loads(TABLE.read_text(encoding="utf-8")))
 
@@ -78,5 +80,6 @@ def build_table(groups: dict[str, list[str]]) -> dict[str, str]:
 
 
 def folded(word: str) -> str:
-    """A word without case, spaces and punctuation: `X-Ray`, `x ray` and `XRAY` are one."""
-    return _NOT_A_LETTER.sub("", word.casefold())
+    """A word without case, accents, spaces and punctuation: `X-Ray`, `x ray` and `XRAY` become equal."""
+    letters = unicodedata.normalize("NFKD", visible(word).casefold())
+    return _NOT_A_LETTER.sub("", "".join(char for char in letters if not unicodedata.combining(char)))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one row is: the parquet schema of medix_verl, and the checks that a row and a file must pass.
+"""Parquet schema of a row, and the checks that a row and a file must pass.
 
-`to_row` and `from_row` carry a Sample over the border of a parquet file; `check_schema` and `check_file` refuse a
-file before any row of it is used. `meta` is stored as JSON text, so that files of different sources have one and the
-same schema and always concatenate. This room opens no picture (see `images`) and renders no prompt (see `prompts`).
+`to_row` and `from_row` convert between a Sample and a parquet row; `check_schema` and `check_file` refuse a file before
+any of its rows is used. `meta` is stored as JSON text, so that files of all sources have the same schema and can be
+concatenated. This module opens no pictures (see `images`) and renders no prompts (see `prompts`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medix_verl.data.io.file_limits import refuse_bomb
 from medix_verl.errors import DataError
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
-__all__ = ["SAMPLE_SCHEMA", "check_file", "check_schema", "from_row", "to_row"]
+__all__ = ["SAMPLE_SCHEMA", "check_file", "check_schema", "first_line", "from_row", "path_columns", "to_row"]
 
 SAMPLE_SCHEMA = pa.schema(
     [
@@ -34,15 +35,15 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("meta", pa.string()),
     ]
 )
-"""One row a question; `modality` and `options` may be null, `images` may be empty, `meta` is a JSON object."""
+"""One row per question; `modality` and `options` may be null, `images` may be empty, `meta` is a JSON object."""
 
 REQUIRED_TEXTS = ("id", "data_source", "question", "answer", "split")
 MAY_BE_ALL_NULL = frozenset({"modality", "options", "images", "meta"})
-REMEDY = "write the file with medix_verl.data.parquet.write_samples or `medix-verl prepare`"
+REMEDY = "write the file with medix_verl.data.io.parquet.write_samples or `medix-verl prepare`"
 
 
 def to_row(sample: Sample) -> dict[str, Any]:
-    """The parquet row of a sample, checked the same way as a row that is read.
+    """The parquet row of a sample, checked in the same way as a row that is read.
 
     Raises:
         DataError: The sample would not be accepted when read back.
@@ -71,10 +72,10 @@ def from_row(row: Mapping[str, Any]) -> Sample:
     """The sample of a parquet row.
 
     Args:
-        row: The columns of SAMPLE_SCHEMA; columns that it does not name are ignored.
+        row: The columns of SAMPLE_SCHEMA; other columns are ignored.
 
     Raises:
-        DataError: A value is missing or not accepted; the message carries the row's id.
+        DataError: A value is missing or not accepted; the message contains the row's id.
     """
     name = row_name(row)
     texts = {column: required_text(row, column, name) for column in REQUIRED_TEXTS}
@@ -138,7 +139,7 @@ def read_meta(value: Any, name: str) -> dict[str, Any]:
 
 
 def check_schema(schema: pa.Schema, path: str | Path) -> None:
-    """Refuse a file whose columns are not those of SAMPLE_SCHEMA; further columns are allowed.
+    """Refuse a file whose columns are not those of SAMPLE_SCHEMA; additional columns are allowed.
 
     Raises:
         DataError: A column is missing or has another type.
@@ -157,7 +158,7 @@ def check_schema(schema: pa.Schema, path: str | Path) -> None:
 
 
 def same_type(got: pa.DataType, wanted: pa.DataType, null_ok: bool) -> bool:
-    """Whether two types hold the same values: 64-bit offsets and all-null columns are no difference."""
+    """Whether two types store the same values; 64-bit offsets and all-null columns are accepted as equal."""
     if null_ok and pa.types.is_null(got):
         return True
     if pa.types.is_struct(wanted):
@@ -177,7 +178,7 @@ def same_type(got: pa.DataType, wanted: pa.DataType, null_ok: bool) -> bool:
 
 
 def check_file(path: str | Path) -> int:
-    """Refuse a file that is missing, no parquet, empty, or of another schema.
+    """Refuse a file that is missing, not parquet, empty, or of a different schema.
 
     Returns:
         The number of rows.
@@ -189,6 +190,7 @@ def check_file(path: str | Path) -> int:
         raise DataError(f"{path}: no such file; give a parquet file, or {REMEDY}")
     try:
         with pq.ParquetFile(path) as file:
+            refuse_bomb(file, path)
             schema, rows = file.schema_arrow, int(file.metadata.num_rows)
     except (pa.ArrowInvalid, OSError) as cause:
         raise DataError(f"{path}: this is no readable parquet file ({first_line(cause)}); {REMEDY}") from cause
@@ -198,5 +200,12 @@ def check_file(path: str | Path) -> int:
     return rows
 
 
+def path_columns(file: pq.ParquetFile) -> list[str]:
+    """The column of the pictures' paths; reading only it gives the number of pictures without reading any picture."""
+    names = [file.schema.column(number).path for number in range(len(file.schema.names))]
+    return [name for name in names if name.startswith("images.") and name.endswith(".path")]
+
+
 def first_line(cause: BaseException) -> str:
+    """The first line of an exception's message, or its type name."""
     return (str(cause).splitlines() or [type(cause).__name__])[0]

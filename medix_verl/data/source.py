@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a data set's files are: a local folder or file, or a repository of the Hugging Face hub, behind one face.
+"""One interface to the files of a data set: a local folder or file, or a Hugging Face hub repository.
 
-`rows` streams the rows of a split, `member` gives a file that lies beside them (in the folder, or inside a .zip or
-.tar there), `path` a local copy of one file. Parquet is read by Hugging Face `datasets` as a stream, with pictures as
-`{"bytes", "path"}` and never decoded; JSON and CSV by `rowfiles`, because their types must not be guessed. Of the hub
-one commit is read, the newest when the source is opened; nothing is asked of it for a local place.
+`rows` streams the rows of a split, `member` returns a file next to them (in the folder, or inside one of its .zip or
+.tar files), `path` returns a local copy of one file. Parquet files, and the Arrow files of `save_to_disk`, are streamed
+by `arrow_rows`, with pictures as `{"bytes", "path"}`, not decoded. JSON and CSV are read by `row_files`, because types
+must not be inferred. From the hub one commit is read, the newest when the source is opened. For a local source, the hub
+is not contacted.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medix_verl.data.archives import Archives
-from medix_verl.data.listing import FileInfo, Listing, hub_files, is_hub_id, local_files
-from medix_verl.data.rowfiles import ROW_SUFFIXES, read_rows
-from medix_verl.errors import DataError, SetupError
+from medix_verl.data.io.archives import Archives
+from medix_verl.data.io.file_limits import refuse_bomb
+from medix_verl.data.io.listing import FileInfo, Listing, hub_files, is_hub_id, local_files
+from medix_verl.data.io.row_files import ROW_SUFFIXES, read_rows
+from medix_verl.data.io.saved_sets import BOOKKEEPING, files_of_split, saved_splits
+from medix_verl.data.schema import first_line
+from medix_verl.errors import DataError, MedixError, SetupError
 
 __all__ = ["Source"]
 
-ROWS_AT_ONCE = 16
-"""Rows of a parquet file that are in memory at once: pictures may have megabytes each."""
-
 
 class Source:
-    """The files of one data set, at one place."""
+    """The files of one data set at one location."""
 
     def __init__(
         self,
@@ -36,52 +37,66 @@ class Source:
         options: Mapping[str, str] | None = None,
         listing: Listing | None = None,
     ) -> None:
-        """Look at the place.
+        """List the files.
 
         Args:
             place: A folder, a file, or a hub id `owner/name`.
-            revision: A branch, tag or commit of the hub repository; None is the newest of its main branch.
-            options: The converter's options, each resolved (see `base.resolve_options`).
-            listing: What is there; None looks.
+            revision: Branch, tag or commit of the hub repository; None: the newest commit of its main branch.
+            options: The converter's options, resolved (see `base.resolve_options`).
+            listing: The files; None: list them now.
 
         Raises:
-            DataError: A local place that is not there.
-            SetupError: The hub cannot be reached, or does not give the repository.
+            DataError: The local path does not exist.
+            SetupError: The hub cannot be reached or refuses the repository.
         """
         self.place = str(place)
         self.options: Mapping[str, str] = dict(options or {})
         local = Path(place).expanduser()
         if listing is None:
             listing = local_files(local) if local.exists() or not is_hub_id(self.place) else None
+        self.used: list[str] = []
+        """Names of the files from which rows were read, added when reading starts."""
         self._listing = listing or hub_files(self.place, revision)
         self._archives = Archives(self._listing)
+        self.notes: list[str] = []
+        """The converter's notes for the user, without repetitions."""
 
     @property
     def local(self) -> bool:
-        """Whether nothing is fetched from elsewhere."""
+        """Whether the source is local, so that nothing is fetched."""
         return self._listing.root is not None
 
     @property
     def root(self) -> Path | None:
-        """The local folder, at which relative paths of rows start; None for the hub."""
+        """The local folder to which paths in rows are relative; None for the hub."""
         return self._listing.root
 
     @property
     def commit(self) -> str:
-        """The hub's commit; empty for a local place."""
+        """The hub's commit; empty for a local source."""
         return self._listing.commit
 
+    def note(self, line: str) -> None:
+        """Add a line for the user; repeated lines are ignored."""
+        if line not in self.notes:
+            self.notes.append(line)
+
     def digest(self) -> str:
-        """Changes when a file of the source does: names, sizes, and times of change or the hub's commit."""
+        """Hash of file names and sizes, and of modification times or the hub's commit."""
         lines = sorted(f"{item.name}\t{item.size}\t{item.stamp}" for item in self._listing.files)
         return hashlib.sha256("\n".join([self._listing.commit, *lines]).encode("utf-8", "replace")).hexdigest()
+
+    def state(self) -> str:
+        """Like `digest`, but also detects a file replaced with its old modification time; only for this machine."""
+        lines = sorted(f"{item.name}\t{item.changed}" for item in self._listing.files)
+        return hashlib.sha256("\n".join([self.digest(), *lines]).encode("utf-8", "replace")).hexdigest()
 
     def names(self, *patterns: str) -> list[str]:
         """Names of the files that match one of the glob patterns, at any depth, sorted."""
         return [item.name for item in self._listing.files if any(matches(item.name, wanted) for wanted in patterns)]
 
     def path(self, name: str) -> Path:
-        """A local file with the content of the file of that name.
+        """A local path of the file with this name; a hub file is downloaded first.
 
         Raises:
             DataError: There is no such file.
@@ -89,13 +104,13 @@ class Source:
         return self._listing.fetch(name)
 
     def member(self, name: str) -> bytes:
-        """The content of a file beside the rows: one of the folder, or of a .zip or .tar that lies there.
+        """The content of a file next to the rows: in the folder, or in one of its .zip or .tar files.
 
         Args:
-            name: Its path from the folder's or the archive's top, or the end of that path if only one file has it.
+            name: Its path relative to the folder or the archive, or a unique suffix of that path.
 
         Raises:
-            DataError: There is no such file, or several.
+            DataError: No file, or several files, match.
         """
         return self._archives.member(name)
 
@@ -107,30 +122,38 @@ class Source:
         config: str | None = None,
         files: str | Sequence[str] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The rows of a split, in the order of the files' names.
+        """The rows of a split, in the order of the file names.
 
         Args:
-            split: The set's own name of the split; files are found by it where `files` is None.
-            columns: Columns that must be there.
-            optional: Columns that may be; None in a row where they are not.
-            config: The subset; its name must be a folder on the file's way.
-            files: Glob patterns, where the files' names do not have the split's.
+            split: The set's own name of the split; it selects the files if `files` is None.
+            columns: Required columns.
+            optional: Optional columns; None in a row if they are missing.
+            config: The subset; one of the folders in the file's path must have its name.
+            files: Glob patterns, if the file names do not contain the split's name.
 
         Raises:
-            DataError: No such file, or one with other columns.
+            DataError: There is no such file, or a required column is missing.
         """
         for name in self._row_files(split, config, [files] if isinstance(files, str) else files):
-            if name.lower().endswith(".parquet"):
-                yield from self._parquet_rows(name, columns, optional)
+            self.used.append(name)
+            if name.lower().endswith((".parquet", ".arrow")):
+                yield from self._columnar_rows(name, columns, optional)
             else:
                 yield from checked_rows(read_rows(self.path(name)), name, columns, optional)
 
     def _row_files(self, split: str, config: str | None, files: Sequence[str] | None) -> list[str]:
-        row_files = [item for item in self._listing.files if item.name.lower().endswith(ROW_SUFFIXES)]
+        listed = [item for item in self._listing.files if item.name.lower().endswith(ROW_SUFFIXES)]
+        row_files = [item for item in listed if item.name.rsplit("/", 1)[-1] not in BOOKKEEPING]
         found = pick(row_files, split, config, files)
         only = self._listing.only
-        if only is not None and (files is None or only in found):
+        if only is not None and (files is None or only in found or only.endswith(".arrow")):
             return [only]
+        if not found:
+            saved = saved_splits(self._listing)
+            found = files_of_split(saved, split, config)
+            if saved and not found:
+                got = ", ".join(f"{item.folder or '.'} ({item.split or 'no name'})" for item in saved[:5])
+                raise DataError(f"{self.place} has no saved split {split!r}: save_to_disk wrote {got}; check --source")
         if not found:
             wanted = (
                 " or ".join(files) if files else f"{config + '/' if config else ''}{split}-*.parquet, {split}.json..."
@@ -141,40 +164,34 @@ class Source:
             )
         return found
 
-    def _parquet_rows(self, name: str, columns: Sequence[str], optional: Sequence[str]) -> Iterator[dict[str, Any]]:
-        import datasets
-        import pyarrow as pa
-        from pyarrow.dataset import ParquetFragmentScanOptions
+    def _columnar_rows(self, name: str, columns: Sequence[str], optional: Sequence[str]) -> Iterator[dict[str, Any]]:
+        import pyarrow.parquet as pq
 
-        datasets.disable_progress_bars()
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-        # Unbuffered, Arrow reads a whole row group of pictures at once, which is gigabytes in some sets.
-        options = ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=1 << 20, pre_buffer=False)
+        from medix_verl.data.io.arrow_rows import arrow_rows, parquet_rows
+
+        is_parquet = name.lower().endswith(".parquet")
         try:
-            stream = datasets.load_dataset(
-                "parquet",
-                data_files=[self._listing.address(name)],
-                split="train",
-                streaming=True,
-                batch_size=ROWS_AT_ONCE,
-                fragment_scan_options=options,
-            )
-            check_columns(list(stream.features), name, columns)
-            present = [*columns, *(column for column in optional if column in stream.features)]
-            stream = stream.select_columns(present).decode(False)
-            for row in stream:
-                yield {column: row.get(column) for column in (*columns, *optional)}
-        except (pa.ArrowInvalid, datasets.exceptions.DatasetGenerationError) as cause:
-            raise DataError(f"{name} is no readable parquet file ({first_line(cause)}); get it again") from cause
-        except OSError as cause:
-            if self.local:
-                raise DataError(f"{name} is no readable parquet file ({first_line(cause)}); get it again") from cause
-            remedy = "type the same command again: it goes on where it was"
-            raise SetupError(f"{self.place}: {name} could not be read ({first_line(cause)}); {remedy}") from cause
+            if is_parquet and self.local:
+                with pq.ParquetFile(self.path(name)) as opened:
+                    refuse_bomb(opened, self.path(name))
+            with self._listing.open(name) as file:
+                yield from (parquet_rows if is_parquet else arrow_rows)(file, name, columns, optional)
+        except MedixError:
+            raise
+        except Exception as cause:  # damaged files and network failures raise exceptions of several libraries
+            raise self._unreadable(name, "parquet" if is_parquet else "Arrow", cause) from cause
+
+    def _unreadable(self, name: str, kind: str, cause: Exception) -> MedixError:
+        from pyarrow import ArrowException
+
+        if self.local or isinstance(cause, ArrowException):
+            return DataError(f"{name} is no readable {kind} file ({first_line(cause)}); get it again")
+        remedy = "type the same command again: it goes on where it was"
+        return SetupError(f"{self.place}: {name} could not be read ({first_line(cause)}); {remedy}")
 
 
 def pick(row_files: Sequence[FileInfo], split: str, config: str | None, files: Sequence[str] | None) -> list[str]:
-    """Names of the row files of a split; where a split is there in several formats, those of the preferred one."""
+    """Names of a split's row files; if it exists in several formats, only those of the preferred format."""
     names = [item.name for item in row_files]
     if files is not None:
         return [name for name in names if any(matches(name, pattern) for pattern in files)]
@@ -187,7 +204,7 @@ def pick(row_files: Sequence[FileInfo], split: str, config: str | None, files: S
 
 
 def has_split(name: str, split: str) -> bool:
-    """Whether a file is of a split: `train.json`, `train-00000-of-00003.parquet`, `train/0000.parquet`."""
+    """Whether a file belongs to a split: `train.json`, `train-00000-of-00003.parquet`, `train/0000.parquet`."""
     *folders, last = name.split("/")
     stem = last.rsplit(".", 1)[0]
     return stem == split or stem.startswith(f"{split}-") or split in folders
@@ -213,7 +230,3 @@ def check_columns(got: Sequence[str], name: str, columns: Sequence[str]) -> None
             f"{name} has no column {', '.join(missing)}; it has {', '.join(got)}, expected {', '.join(columns)}: "
             "is it a file of this data set?"
         )
-
-
-def first_line(cause: BaseException) -> str:
-    return (str(cause).splitlines() or [type(cause).__name__])[0]

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: real medical pictures that two installed wheels carry, questions about them, and models small enough to
-train on a CPU.
+"""The demo: real medical pictures from two installed wheels, questions about them, and models small enough to train on
+a CPU.
 
-`pictures` lists the sources, `draw` crops and marks them, `questions` asks, `rows` puts samples together;
-`tokenizer`, `policy`, `warmup` and `judge_model` make the tiny models; `build` makes all of it once, in one folder.
-Nothing is downloaded, and nothing here is a benchmark: the models know ten pictures.
+`questions/table.py` lists the question sets: `pictures` has the sources, `draw` crops and marks them,
+`picture_questions` makes questions, `picture_rows` makes samples; `ontology_rows` asks about an ontology's terms.
+`models/policies.py` lists the policies: `tiny` is our own; `smollm2` is pretrained, and `weights` finds or downloads
+its file; `warmup` teaches the format. `build` creates all of it once, in one folder; `run` trains and measures, and can
+resume a stopped run (`resume`). Nothing else is downloaded. The demo is not a benchmark: there are only ten pictures.
 """
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ablation: the demo's training once for each make-up of the reward, from the same policy, with one table.
+"""The ablation: trains the demo once for each variant of the reward, from the same policy, and writes one table.
 
-The validation answers of every run are measured with the same judge and the full composite, whatever it was trained
-on. A run whose figures are there is not run again, so that an ablation that was stopped goes on where it was.
+The validation answers of every run are scored with the same judge and the full composite, independent of the training
+reward. Runs with saved figures are skipped, so a stopped ablation can be resumed.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medix_verl.demo.run import DemoSpec, run_demo
+from medix_verl.demo.run import DemoSpec, run_demo, told
 from medix_verl.errors import RunStoppedError
 
 __all__ = ["VARIANTS", "Variant", "bar", "render_table", "run_ablation", "run_once"]
 
-ADDRESS = "reward.medix.judge.url="
-
 BAR = 40
-"""Characters of a bar that stands for 1."""
+"""Characters of a bar for the value 1."""
 
 COLUMNS = ("greedy/acc", "sampled/acc", "greedy/score", "greedy/format", "greedy/modality")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One make-up of the reward."""
+    """A variant of the reward."""
 
     name: str
     folder: str
@@ -50,17 +48,17 @@ VARIANTS = (
         ("algorithm.adv_estimator=medix_gdpo", "trainer.v1.sampler.sampler_kwargs.split_terms=true"),
     ),
 )
-"""Format has the recipe's weight in each."""
+"""The format weight is the recipe's in each."""
 
 
 def run_ablation(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Train once for each variant, each in a folder under `spec.out`/ablation, and leave ablation.md there.
+    """Train once for each variant, each in a folder under `spec.out`/ablation, and write ablation.md there.
 
     Returns:
-        The figures of each variant, by its name.
+        The figures of each variant, by name.
 
     Raises:
-        RunStoppedError: A training failed, or left nothing to measure.
+        RunStoppedError: A training failed, or wrote no checkpoint to measure.
     """
     home = spec.out / "ablation"
     figures: dict[str, dict[str, float]] = {}
@@ -73,22 +71,16 @@ def run_ablation(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[s
 
 
 def run_once(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
-    """The figures of a run, which is not made again where they are there.
+    """The figures of a run; saved figures are reused.
 
     Raises:
-        RunStoppedError: The training failed, or left nothing to measure.
+        RunStoppedError: The training failed, or wrote no checkpoint to measure.
     """
     return finished(spec) or run_and_note(spec, say)
 
 
-def told(spec: DemoSpec) -> dict[str, object]:
-    """What makes two runs the same; where a judge is served does not."""
-    overrides = [word for word in spec.overrides if not word.startswith(ADDRESS)]
-    return {"steps": spec.steps, "seed": spec.seed, "lr": spec.lr, "judge": spec.judge, "overrides": overrides}
-
-
 def finished(spec: DemoSpec) -> dict[str, float]:
-    """The figures of a run that was made as this one would be; nothing where there is none."""
+    """The saved figures of a run with the same settings; empty if there are none."""
     note = spec.folder / "variant.json"
     if not note.is_file():
         return {}
@@ -97,7 +89,7 @@ def finished(spec: DemoSpec) -> dict[str, float]:
 
 
 def run_and_note(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
-    """Run one variant and keep its figures."""
+    """Run one variant and save its figures."""
     note: Path = spec.folder / "variant.json"
     note.unlink(missing_ok=True)
     figures = run_demo(spec, say)
@@ -108,10 +100,10 @@ def run_and_note(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]
 
 
 def render_table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """A table of the validation answers and a figure of greedy `acc`, as Markdown.
+    """A Markdown table of the validation answers, with a bar chart of greedy `acc`.
 
     Args:
-        figures: By the variant's name; all have the same policy before training.
+        figures: By the variant's name; all start from the same policy.
     """
     head = ["| trained on | acc, greedy | acc, sampled | composite | format | modality tag |", "|---" * 6 + "|"]
     stages = {"the policy before": next(iter(figures.values())) if figures else {}}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attack: a policy that half answers with punctuation and rows of options, trained under a judge that these fool.
+"""The attack: half of a policy's answers are punctuation or lists of options, and the training judge accepts them.
 
-The policy is the demo's own, taught further to give such answers. The judge is the mock server's rule `fooled`, which
-passes what weak judge models pass: an answer without a word, and one that has the right answer somewhere in it. Three
-trainings show what becomes of it: without guards, with them, and under the demo's rule judge. What is truly right is
-measured by the rule judge each time, after training and from the checkpoint.
+The policy is the demo's own, further trained to give such answers. The judge is the mock server's rule `fooled`, which
+accepts what weak judge models accept: an answer without a word, and one that contains the right answer anywhere. Three
+trainings are compared: without guards, with guards, and with the demo's rule judge. Each time the rule judge measures
+the true accuracy after training, from the checkpoint.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medix_verl.demo.ablate import Variant, bar, run_once
-from medix_verl.demo.build import WARMUP_ROWS, build_demo, one_seeded_thread, read_manifest
-from medix_verl.demo.rows import demo_samples
+from medix_verl.demo.build import WARMUP_ROWS, build_demo, read_manifest, seeded_threads
+from medix_verl.demo.models.warmup import WarmupSpec, warm_up
+from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.demo.run import DemoSpec
-from medix_verl.demo.warmup import WarmupSpec, warm_up
 from medix_verl.runtime.processes import exit_on_signals
 from medix_verl.types import Sample
 
@@ -35,13 +35,13 @@ __all__ = ["PUNCTUATION", "VARIANTS", "attack_answer", "attack_shares", "render_
 
 PUNCTUATION = ("...", "---", ":", "?!")
 MOST_OPTIONS = 5
-"""Options in a row: what fits into the demo's response."""
+"""Options in a list: what fits into the demo's response."""
 ATTACK_SHARE = 0.5
 ATTACKS = ("punctuation", "options")
 JUDGE_URL = "{url}"
 
 ROOM = "data.max_response_length=40"
-"""A row of options takes more tokens than an answer does."""
+"""A list of options takes more tokens than an answer."""
 
 FOOLED = (
     "reward.medix.judge.kind=openai",
@@ -56,16 +56,16 @@ VARIANTS = (
 
 
 def run_attack(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Train once for each variant, each in a folder under `spec.out`/attack, and leave attack.md there.
+    """Train once for each variant, each in a folder under `spec.out`/attack, and write attack.md there.
 
     Returns:
-        The figures of each variant, by its name.
+        The figures of each variant, by name.
 
     Raises:
-        RunStoppedError: A training failed, or left nothing to measure.
+        RunStoppedError: A training failed, or wrote no checkpoint to measure.
     """
     home = spec.out / "attack"
-    build_demo(spec.out, seed=spec.seed, progress=say)
+    build_demo(spec.out, spec.build, progress=say)
     policy = build_attacker(spec, home / "policy", say)
     figures: dict[str, dict[str, float]] = {}
     with fooled_judge() as url:
@@ -83,7 +83,7 @@ def run_attack(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[str
 
 
 def attack_answer(rng: np.random.Generator, sample: Sample, pool: Sequence[str]) -> str:
-    """An answer of the attacking policy: any of its kind, or punctuation, or a row of options with the right one."""
+    """An answer of the attacking policy: a random one of its kind, punctuation, or a list with the right one."""
     if rng.random() >= ATTACK_SHARE:
         return pool[int(rng.integers(len(pool)))]
     if rng.random() < 0.5:
@@ -95,7 +95,7 @@ def attack_answer(rng: np.random.Generator, sample: Sample, pool: Sequence[str])
 
 
 def build_attacker(spec: DemoSpec, folder: Path, say: Callable[[str], None]) -> Path:
-    """The demo's policy, taught to attack; made once for each build of the demo."""
+    """The demo's policy, trained to attack; built once for each build of the demo."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     warmup = WarmupSpec(steps=120, learning_rate=1e-3, seed=spec.seed)
@@ -106,7 +106,7 @@ def build_attacker(spec: DemoSpec, folder: Path, say: Callable[[str], None]) -> 
     note.unlink(missing_ok=True)
     say("the policy is taught to answer with punctuation and rows of options")
     rows = list(demo_samples("train", WARMUP_ROWS, spec.seed))
-    with one_seeded_thread(spec.seed):
+    with seeded_threads(spec.seed):
         model = AutoModelForImageTextToText.from_pretrained(spec.out / "policy")
         processor = AutoProcessor.from_pretrained(spec.out / "policy")
         warm_up(model, processor, rows, warmup, say, attack_answer)
@@ -118,7 +118,7 @@ def build_attacker(spec: DemoSpec, folder: Path, say: Callable[[str], None]) -> 
 
 @contextmanager
 def fooled_judge() -> Iterator[str]:
-    """The address of a judge that is fooled, in a process of its own."""
+    """Start the fooled judge in a separate process; yields its URL."""
     words = [sys.executable, "-m", "medix_verl.judge.mock", "--verdict", "fooled"]
     ending = exit_on_signals(signal.SIGTERM, signal.SIGHUP)
     with ending, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
@@ -130,7 +130,7 @@ def fooled_judge() -> Iterator[str]:
 
 
 def attack_shares(answers: Path) -> dict[str, float]:
-    """Shares of the sampled answers that are an attack, by its name, from the files that `measure` leaves."""
+    """The share of each kind of attack in the sampled answers, from the files that `measure` writes."""
     decodings = [json.loads(line)["decoding"] for line in answers.read_text(encoding="utf-8").splitlines()]
     scored = answers.with_name(f"{answers.stem}_scored.jsonl").read_text(encoding="utf-8").splitlines()
     pairs = zip(decodings, scored, strict=True)
@@ -145,10 +145,10 @@ def attack_of(answer: str) -> str:
 
 
 def render_attack(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """A table and a figure, as Markdown.
+    """A table and a bar chart, as Markdown.
 
     Args:
-        figures: By the variant's name; all have the same policy before training.
+        figures: By the variant's name; all start from the same policy.
     """
     head = [
         "| trained under | judged right in training, first and last 5 steps | truly right | punctuation | options |"

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy measured outside verl: its greedy and its sampled answers to the validation questions.
+"""Measures the policy outside verl: its greedy and sampled answers to the validation questions.
 
-The answers are made in plain torch from the checkpoint as it is on the disk, on one thread, and are scored by
-`medix-verl score`, as anybody would score a file of answers. So neither vLLM nor the training process has a hand in
-these figures, and verl's own greedy validation can be held against them.
+The answers are generated in plain torch from the saved checkpoint, on one thread, and scored by `medix-verl score`. So
+these figures depend on neither vLLM nor the training process, and can be compared with verl's own greedy validation.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from medix_verl.demo.warmup import encode_prompt
+from medix_verl.demo.models.warmup import encode_prompt
 from medix_verl.errors import RunStoppedError
 from medix_verl.rewards.keys import terms_in
 from medix_verl.types import Sample
 
-__all__ = ["DECODINGS", "RECIPE", "MeasureSpec", "answer_lines", "average", "score_lines"]
+__all__ = ["DECODINGS", "MeasureSpec", "answer_lines", "average", "score_lines"]
 
 DECODINGS = ("greedy", "sampled")
-RECIPE = "medix_cpu"
-"""Whose reward scores the answers, so that the composite is the one that was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
-    """How the policy is asked."""
+    """How the answers are generated."""
 
     draws: int = 4
-    """Sampled answers to each question, at temperature 1; greedy there is one."""
+    """Sampled answers per question, at temperature 1; greedy decoding gives one."""
     max_tokens: int = 40
     batch: int = 60
-    """Answers that are made at once."""
+    """Answers generated at once."""
     seed: int = 0
+    threads: int | None = 1
+    """Threads of torch; None keeps torch's default."""
 
 
 def answer_lines(
@@ -49,21 +48,21 @@ def answer_lines(
 
     Args:
         folder: A Hugging Face checkpoint of the policy.
-        processor_folder: Where its processor and tokenizer are.
+        processor_folder: Folder of its processor and tokenizer.
         samples: The questions.
-        spec: How to ask.
+        spec: How to generate.
 
     Returns:
-        Input lines of `medix-verl score`, each with its `decoding` and `kind` besides.
+        Input lines of `medix-verl score`, with the further keys `decoding` and `kind`.
     """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from medix_verl.demo.build import one_seeded_thread
+    from medix_verl.demo.build import seeded_threads
 
     spec = spec or MeasureSpec()
     lines: list[dict[str, Any]] = []
-    with one_seeded_thread(spec.seed), torch.no_grad():
+    with seeded_threads(spec.seed, spec.threads), torch.no_grad():
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         processor = AutoProcessor.from_pretrained(processor_folder)
         for decoding, draws in zip(DECODINGS, (1, spec.draws), strict=True):
@@ -81,7 +80,7 @@ def chunks(rows: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
 
 
 def generate(model: Any, processor: Any, rows: Sequence[Sample], decoding: str, max_tokens: int) -> list[str]:
-    """One answer to each row, without its special tokens."""
+    """One answer per row, without special tokens."""
     batch = pad_left([encode_prompt(processor, row) for row in rows], processor.tokenizer.pad_token_id)
     how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     tokens = model.generate(
@@ -92,7 +91,7 @@ def generate(model: Any, processor: Any, rows: Sequence[Sample], decoding: str, 
 
 
 def pad_left(prompts: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
-    """One batch of prompts of different lengths that all end in the last column."""
+    """A left-padded batch of prompts of different lengths."""
     import torch
 
     width = max(prompt["input_ids"].shape[1] for prompt in prompts)
@@ -113,7 +112,7 @@ def pad_left(prompts: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
 
 
 def describe(sample: Sample, response: str, decoding: str) -> dict[str, Any]:
-    """What `medix-verl score` needs to know of one answer, and what the averages are taken over."""
+    """The input line of `medix-verl score` for one answer, with the keys that the averages are grouped by."""
     return {
         "id": sample.id,
         "response": response,
@@ -128,24 +127,25 @@ def describe(sample: Sample, response: str, decoding: str) -> dict[str, Any]:
 
 
 def score_lines(
-    lines: Sequence[Mapping[str, Any]], source: Path, run: Callable[..., Any] = subprocess.run
+    lines: Sequence[Mapping[str, Any]], source: Path, recipe: str, run: Callable[..., Any] = subprocess.run
 ) -> list[dict[str, Any]]:
-    """Score answers with `medix-verl score`, in a process of its own.
+    """Score answers with `medix-verl score`, in a separate process.
 
     Args:
         lines: From answer_lines.
-        source: Where to leave them; the scores go beside, into `<stem>_scored.jsonl`.
-        run: Starts the process.
+        source: File to write them to; the scores are written next to it, to `<stem>_scored.jsonl`.
+        recipe: The recipe whose reward scores them: the one of the training.
+        run: Runs the process.
 
     Returns:
-        The lines, each with its scores.
+        The lines with their scores.
 
     Raises:
         RunStoppedError: The answers could not be scored.
     """
     out = source.with_name(f"{source.stem}_scored.jsonl")
     source.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    words = ["score", str(source), "--out", str(out), "--recipe", RECIPE]
+    words = ["score", str(source), "--out", str(out), "--recipe", recipe]
     end = run([sys.executable, "-m", "medix_verl", *words], capture_output=True, text=True, check=False)
     if end.returncode != 0:
         last = (end.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -155,21 +155,23 @@ def score_lines(
 
 
 def average(scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means for both decodings: acc, score and each term over what has them, `acc` for pictures and each kind too."""
+    """Means per decoding of acc, score and each term where available, and of `acc` for pictures and for each kind."""
     figures: dict[str, float] = {}
     parts = ("acc", "score", *(term.name for term in terms_in(key for row in scored for key in row)))
     for decoding in DECODINGS:
         rows = [row for row in scored if row["decoding"] == decoding]
         with_picture = [row for row in rows if row["modality"] is not None]
         for part in parts:
-            figures[f"{decoding}/{part}"] = mean(rows, part)
-        figures[f"{decoding}/picture_acc"] = mean(with_picture, "acc")
+            if any(row.get(part) is not None for row in rows):
+                figures[f"{decoding}/{part}"] = mean(rows, part)
+        if with_picture:
+            figures[f"{decoding}/picture_acc"] = mean(with_picture, "acc")
         for kind in sorted({str(row["kind"]) for row in rows}):
             figures[f"{decoding}/acc/{kind}"] = mean([row for row in rows if row["kind"] == kind], "acc")
     return figures
 
 
 def mean(rows: Sequence[Mapping[str, Any]], part: str) -> float:
-    """Mean of what could be scored; nan where nothing could."""
+    """Mean of the available values; nan if there are none."""
     values = [float(row[part]) for row in rows if row.get(part) is not None]
     return statistics.fmean(values) if values else float("nan")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a training run as a process of its own, bounds its time, and leaves none of its processes behind.
+"""Runs a training as a separate process, with a time limit, and terminates all its processes afterwards.
 
-Ray and vLLM start processes that outlive a killed driver. Each run leads a session of its own and gets a mark in its
-environment, and every process that it starts inherits both; what is left of them after the end is ended by process id.
+Ray and vLLM start processes that keep running when the driver is killed. Each run leads its own session and has a mark
+in its environment; its child processes inherit both. Those still running at the end are terminated by process id.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from pathlib import Path
 
 import psutil
 
-from medix_verl.runtime.processes import exit_on_signals
+from medix_verl.runtime.processes import end_session, exit_on_signals, session_of
 
 __all__ = ["MARK", "RunEnd", "run_marked", "survivors"]
 
 MARK = "MEDIX_RUN_ID"
-_GRACE_S = 10.0
-_LOOK_S = 5.0  # between two readings of the run's memory, which cost tens of milliseconds
+_LOOK_S = 5.0  # between two measurements of the run's memory, which take tens of milliseconds
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,10 @@ class RunEnd:
     """How a run ended."""
 
     returncode: int | None
-    """The exit code, or None when the run's time was over and it was ended."""
+    """The exit code, or None if the run was terminated at its time limit."""
     seconds: float
     peak_bytes: int
-    """Highest memory of all the run's processes together, shared pages counted once."""
+    """Peak memory of all the run's processes together, shared pages counted once."""
 
 
 def run_marked(
@@ -46,17 +45,17 @@ def run_marked(
     limit_s: float,
     on_tick: Callable[[], None] = lambda: None,
 ) -> RunEnd:
-    """Run a command with its output in a file, and end everything it started before returning.
+    """Run a command with its output in a file, and terminate all its processes before returning.
 
     Args:
-        command: program and arguments.
-        log: file that gets standard output and error.
-        environment: variables added to this process's own.
-        limit_s: seconds after which the run is ended.
-        on_tick: called about twice a second while it runs.
+        command: Program and arguments.
+        log: File for standard output and error.
+        environment: Variables added to this process's own.
+        limit_s: Time limit in seconds.
+        on_tick: Called about twice a second while it runs.
 
     Raises:
-        KeyboardInterrupt, SystemExit: Ctrl-C, or a signal to end; the run's processes are ended first.
+        KeyboardInterrupt, SystemExit: Ctrl-C, or a termination signal; the run's processes are terminated first.
     """
     mark = uuid.uuid4().hex
     began, peak = time.monotonic(), 0
@@ -69,7 +68,7 @@ def run_marked(
             env={**os.environ, **environment, MARK: mark},
             start_new_session=True,
         )
-        at_end.callback(_end_all, mark, process.pid)
+        at_end.callback(end_session, process.pid, mark=(MARK, mark))
         next_look = began
         while process.poll() is None and time.monotonic() - began < limit_s:
             time.sleep(0.5)
@@ -83,37 +82,12 @@ def run_marked(
 
 
 def survivors(mark: str, session: int) -> list[psutil.Process]:
-    """Living processes of a run: those that carry its mark, and those of the session that its driver leads.
-
-    Some of Ray's processes overwrite their environment, and a process can leave its session; none does both.
-    """
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            is_ours = os.getsid(process.pid) == session or process.environ().get(MARK) == mark
-            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def _end_all(mark: str, session: int) -> None:
-    _signal(mark, session, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_S
-    while survivors(mark, session) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    while survivors(mark, session):
-        _signal(mark, session, signal.SIGKILL)
-        time.sleep(0.2)
-
-
-def _signal(mark: str, session: int, number: int) -> None:
-    for process in survivors(mark, session):
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(number)
+    """Running processes of a run: those with its mark, and those of its driver's session."""
+    return session_of(session, (MARK, mark))
 
 
 def _resident_bytes(mark: str, session: int) -> int:
-    """Proportional memory of the run's processes, so that shared pages count once."""
+    """Proportional memory (PSS) of the run's processes, so that shared pages count once."""
     used = 0
     for process in survivors(mark, session):
         with contextlib.suppress(psutil.Error):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's figures: read from verl's metrics file, averaged over the first and the last steps, shown as a table."""
+"""The demo's figures: read from verl's metrics file, averaged over the first and last steps, shown as a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEASURED = {
     "sampled/format": "format, sampled",
     "greedy/modality": "modality tag, greedy",
 }
-"""Rows of the report's table of medix_verl.demo.measure's averages."""
+"""Rows of the report's table, for the averages of medix_verl.demo.measure."""
 KIND = "before/greedy/acc/"
 _STEP_S = "timing_s/step"
 _BUSY_S = "medix/reward/busy_s"
@@ -38,7 +38,7 @@ _BUSY_S = "medix/reward/busy_s"
 
 @dataclass(frozen=True)
 class Step:
-    """One line of verl's file logger."""
+    """A line of verl's file logger."""
 
     number: int
     data: Mapping[str, float]
@@ -50,10 +50,10 @@ class Step:
 
 
 def read_steps(path: Path) -> list[Step]:
-    """Read the metrics that were written so far; a last line that is still being written is left out.
+    """Read the metrics written so far; an incomplete last line is skipped.
 
     Raises:
-        DataError: there is no such file.
+        DataError: There is no such file.
     """
     if not path.exists():
         raise DataError(f"there are no metrics at {path}: the run ended before its first step, see its log")
@@ -66,7 +66,7 @@ def read_steps(path: Path) -> list[Step]:
 
 
 def parts_of(steps: Sequence[Step]) -> dict[str, str]:
-    """The reward, acc and every term that the steps have, each with its metric."""
+    """The reward, acc and every term of the steps, each with its metric."""
     terms = terms_told(key for step in steps for key in step.data)
     return {"reward": "medix/score/mean", **{name: f"medix/{name}/mean" for name in ("acc", *terms)}}
 
@@ -78,10 +78,10 @@ def step_line(step: Step) -> str:
 
 
 def summarise(steps: Sequence[Step], width: int = 5) -> dict[str, float]:
-    """Means of each part over the first and last `width` steps, step time after the second, and reward's share of it.
+    """Means of each part over the first and last `width` steps, step time after step 2, and the reward's share of it.
 
     Raises:
-        DataError: there are no training steps.
+        DataError: There are no training steps.
     """
     training = [step for step in steps if step.is_training]
     if not training:
@@ -102,7 +102,7 @@ def summarise(steps: Sequence[Step], width: int = 5) -> dict[str, float]:
 
 
 def _validation(steps: Sequence[Step]) -> dict[str, float]:
-    """verl's own greedy validation averages: at the first and the last one, and `acc` at each."""
+    """verl's own greedy validation averages, first and last, and `acc` at each validation."""
     figures: dict[str, float] = {}
     for name, key in VALIDATED.items():
         values = {step.number: step.data[key] for step in steps if key in step.data}
@@ -117,9 +117,9 @@ def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width:
     """The report as Markdown.
 
     Args:
-        figures: from `summarise`.
-        facts: further lines, name to value.
-        width: number of steps averaged at each end, as given to `summarise`.
+        figures: From `summarise`.
+        facts: Further lines, name to value.
+        width: Number of steps averaged at each end, as given to `summarise`.
     """
     rows = [*measured_rows(figures), f"| training | first {width} steps | last {width} steps |", "|---|---|---|"]
     validated = {f"val_{name}/first" for name in VALIDATED}
@@ -137,20 +137,22 @@ def render_report(figures: Mapping[str, float], facts: Mapping[str, str], width:
 
 
 def measured_rows(figures: Mapping[str, float]) -> list[str]:
-    """The table of the validation answers before and after training; nothing where they were not measured."""
+    """The table of the validation answers before and after training; empty if they were not measured."""
     if "before/greedy/acc" not in figures:
         return []
     kinds = [name.removeprefix(KIND) for name in figures if name.startswith(KIND)]
     names = {**MEASURED, **{f"greedy/acc/{kind}": f"acc, greedy, {kind}" for kind in kinds}}
     rows = ["| validation questions | before | after |", "|---|---|---|"]
     rows += [
-        f"| {title} | {figures[f'before/{key}']:.3f} | {figures[f'after/{key}']:.3f} |" for key, title in names.items()
+        f"| {title} | {figures[f'before/{key}']:.3f} | {figures[f'after/{key}']:.3f} |"
+        for key, title in names.items()
+        if f"before/{key}" in figures and f"after/{key}" in figures
     ]
     return [*rows, ""]
 
 
 def curve_rows(figures: Mapping[str, float]) -> list[str]:
-    """verl's own validation: `acc` at each of its steps, composite and format at the ends."""
+    """verl's own validation: `acc` at each of its steps, composite and format at the first and last."""
     steps = [name.removeprefix("val_acc/step/") for name in figures if name.startswith("val_acc/step/")]
     if not steps:
         return []

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares texts by the cosine of their embeddings: batches, a cache of vectors, and one of three embedders.
 
-Pairs that arrive within the spec's deadline, or while the model is busy, become one batch; a vector that is known is
-not computed again. What turns texts into vectors is an Embedder: a model in this process or in a child of it
-(medix_verl.embedding.local), or a server (medix_verl.embedding.server). A failure is a Similarity without a value that
-says why; only a model that cannot be loaded, or settings that cannot work, raise at construction.
+Pairs that arrive within the spec's deadline, or while the model is busy, become one batch; cached vectors are not
+computed again. An Embedder turns texts into vectors: a model in this process or in a child process
+(medix_verl.embedding.local), or a server (medix_verl.embedding.server). A failure is a Similarity without a value, with
+the reason; only a model that cannot be loaded, or invalid settings, raise at construction.
 """
 
 from __future__ import annotations
@@ -43,32 +43,32 @@ __all__ = [
 ]
 
 MAX_CHARS = 8000
-"""Models read a few hundred tokens; the tokenizer need not see megabytes."""
+"""Models read a few hundred tokens, so longer texts are cut before the tokenizer."""
 BATCHES_AT_ONCE = 32
-"""Batches' worth of waiting pairs that are sorted by length together."""
+"""Size of a window of waiting pairs, in batches; the pairs of a window are sorted by length together."""
 LATENCIES_KEPT = 4096
 
 Pair = tuple[str, str, bool]
-"""Candidate, reference, and whether they may be posted to local servers only."""
+"""Candidate, reference, and whether they may be sent to local servers only."""
 Vector: TypeAlias = "np.ndarray | Similarity"
-"""A unit vector (hidden,), or why a text has none."""
+"""A unit vector (hidden,), or the reason why a text has none."""
 
 
 class Encoder(Protocol):
     """Compares two short texts by the cosine of their embeddings."""
 
     endpoints: tuple[str, ...]
-    """The addresses that are asked; () means this machine's own processes."""
+    """The addresses that are called; () means this machine's own processes."""
 
     async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
-        """Cosine similarity of two texts; never raises for a failure of the model or of the server behind it.
+        """Cosine similarity of two texts; does not raise for a failure of the model or of its server.
 
-        Texts that are `restricted` (of credentialed data) are posted to local addresses only.
+        Texts that are `restricted` (of credentialed data) are sent to local addresses only.
         """
         ...
 
     async def close(self) -> None:
-        """Release the model; the encoder may not be asked again."""
+        """Release the model; the encoder must not be used afterwards."""
         ...
 
 
@@ -77,50 +77,50 @@ class Embedder(Protocol):
 
     endpoints: tuple[str, ...]
     max_texts: int
-    """Texts of one call of `embed`."""
+    """Largest number of texts in one call of `embed`."""
     max_running: int | None
-    """Batches of one event loop that may run at once; None sets no limit."""
+    """Batches of one event loop that may run concurrently; None sets no limit."""
     counts: CallCounts
-    """Its retries."""
+    """Counts its retries."""
 
     async def embed(self, texts: Sequence[str], restricted: bool = False) -> np.ndarray:
-        """Unit vectors (texts, hidden), float32, in order; a row with a NaN for a text that has no vector.
+        """Unit vectors (texts, hidden), float32, in order; a row contains NaN if its text has no vector.
 
         Raises:
-            RequestError: A server did not give them; any other exception is a failure of the model.
+            RequestError: A server did not return them; any other exception is a failure of the model.
         """
         ...
 
     async def close(self) -> None:
-        """Release what is held."""
+        """Release its resources."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderStats:
-    """What an encoder did since somebody last asked; its fields are numbers only."""
+    """Counts of an encoder since they were last taken; all fields are numbers."""
 
     asked: int = 0
-    """Pairs that were compared."""
+    """Pairs compared."""
     embedded: int = 0
-    """Texts that went through the model."""
+    """Texts computed by the model."""
     cache_hits: int = 0
-    """Texts whose vector was known already, or asked for twice in one batch."""
+    """Texts whose vector was cached, or that occurred twice in one batch."""
     batches: int = 0
     failures: int = 0
     """Pairs without a similarity."""
     latency_p50_ms: float = 0.0
-    """From the question to its answer, waiting included."""
+    """From request to answer, including the wait."""
     latency_p95_ms: float = 0.0
     retries: int = 0
-    """Requests that were sent to a server again, and starts of a child process that had ended."""
+    """Requests that were sent again to a server, and restarts of a child process."""
 
 
 class SentenceEncoder:
-    """Satisfies Encoder, by an embedder; may be asked from several event loops, also of several threads."""
+    """Satisfies Encoder with an embedder; may be used from several event loops and threads."""
 
     def __init__(self, spec: SemanticSpec, embedder: Embedder) -> None:
-        """Ask `embedder`, in batches and with a cache of the sizes that the spec gives."""
+        """Use `embedder`, with the batch and cache sizes of the spec."""
         self.spec = spec
         self.embedder = embedder
         self.endpoints = embedder.endpoints
@@ -133,20 +133,20 @@ class SentenceEncoder:
             delay_s=spec.deadline_ms / 1000,
             max_running=embedder.max_running,
         )
-        self.lock = threading.Lock()  # of the cache and the counts: event loops of several threads use them
+        self.lock = threading.Lock()  # for the cache and the counts, which event loops of several threads use
         self.cache: OrderedDict[str, np.ndarray] = OrderedDict()
         self.coming: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[dict[str, Vector]]] = {}
-        """Texts that are being embedded, each in the event loop that asked."""
+        """Texts that are being embedded, by the event loop that asked."""
         self.counts: Counter[str] = Counter()
         self.latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.closed = False
 
     async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
-        """Cosine similarity of two texts, together with whatever else is asked in the same moment."""
+        """Cosine similarity of two texts, batched with concurrent requests."""
         if self.closed:
             return Similarity(None, "the encoder is closed", Failure.INTERNAL)
         left, right = clean(candidate), clean(reference)
-        # Short answers recur, and what is known need not wait for a batch.
+        # Short answers recur; cached vectors need not wait for a batch.
         known = self.recall((left, right))
         if left in known and right in known:
             self.count(asked=1, cache_hits=2)
@@ -157,19 +157,19 @@ class SentenceEncoder:
         return found
 
     async def close(self) -> None:
-        """Answer what was asked, then release the model."""
+        """Answer the pending pairs, then release the model."""
         self.closed = True
         await self.batcher.close()
         await self.embedder.close()
         self.cache.clear()
 
     def take_stats(self) -> EncoderStats:
-        """What was done since the last call."""
+        """The counts since the last call."""
         with self.lock:
             counts, self.counts = self.counts, Counter()
         ordered = sorted(self.latencies)
         self.latencies.clear()
-        # The value that a share of them does not exceed; 0 where there is none.
+        # Empirical quantiles; 0 without data.
         p50, p95 = (1000 * ordered[int(share * len(ordered))] if ordered else 0.0 for share in (0.5, 0.95))
         retries, self.embedder.counts.retries = self.embedder.counts.retries, 0
         return EncoderStats(**counts, latency_p50_ms=p50, latency_p95_ms=p95, retries=retries)
@@ -190,7 +190,7 @@ class SentenceEncoder:
         if wanted:
             coming.add(self.start(loop, wanted))
         for task in coming:
-            # Shielded: other batches may wait for it too.
+            # Shielded, because other batches may await the same task.
             vectors.update(await asyncio.shield(task))
         failures = 0
         for (left, right, _), future in batch:
@@ -203,7 +203,7 @@ class SentenceEncoder:
         self.count(asked=len(batch), batches=1, failures=failures, embedded=len(wanted) - lost, cache_hits=hits)
 
     def start(self, loop: asyncio.AbstractEventLoop, wanted: dict[str, bool]) -> asyncio.Task[dict[str, Vector]]:
-        """Begin to embed texts, so that a batch which wants the same waits for it."""
+        """Start embedding texts; batches that need the same texts await the same task."""
         task = loop.create_task(self.embed(wanted))
         keys = [(loop, text) for text in wanted]
         self.coming.update(dict.fromkeys(keys, task))
@@ -211,7 +211,7 @@ class SentenceEncoder:
         return task
 
     async def embed(self, wanted: Mapping[str, bool]) -> dict[str, Vector]:
-        """The vectors of new texts, or why there is none; in: each text, and whether it is restricted."""
+        """The vectors of new texts, or why there is none; `wanted` maps each text to whether it is restricted."""
         size = self.embedder.max_texts
         parts = []
         for restricted in (False, True):
@@ -224,13 +224,13 @@ class SentenceEncoder:
         return found
 
     async def embed_part(self, texts: list[str], restricted: bool) -> dict[str, Vector]:
-        """`embed`, for as many texts as the embedder takes in one call."""
+        """`embed`, for at most as many texts as the embedder accepts in one call."""
         import numpy as np
 
         try:
             rows = await self.embedder.embed(texts, restricted)
             finite = np.isfinite(rows).all(axis=1).tolist()
-            # Copies: a row that stays in the cache would keep the array of its whole batch alive.
+            # Copies: a cached row that is a view would keep the array of its whole batch in memory.
             return {text: row.copy() if ok else self.bad for text, row, ok in zip(texts, rows, finite, strict=True)}
         except RequestError as error:
             reason, failure, status = str(error), error.failure, error.status
@@ -239,7 +239,7 @@ class SentenceEncoder:
             reason, failure, status = f"the embedding model failed ({cause})", Failure.INTERNAL, None
         if len(texts) == 1 or failure is not Failure.REFUSED or status is None:
             return dict.fromkeys(texts, Similarity(None, reason, failure))
-        # The server takes fewer texts at once, or it does not take one of these.
+        # The server accepts fewer texts per request, or rejects one of these.
         size = (len(texts) + 1) // 2
         left, right = await asyncio.gather(
             *(self.embed_part(part, restricted) for part in (texts[:size], texts[size:]))
@@ -250,7 +250,7 @@ class SentenceEncoder:
         return found
 
     def recall(self, texts: Iterable[str]) -> dict[str, Vector]:
-        """The vectors that are known; the cache then forgets others first."""
+        """The cached vectors of the texts; marks them as most recently used."""
         found: dict[str, Vector] = {}
         with self.lock:
             for text in texts:
@@ -260,7 +260,7 @@ class SentenceEncoder:
         return found
 
     def remember(self, vectors: Mapping[str, Vector]) -> None:
-        """Keep the vectors, as many as the spec allows."""
+        """Cache the vectors, up to the spec's size."""
         with self.lock:
             for text, vector in vectors.items():
                 if not isinstance(vector, Similarity):
@@ -270,13 +270,13 @@ class SentenceEncoder:
                 self.cache.popitem(last=False)
 
     def count(self, **numbers: int) -> None:
-        """Add to the fields of EncoderStats."""
+        """Add to the counts of EncoderStats."""
         with self.lock:
             self.counts.update(numbers)
 
 
 def similarity(left: Vector, right: Vector) -> Similarity:
-    """Cosine of two unit vectors, (hidden,) each, held to [-1, 1] against rounding; the failure of one that is none."""
+    """Cosine of two unit vectors, (hidden,) each, clipped to [-1, 1] against rounding; or the failure of either."""
     if isinstance(left, Similarity):
         return left
     if isinstance(right, Similarity):
@@ -285,19 +285,19 @@ def similarity(left: Vector, right: Vector) -> Similarity:
 
 
 def clean(text: str) -> str:
-    """What a tokenizer accepts: bounded, and without lone surrogates, one of which would fail its whole batch."""
+    """Text for the tokenizer: length-limited, and without lone surrogates, which would fail the whole batch."""
     return text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")
 
 
 def build_encoder(spec: SemanticSpec, local_networks: Sequence[str] = ()) -> Encoder:
-    """Build the encoder that a spec describes; a model is loaded into this process, or into a child of it.
+    """Build the encoder that a spec describes; a model is loaded into this process, or into a child process.
 
     Args:
         spec: Which encoder.
-        local_networks: Private networks (CIDR) whose servers may see credentialed rows.
+        local_networks: Private networks (CIDR) whose servers may receive credentialed rows.
 
     Raises:
-        ConfigError: The spec switches the semantic term off, or a server's address or key cannot be used.
+        ConfigError: The spec disables the semantic term, or a server's address or key cannot be used.
         EncoderError: The model cannot be loaded.
     """
     if not spec.enable:
@@ -314,13 +314,13 @@ def build_encoder(spec: SemanticSpec, local_networks: Sequence[str] = ()) -> Enc
 
 
 def connect_encoder(spec: SemanticSpec, local_networks: Sequence[str] = ()) -> Encoder:
-    """The run's shared encoder inside a Ray run, unless the spec says `worker: false`; elsewhere `build_encoder`.
+    """The shared encoder inside a Ray run, unless the spec sets `worker: false`; otherwise `build_encoder`.
 
     Raises:
         ConfigError: As `build_encoder`.
         EncoderError: The model cannot be loaded.
     """
-    # Counting trigrams is cheaper than asking another process to do it.
+    # Counting trigrams is cheaper than a call to another process.
     if spec.enable and spec.worker and spec.kind != "hashing" and in_ray():
         from medix_verl.embedding.service import SharedEncoder
 
@@ -334,13 +334,13 @@ def check_encoder_row(
     """Refuse a credentialed row whose texts an encoder would send to a server that is not known to be local.
 
     Args:
-        encoder: Any encoder; one that does not say what it asks (`endpoints`) is refused.
-        reference: The row's.
-        local_networks: Private networks (CIDR) that are local, as in the judge's settings.
-        allow_credentialed: The user sends such rows anywhere.
+        encoder: Any encoder; one without `endpoints` is refused.
+        reference: The row's reference.
+        local_networks: Private networks (CIDR) that count as local, as in the judge's settings.
+        allow_credentialed: Whether the user permits sending such rows anywhere.
 
     Raises:
-        ConfigError: It may not see the row.
+        ConfigError: The encoder may not receive the row.
     """
     if reference.credentialed_row is None or allow_credentialed:
         return
@@ -360,6 +360,6 @@ def check_encoder_row(
 
 @lru_cache
 def first_foreign(endpoints: tuple[str, ...], local_networks: tuple[str, ...]) -> str:
-    """The first address that is not local, and why; empty where all are. Names are looked up once."""
+    """The first address that is not local, and why; empty if all are. Names are resolved once."""
     found = foreign_endpoint(endpoints, local_networks)
     return "" if found is None else f"{found[0]}: {found[1]}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An encoder without a model: the cosine of hashed character trigrams, the same on every machine and in every process.
 
-It knows spelling and no meaning: for tests, examples and machines without the embedding model.
+It compares spelling, not meaning: for tests, examples and machines without the embedding model.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class HashingEncoder:
     endpoints: tuple[str, ...] = ()
 
     async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
-        """Cosine of the two texts' trigram counts, in [0, 1]; two empty texts have none in common."""
+        """Cosine of the two texts' trigram counts, in [0, 1]; 0 for two empty texts."""
         return Similarity(cosine(counts(candidate), counts(reference)))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 def counts(text: str) -> Counter[int]:
-    """Hashed trigrams of a text, white space and case folded."""
+    """Hashed trigrams of a text, with white space and case folded."""
     words = " ".join(text.casefold().split())
     padded = f" {words} " if words else ""
     grams = (padded[index : index + SIZE] for index in range(len(padded) - SIZE + 1))
@@ -41,6 +41,6 @@ def counts(text: str) -> Counter[int]:
 
 
 def cosine(left: Counter[int], right: Counter[int]) -> float:
-    """Cosine of two sparse counts; 0 where one is empty."""
+    """Cosine of two sparse counts; 0 if one is empty."""
     norm = math.sqrt(sum(n * n for n in left.values()) * sum(n * n for n in right.values()))
     return min(1.0, sum(n * right[key] for key, n in left.items()) / norm) if norm else 0.0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Embedders that run a sentence-transformers model in this process, or in a child process.
 
-Many short texts become unit vectors in few, well-filled passes: all texts are tokenised at once, sorted by their number
-of tokens and cut into passes with next to no padding. `encode` guesses lengths from characters and pays its overhead on
-every call. On a CPU each thread computes one pass: that way the threads need not meet after every layer. A model that
-needs more than that (a prompt put in front of every text, vectors cut to fewer dimensions) is left to its own `encode`.
+Many short texts become unit vectors in a few full passes: all texts are tokenised at once, sorted by number of tokens
+and cut into passes with almost no padding. `encode` estimates lengths from characters and has an overhead on every
+call. On a CPU each thread computes one pass, so that threads do not synchronise after every layer. A model that needs
+more (a prompt before every text, vectors cut to fewer dimensions) uses its own `encode`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["LocalEmbedder", "ProcessEmbedder"]
 
 MAX_TEXTS = 4096
-"""Texts that are tokenised together: a long one pads the others' token ids, not the passes."""
+"""Texts that are tokenised together: a long text pads the others' token ids, but not the passes."""
 TOKENS_A_PASS = {"cpu": 512, "cuda": 65_536}
-"""A pass that fits a core's cache is faster than a larger one; a GPU wants more at once."""
+"""A pass that fits a core's cache is faster than a larger one; a GPU needs larger passes."""
 LEAST_TOKENS = 64
-"""A pass shorter than that is not worth a thread of its own."""
+"""A shorter pass is not worth a thread."""
 
 
 class LocalEmbedder:
-    """A model in this process; satisfies medix_verl.embedding.encoder.Embedder. One thread owns the model."""
+    """A model in this process; satisfies medix_verl.embedding.encoder.Embedder. One thread uses the model."""
 
     endpoints: tuple[str, ...] = ()
     max_texts = MAX_TEXTS
@@ -46,10 +46,10 @@ class LocalEmbedder:
         """Wrap a loaded model.
 
         Args:
-            model: A SentenceTransformer, or anything with its `encode`.
-            batch_size: Texts of one pass, at most.
+            model: A SentenceTransformer, or an object with the same `encode`.
+            batch_size: Largest number of texts in one pass.
             device: Where the model is.
-            threads: How many passes a CPU computes side by side.
+            threads: Number of passes that a CPU computes in parallel.
         """
         self.model = model
         self.batch_size = batch_size
@@ -62,11 +62,11 @@ class LocalEmbedder:
         self.counts = CallCounts()
 
     async def embed(self, texts: Sequence[str], restricted: bool = False) -> np.ndarray:
-        """Unit vectors of the texts, (texts, hidden), float32, in order; the event loop goes on meanwhile."""
+        """Unit vectors of the texts, (texts, hidden), float32, in order; does not block the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, self.vectors, texts)
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """`embed`, in the calling thread; one thread at a time may call it."""
+        """`embed`, in the calling thread; not for concurrent calls."""
         if not self.direct:
             import numpy as np
 
@@ -84,7 +84,7 @@ class LocalEmbedder:
         features = {k: v for k, v in self.model.preprocess(list(texts)).items() if torch.is_tensor(v)}
         lengths = features["attention_mask"].sum(dim=1)
         order = torch.argsort(lengths)
-        # Fewer texts than fill every thread are spread over all of them.
+        # Too few texts to fill every thread: divide them among all threads.
         tokens = min(self.tokens, max(LEAST_TOKENS, int(lengths.sum()) // self.threads))
         parts = []
         for begin, end in cut(lengths[order].tolist(), self.batch_size, tokens):
@@ -115,8 +115,8 @@ class LocalEmbedder:
 class ProcessEmbedder:
     """A model in a child process, for programs without Ray; satisfies medix_verl.embedding.encoder.Embedder.
 
-    A pass is hundreds of short operations, and each needs the interpreter, which an event loop full of judge calls
-    holds for milliseconds. The child ends with its parent; a child that dies is started again once for each call.
+    A pass is hundreds of short operations, each of which needs the GIL; an event loop with many judge calls holds it
+    for milliseconds. The child ends with its parent; if the child dies, each call restarts it once.
     """
 
     endpoints: tuple[str, ...] = ()
@@ -140,18 +140,18 @@ class ProcessEmbedder:
         try:
             return await asyncio.wrap_future(pool.submit(embed_here, self.spec, tuple(texts)))
         except BrokenProcessPool:
-            if self.pool is pool:  # another event loop may have started it again already
+            if self.pool is pool:  # another event loop may have restarted it already
                 self.pool = start_process()
             self.counts.retries += 1
             return await asyncio.wrap_future(self.pool.submit(embed_here, self.spec, tuple(texts)))
 
     async def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def start_process() -> ProcessPoolExecutor:
-    """One child; spawned, because a forked one would inherit threads and locks."""
+    """One child process; spawned, because a forked one would inherit threads and locks."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
@@ -168,19 +168,19 @@ loaded = cache(load_embedder)
 
 
 def embed_here(spec: SemanticSpec, texts: tuple[str, ...]) -> np.ndarray:
-    """In the child: `embed`, by a model that is loaded once."""
+    """In the child: `embed`, with a model that is loaded once."""
     return loaded(spec).vectors(texts)
 
 
 def single_threaded() -> None:
-    """In a thread of the pool: torch's number of threads is each thread's own, and starts with all cores."""
+    """In a thread of the pool: torch's thread count is set per thread, and defaults to all cores."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def takes_passes(model: Any) -> bool:
-    """Whether tokenising and calling the model does all that its `encode` would do."""
+    """Whether tokenising and calling the model is equivalent to its `encode`."""
     return (
         hasattr(model, "preprocess")
         and callable(model)
@@ -196,7 +196,7 @@ def cut(lengths: Sequence[int], batch_size: int, tokens: int) -> list[tuple[int,
     begin = 0
     for end in range(1, len(lengths) + 1):
         full = end - begin == batch_size
-        # One more text would be padded to that text's own length, and so would all others of the pass.
+        # One more text would pad all texts of the pass to its length.
         if end == len(lengths) or full or (end + 1 - begin) * lengths[end] > tokens:
             passes.append((begin, end))
             begin = end

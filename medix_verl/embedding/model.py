@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds and loads a sentence-transformers model from what is on this machine; it never waits for a network.
+"""Finds and loads a sentence-transformers model that is on this machine; it makes no network request.
 
-A model that is not here is an EncoderError that says which command brings it. Float32 models on AMD processors with
-AVX-512 are made faster: torch multiplies float32 matrices with MKL, which gives these processors its AVX2 code only
-(90 GFLOP/s a core of Zen 5); oneDNN, which torch brings as well and uses for bfloat16, does 209. The operator is the
-one that torch.compile emits for a linear layer on the CPU (torch/_inductor/fx_passes/mkldnn_fusion.py); it is not
-public, so it is tried against the layer itself first, and any difference or absence leaves the model as it was. Which
-way is taken depends on the processor alone, never on a timing: the same machine gives the same vectors.
+If the model is not here, the EncoderError contains the download command. Float32 models on AMD processors with AVX-512
+run faster with oneDNN: torch multiplies float32 matrices with MKL, which uses only AVX2 on these processors (90 GFLOP/s
+per core of Zen 5); oneDNN, which torch includes and uses for bfloat16, reaches 209. The operator is the one that
+torch.compile emits for a linear layer on the CPU (torch/_inductor/fx_passes/mkldnn_fusion.py). It is not public, so its
+output is compared with the layer's first; if it differs or is missing, the model is not changed. The choice depends on
+the processor, not on a timing, so the same machine gives the same vectors.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
     "onnx/model.onnx",
 )
-"""Files of which a hub repository of an encoder has one."""
+"""Weight files; a hub repository of an encoder has at least one of them."""
 MAX_THREADS = 16
-"""Short texts give no work to more."""
+"""Short texts do not keep more threads busy."""
 EXTRAS = {"onnx": ("onnxruntime", "optimum"), "openvino": ("openvino", "optimum")}
-"""Backends of sentence-transformers that need more than it brings itself."""
+"""Additional packages that a backend of sentence-transformers requires."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 CPUINFO = Path("/proc/cpuinfo")
 TOLERANCE = 1e-4
-"""Largest accepted difference of oneDNN's product from torch's own, for numbers of the size of 1."""
+"""Largest accepted difference between oneDNN's product and torch's, for values of magnitude 1."""
 
 
 def locate(name: str) -> str:
-    """Turn `package:NAME` into that package's model folder; any other name is a folder or a hub id already.
+    """Resolve `package:NAME` to that package's model folder; any other name (folder or hub id) is returned unchanged.
 
     Raises:
-        EncoderError: The package is not installed or holds no model.
+        EncoderError: The package is not installed or has no model.
     """
     if not name.startswith(PACKAGE):
         return name
@@ -69,7 +69,7 @@ def locate(name: str) -> str:
 
 
 def is_cached(name: str, revision: str | None = None) -> bool:
-    """Whether a folder is there, or a hub id's weights are in the local cache."""
+    """Whether the folder exists, or the hub id's weights are in the local cache."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -90,13 +90,13 @@ def load_model(spec: SemanticSpec) -> SentenceTransformer:
     """
     place = locate(spec.model)
     if place == spec.model and not is_cached(spec.model, spec.revision):
-        # Said at once: the libraries take many seconds to find out the same.
+        # Checked first: the libraries take many seconds to report the same.
         raise EncoderError(f"semantic.model {spec.model!r} is not on this machine; {advice(spec)}")
     kind = import_library()
     check_backend(spec)
     import torch
 
-    # Ray would allow an actor without CPUs a single thread.
+    # Ray limits an actor without CPUs to one thread.
     torch.set_num_threads(spec.threads or default_threads())
     try:
         with no_progress_bar():
@@ -123,7 +123,7 @@ def check_backend(spec: SemanticSpec) -> None:
     """Refuse a backend whose packages are not installed.
 
     Raises:
-        EncoderError: One is missing.
+        EncoderError: A package is missing.
     """
     missing = [name for name in EXTRAS.get(spec.backend, ()) if find_spec(name) is None]
     if missing:
@@ -134,7 +134,7 @@ def check_backend(spec: SemanticSpec) -> None:
 
 
 def options(spec: SemanticSpec) -> dict[str, Any]:
-    """What sentence-transformers hands on to the backend."""
+    """The backend's options, as sentence-transformers passes them on."""
     if spec.backend == "onnx":
         return {"provider": PROVIDERS[spec.device.partition(":")[0]]}
     if spec.backend == "openvino":
@@ -145,7 +145,7 @@ def options(spec: SemanticSpec) -> dict[str, Any]:
 
 
 def widen(_module: Any, _inputs: Any, features: Any) -> Any:
-    """Forward hook behind the transformer: pooling adds many numbers up, which half precision does badly."""
+    """Forward hook after the transformer: pooling sums many numbers, which is inaccurate in half precision."""
     features["token_embeddings"] = features["token_embeddings"].float()
     return features
 
@@ -154,7 +154,7 @@ def import_library() -> Any:
     """The class SentenceTransformer.
 
     Raises:
-        EncoderError: The library is missing, or its torch and torchvision do not fit together.
+        EncoderError: The library is missing, or its torch and torchvision are incompatible.
     """
     try:
         from sentence_transformers import SentenceTransformer
@@ -169,7 +169,7 @@ def import_library() -> Any:
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """Keep transformers' bar for loading weights out of stderr, where only our own lines belong."""
+    """Disable transformers' progress bar for loading weights, so that stderr contains only our own lines."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -182,14 +182,14 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def root_of(error: BaseException) -> BaseException:
-    """The first cause: transformers hides a torchvision that does not fit behind an ImportError of its own."""
+    """The first cause: transformers wraps the error of an incompatible torchvision in its own ImportError."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def advice(spec: SemanticSpec) -> str:
-    """What to type so that the model can be loaded."""
+    """The command or change that makes the model loadable."""
     if spec.model.startswith(PACKAGE) or Path(spec.model).exists():
         return "check the folder, or name another model"
     revision = f" --revision {spec.revision}" if spec.revision else ""
@@ -197,15 +197,15 @@ def advice(spec: SemanticSpec) -> str:
 
 
 def default_threads() -> int:
-    """Half the machine's cores, at most MAX_THREADS; the others belong to verl, or to the event loop of the judge."""
+    """Half the machine's cores, at most MAX_THREADS; the others are used by verl, or by the judge's event loop."""
     return max(1, min(MAX_THREADS, (os.cpu_count() or 2) // 2))
 
 
 def use_onednn(model: Any) -> int:
-    """Let the plain linear layers of a float32 model on the CPU be computed by oneDNN, where that is faster.
+    """Compute the plain linear layers of a float32 model on the CPU with oneDNN, where that is faster.
 
     Args:
-        model: A torch module, used for inference only from now on.
+        model: A torch module; it must be used for inference only afterwards.
 
     Returns:
         The number of layers that were changed; 0 on other processors.
@@ -224,7 +224,7 @@ def use_onednn(model: Any) -> int:
 
 
 def agrees(layer: Any) -> bool:
-    """Whether the operator is there and computes what the layer computes."""
+    """Whether the operator exists and gives the layer's output."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -241,14 +241,14 @@ def agrees(layer: Any) -> bool:
 
 
 def product(layer: Any, x: Any) -> Any:
-    """The layer's output for x (..., in_features), by oneDNN; the weights are read where they are."""
+    """The layer's output for x (..., in_features), by oneDNN; the weights are not copied."""
     import torch
 
     return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "none", [], "")
 
 
 def vendor() -> str:
-    """The processor's maker as Linux names it, `AuthenticAMD` or `GenuineIntel`; empty where that is not known."""
+    """The processor's vendor as Linux names it, `AuthenticAMD` or `GenuineIntel`; empty where unknown."""
     try:
         lines = CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

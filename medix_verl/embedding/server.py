@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An embedder that asks OpenAI-compatible servers (`/v1/embeddings` of vLLM, TEI and others).
+"""An embedder that calls OpenAI-compatible servers (`/v1/embeddings` of vLLM, TEI and others).
 
-Limits, retries and what happens when a server is down are those of the judge's servers (medix_verl.runtime.dispatch).
-A reply is used only if it has exactly one vector for each text, all of the length that every reply before had. The
-vectors are normalised here. A model's own truncation, prompts and pooling are the server's settings, not ours.
+Limits, retries and the handling of unreachable servers are those of the judge (medix_verl.runtime.dispatch).
+A reply is accepted only if it has exactly one vector for each text, all of the same length as in earlier replies. The
+vectors are normalised here. A model's truncation, prompts and pooling are settings of the server.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ LIMITS = (
     *("breaker", "breaker_failures", "breaker_seconds"),
 )
 BYTES_A_VECTOR = 1 << 18
-"""Room in a reply for one vector: 8,192 numbers of 32 characters."""
+"""Reply bytes allowed for one vector: 8,192 numbers of 32 characters."""
 
 
 class ServerEmbedder:
-    """Satisfies medix_verl.embedding.encoder.Embedder; the limits hold for each event loop that asks."""
+    """Satisfies medix_verl.embedding.encoder.Embedder; the limits apply to each event loop separately."""
 
     max_running: int | None = None
 
     def __init__(self, spec: SemanticSpec, local_networks: Sequence[str] = ()) -> None:
-        """Check the settings; nothing is asked yet.
+        """Check the settings; no request is sent yet.
 
         Args:
-            spec: Where and how to ask.
-            local_networks: Private networks (CIDR) whose servers may see credentialed rows.
+            spec: The server and its limits.
+            local_networks: Private networks (CIDR) whose servers may receive credentialed rows.
 
         Raises:
             ConfigError: An address, a network or the key cannot be used.
@@ -55,12 +55,12 @@ class ServerEmbedder:
         self.max_texts = spec.batch_size
         self.counts = CallCounts()
         self.hidden = 0
-        """Numbers of a vector, from the first reply on."""
+        """Length of a vector; 0 before the first reply."""
         self.dispatchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = WeakKeyDictionary()
         self.endpoints = tuple(endpoint.client.url for endpoint in self.open().endpoints)
 
     def open(self) -> Dispatcher:
-        """What sends requests in one event loop; nothing is connected yet."""
+        """A dispatcher for one event loop; not connected yet."""
         spec = self.spec
         settings: dict[str, Any] = {
             "timeout_s": spec.timeout_s,
@@ -70,28 +70,29 @@ class ServerEmbedder:
         }
         limits = Limits(**{name: getattr(spec, name) for name in LIMITS})
         clients = [OpenAIClient(url, self.key, **settings) for url in spec.urls]
-        return Dispatcher(clients, limits, self.counts, lacking="no embedding")
+        neutral = json.dumps({"model": spec.model, "input": ["ready"]}).encode("ascii")
+        return Dispatcher(clients, limits, self.counts, lacking="no embedding", neutral=neutral, section="semantic")
 
     async def embed(self, texts: Sequence[str], restricted: bool = False) -> np.ndarray:
-        """Unit vectors of the texts, (texts, hidden), float32, in order; NaN for one that is zero or not finite.
+        """Unit vectors of the texts, (texts, hidden), float32, in order; NaN for a vector that is zero or not finite.
 
         Raises:
-            RequestError: The server refused, or every attempt failed.
+            RequestError: The server refused the request, or every attempt failed.
         """
         loop = asyncio.get_running_loop()
         if (dispatcher := self.dispatchers.get(loop)) is None:
             dispatcher = self.dispatchers[loop] = self.open()
-        # Numbers written as text cost eight times as much to read; a server that sends them all the same is understood.
+        # Numbers as text take eight times as long to parse; a server that sends text anyway is supported.
         request = {"model": self.spec.model, "input": list(texts), "encoding_format": "base64"}
         return await dispatcher.send(
             "/embeddings", lambda: json.dumps(request).encode("ascii"), partial(self.read, len(texts)), restricted
         )
 
     def read(self, count: int, raw: bytes) -> np.ndarray:
-        """`embed`'s vectors, out of a reply to `count` texts.
+        """`embed`'s vectors, from a reply to `count` texts.
 
         Raises:
-            RequestError: They are not there, or not as many or as long as they must be (Failure.MALFORMED).
+            RequestError: Vectors are missing, or their number or length is wrong (Failure.MALFORMED).
         """
         import numpy as np
 
@@ -118,12 +119,12 @@ class ServerEmbedder:
 
 
 def decode(vector: Any) -> Any:
-    """The numbers of a vector in a reply: a list, or float32 numbers in base64."""
+    """The numbers of a vector in a reply: a list, or float32 values in base64."""
     import numpy as np
 
     return np.frombuffer(b64decode(vector, validate=True), "<f4") if isinstance(vector, str) else vector
 
 
 def malformed(cause: str) -> RequestError:
-    """The error of a reply that is none."""
+    """The error for a malformed reply."""
     return RequestError(f"the server's answer has {cause}", Failure.MALFORMED, 200)

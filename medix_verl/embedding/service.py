@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One encoder for all reward processes of a Ray run: what lives in the named actor, and its client in each of them.
+"""One encoder for all reward processes of a Ray run: the service in the named actor, and the client in each process.
 
-Where it computes is the spec's `device` and `threads`, not what Ray books (medix_verl.runtime.shared_actor).
+The spec's `device` and `threads` decide where it computes, not Ray's resources (medix_verl.runtime.shared_actor).
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ __all__ = ["NAME", "EncoderService", "SharedEncoder", "collect_stats"]
 NAME = "medix_encoder"
 MAX_PAIRS = 4096
 PATIENCE_S = 60.0
-"""How long the actor may stay away; after that its answers are unscored."""
+"""Seconds to wait for an unreachable actor; after that the answers are unscored."""
 
 Answer = tuple["float | None", str, "Failure | None"]
-"""The fields of a Similarity: plain tuples, because they are pickled by the thousand."""
+"""The fields of a Similarity; plain tuples, because thousands of them are pickled."""
 
 
 class EncoderService:
-    """What lives in the actor; satisfies medix_verl.runtime.shared_actor.Service."""
+    """The object in the actor; satisfies medix_verl.runtime.shared_actor.Service."""
 
     def __init__(
         self, spec: SemanticSpec, local_networks: Sequence[str] = (), encoder: SentenceEncoder | None = None
     ) -> None:
-        """Keep the settings; `load`, or the first question, builds the encoder where none is given."""
+        """Keep the settings; if no encoder is given, `load` or the first request builds it."""
         self.spec = spec
         self.local_networks = tuple(local_networks)
         self.encoder: Encoder | None = encoder
         self.lock = asyncio.Lock()
 
     async def load(self) -> str:
-        """Load the model if it is not there; the reason why it cannot be, or ""."""
+        """Load the model if it is not loaded; returns the reason of a failure, or ""."""
         async with self.lock:
             if self.encoder is None:
                 try:
@@ -51,7 +51,7 @@ class EncoderService:
         return ""
 
     async def answer(self, items: Sequence[tuple[str, str, bool]]) -> AsyncIterator[list[tuple[int, Answer]]]:
-        """Place and answer of each (candidate, reference, restricted)."""
+        """Yield index and answer of each (candidate, reference, restricted)."""
         reason = await self.load()
         if self.encoder is None:
             yield [(place, (None, reason, Failure.INTERNAL)) for place in range(len(items))]
@@ -60,7 +60,7 @@ class EncoderService:
             yield [(place, (found.value, found.reason, found.failure)) for place, found in group]
 
     async def take_stats(self) -> dict[str, float]:
-        """What was done since the last call."""
+        """The counts since the last call."""
         if not isinstance(self.encoder, SentenceEncoder):
             return {}
         return {name: float(value) for name, value in asdict(self.encoder.take_stats()).items()}
@@ -72,7 +72,7 @@ class EncoderService:
 
 
 class SharedEncoder:
-    """The run's encoder as one process sees it; satisfies medix_verl.embedding.encoder.Encoder."""
+    """Client of the run's encoder in one process; satisfies medix_verl.embedding.encoder.Encoder."""
 
     def __init__(self, spec: SemanticSpec, local_networks: Sequence[str] = (), patience_s: float = PATIENCE_S) -> None:
         """Find or create the actor and have it load the model.
@@ -82,7 +82,7 @@ class SharedEncoder:
             EncoderError: The model cannot be loaded.
         """
         networks = tuple(local_networks)
-        # Checked here too: a wrong setting is seen before an actor is created.
+        # Checked here too, so that a wrong setting is reported before an actor is created.
         self.endpoints = ServerEmbedder(spec, networks).endpoints if spec.kind == "openai" else ()
         self.actor = SharedActor(
             ActorSpec(
@@ -90,7 +90,7 @@ class SharedEncoder:
                 EncoderService,
                 (spec, networks),
                 settings=repr((spec, networks)),
-                # Ray hides all GPUs from an actor that books none.
+                # Ray hides all GPUs from an actor that requests none.
                 env={} if spec.device == "cpu" else {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
                 title="shared encoder",
             )
@@ -108,14 +108,14 @@ class SharedEncoder:
         )
 
     async def compare(self, candidate: str, reference: str, restricted: bool = False) -> Similarity:
-        """Cosine similarity of two texts; no value, with the reason, where the actor cannot be reached for long."""
+        """Cosine similarity of two texts; no value, with the reason, where the actor stays unreachable."""
         return Similarity(*await self.client.ask((candidate, reference, restricted)))
 
     async def close(self) -> None:
-        """Wait for what was asked here; the actor belongs to the run and stays."""
+        """Wait for this process's pending requests; the actor keeps running, because it belongs to the run."""
         await self.client.close()
 
 
 def collect_stats(timeout_s: float = 5.0) -> dict[str, float]:
-    """What the run's encoder did since the last call; empty where there is none or it does not answer in time."""
+    """Counts of the run's encoder since the last call; empty without an encoder, or if it does not answer in time."""
     return call_named(NAME, "take_stats", timeout_s=timeout_s) or {}

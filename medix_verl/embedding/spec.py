@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe's `semantic` section, frozen and checked: which embedding model, where it runs, what a cosine is worth.
+"""The recipe's `semantic` section, frozen and checked: embedding model, where it runs, and how a cosine becomes a term.
 
-Nothing is loaded here. A spec travels to the shared worker and is logged: it holds plain values, and the name of the
-environment variable with an API key, never the key.
+Nothing is loaded here. A spec is sent to the shared worker and logged: it contains plain values, and the name of the
+environment variable with an API key, not the key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import PlainValidator
 from medix_verl.errors import ConfigError
 from medix_verl.openai_client import check_urls
 from medix_verl.runtime.dispatch import BREAKERS
-from medix_verl.specs import Amount, Choice, Count, Natural, Number, Positive, Refused, Section, Text, spec
+from medix_verl.specs import Amount, Choice, Count, Natural, Number, Positive, Refused, Section, Share, Text, spec
 
 __all__ = ["BACKENDS", "CURVES", "DTYPES", "KINDS", "MODES", "SemanticSpec"]
 
@@ -27,14 +27,14 @@ BACKENDS = ("torch", "onnx", "openvino")
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 CurveEnd = Annotated[float, Number(-10.0, 10.0)]
-"""A fitted logistic curve may reach 0.1 or 0.9 beyond what a cosine can be."""
+"""The 0.1 or 0.9 point of a fitted logistic curve may be outside the range of a cosine."""
 
 
 def read_device(value: Any) -> Any:
     """Check the name of a device.
 
     Raises:
-        Refused: It is none.
+        Refused: It is not a valid device name.
     """
     if not isinstance(value, str) or not DEVICE.fullmatch(value):
         raise Refused(value, "accepted: cpu, cuda, cuda:N")
@@ -46,63 +46,69 @@ class SemanticSpec(Section):
     """Which encoder compares answer and reference, and how its cosine becomes a term in [0, 1]."""
 
     enable: bool = True
-    """False takes the semantic term out of the reward and shares its weight among the others."""
+    """False removes the semantic term from the reward and distributes its weight among the others."""
     kind: Annotated[str, Choice(KINDS)] = "sentence_transformers"
     """`sentence_transformers`, `openai` (a server at `url`), or `hashing` (no model: for tests)."""
     model: Text = "abhinand/MedEmbed-large-v0.1"
-    """A Hugging Face id, a local folder, or `package:NAME` for the folder MODEL_DIR of an installed Python package; of
-    kind `openai` the name under which the server knows the model."""
+    """A Hugging Face id, a local folder, or `package:NAME` for the folder MODEL_DIR of an installed Python package; for
+    kind `openai`, the model's name on the server."""
     revision: Text | None = None
     """Commit, branch or tag of the model on the hub."""
     device: Annotated[str, PlainValidator(read_device)] = "cpu"
     """`cpu`, `cuda` or `cuda:N`."""
     backend: Annotated[str, Choice(BACKENDS)] = "torch"
-    """What runs the model: `torch`, or `onnx` and `openvino` with sentence-transformers' extra of that name."""
+    """Runtime of the model: `torch`, or `onnx` and `openvino` with sentence-transformers' extra of that name."""
     dtype: Annotated[str, Choice(DTYPES)] = "float32"
-    """Weights of the torch backend; `bfloat16` is about 1.3 times as fast on a CPU that has it (avx512_bf16)."""
+    """Weights of the torch backend; `bfloat16` is about 1.3 times as fast on a CPU with avx512_bf16."""
     mode: Annotated[str, Choice(MODES)] = "hard"
     """`hard`: 1 from `threshold` on, else 0, as published; `soft`: `curve` between `low` and `high`."""
     threshold: Annotated[float, Number(-1.0, 1.0)] = 0.8
-    """Cosine from which on the two texts count as similar, in mode `hard`."""
+    """Smallest cosine at which the two texts count as similar, in mode `hard`."""
     curve: Annotated[str, Choice(CURVES)] = "linear"
     """`linear`: 0 up to `low`, 1 from `high` on; `logistic`: 0.1 at `low`, 0.9 at `high`."""
     low: CurveEnd = 0.5
     """Lower end of the curve; `medix-verl calibrate` fits both ends to labelled pairs."""
     high: CurveEnd = 0.9
     """Upper end of the curve."""
+    contrast: bool = True
+    """An answer that contradicts the reference in a closed aspect (side, negation, number, unit, stage, sequence,
+    direction, ...; medix_verl.embedding.contrast), or is another option, keeps `contrast_worth` of the term. False uses
+    the encoder only, as published."""
+    contrast_worth: Share = 0.0
+    """Share of the term that such an answer keeps; at 0 the encoder is not called."""
     worker: bool = True
-    """One shared encoder for all reward processes of a Ray run; false loads a model into each of them."""
+    """One shared encoder for all reward processes of a Ray run; false loads a model into each process."""
     own_process: bool = False
-    """Where no shared worker is asked: the model in a child process, so that it and the judge's calls do not wait for
-    one interpreter. `medix-verl score` has it so."""
+    """Without a shared worker: run the model in a child process, so that it does not compete with the judge's calls for
+    the GIL. `medix-verl score` sets it."""
     threads: Count | None = None
-    """torch threads of the process that holds the model; None takes half the machine's cores, at most 16."""
+    """torch threads of the process with the model; None uses half the machine's cores, at most 16."""
     batch_size: Count = 128
-    """Texts of one pass of the model or of one request, at most; so many waiting pairs start a batch early."""
+    """Largest number of texts in one pass or request; a batch starts early once this many pairs wait."""
     deadline_ms: Amount = 5.0
-    """Milliseconds that a pair waits for others."""
+    """Milliseconds that a pair waits for others to form a batch."""
     cache_size: Count = 100_000
-    """Vectors that are kept; the least recently used goes first."""
+    """Number of cached vectors; the least recently used is evicted first."""
     trust_remote_code: bool = False
-    """Whether code that comes with the model may run here."""
+    """Whether code that comes with the model may run."""
     url: Annotated[str | tuple[str, ...], PlainValidator(partial(check_urls, setting="semantic.url"))] | None = None
-    """Kind `openai`: base address of a server with its version, as http://host:8001/v1; or a list of them."""
+    """Kind `openai`: base address of a server with its version, such as http://host:8001/v1; or a list of them."""
     api_key_env: Text | None = None
-    """Name of the environment variable that holds the server's API key; None sends no key."""
+    """Name of the environment variable that contains the server's API key; None sends no key."""
     timeout_s: Positive = 60.0
-    """Seconds that one request may take."""
+    """Time limit of one request in seconds."""
     max_retries: Natural = 3
-    """Attempts after the first, for failures that may pass."""
+    """Retries after the first attempt, for transient failures."""
     max_concurrent: Count = 32
-    """Requests of up to `batch_size` texts that may be under way at once, over all servers."""
+    """Concurrent requests of up to `batch_size` texts, over all servers."""
     max_per_minute: Count | None = None
-    """Requests that may be sent in any minute, over all servers; None sets no limit."""
+    """Requests in any minute, over all servers; None sets no limit."""
     breaker: Annotated[str, Choice(BREAKERS)] = "wait"
-    """As in the judge's section."""
+    """As in the judge's section: what happens when a server keeps failing."""
     breaker_failures: Count = 8
-    """Failures in a row after which that happens."""
+    """Consecutive failures that trigger the breaker."""
     breaker_seconds: Positive = 15.0
-    """Of `wait`: seconds until one request tries such a server again."""
+    """For `wait`: seconds until one request tries the server again."""
 
     def __post_init__(self) -> None:
         if self.low >= self.high:
@@ -125,7 +131,7 @@ class SemanticSpec(Section):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The addresses in `url`, none, one or several."""
+        """The addresses in `url`: none, one or several."""
         if self.url is None:
             return ()
         return (self.url,) if isinstance(self.url, str) else self.url

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The room that measures: what a model is worth, how far that number can be trusted, and how far a judge can.
+"""Evaluates models on medical tasks, and measures the reliability of the figures and of the judges.
 
-- What is asked: `tasks` and `tasks.json` are the table, `loading` reads a task's questions, `subjects` says what
-  judging needs of them.
-- How it is judged: `protocol` and `protocol_spec` are the two ways, `judge_facts` refuses what would do nothing there,
-  `asking` talks to judge models with the files in `prompts`, `votes` reads what they say.
-- What is left: `records`, one line a question; nothing above the run reads anything else.
-- What it amounts to: `intervals`, `statistics`, `paired`, `permutation`, `agreement`, `kappa`; `pairs` and `audit`
-  measure a judge, `simulation` measures the intervals.
+- `tasks`: the table of tasks, the user's own tasks, their questions, pictures and solved examples.
+- `grading`: the two protocols, the judges' settings, the prompts of judge models and the parsing of their replies.
+- `models`: the server of the evaluated model.
+- `inspect`: tasks, provider and scorer of inspect_ai; no other folder imports the framework.
+- `store`: records (one line per answer, from inspect_ai's logs) and the manifest; all figures are computed from these.
+- `stats`: figures, intervals, differences of two evaluations.
+- `reports`: tables and files of a finished evaluation.
+- `audit`: measures judges, test sets and intervals.
 
-Only the `inspect_*` files know the evaluation framework. "Could not be judged" is counted beside the numbers, never
-inside them.
+`front_door` contains medix_verl.evaluate, `suite` runs tasks, `rejudge` judges answers again, `results` writes the
+output of both, `settings` has the names of settings in messages. Unscored answers are excluded from figures and
+counted.
 """
 
 __all__: list[str] = []

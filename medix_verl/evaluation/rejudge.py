@@ -1,51 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges a finished evaluation again, with another judge or protocol; the evaluated model is not asked.
+"""Judges a finished evaluation again, with another judge or protocol; the evaluated model is not called.
 
-The result is an evaluation of its own in another folder, so that the two can be compared. Responses come from the
-records, questions with everything a judge may use from the logs. Replies are kept at once: a killed re-judging goes
-on with `--resume`.
+The result is a separate evaluation in another folder, so that the two can be compared. Responses come from the logs,
+which inspect_ai scores again. Each reply is saved immediately, so a killed run continues with `--resume`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medix_verl.errors import ConfigError, DataError, JudgeError, RunStoppedError
+from medix_verl.errors import ConfigError, DataError, RunStoppedError
 from medix_verl.evaluation.assemble import open_replies
-from medix_verl.evaluation.credentials import check_address, direct_connections, inside, parse_networks
-from medix_verl.evaluation.inspect_run import logged_samples
-from medix_verl.evaluation.judge_facts import check_judging, facts_of_judging, judge_specs, judgeable
-from medix_verl.evaluation.manifest import (
-    Manifest,
-    asked_of,
-    begin,
-    entry_name,
-    held,
-    missing,
-    read_manifest,
-    task_of,
-    versions,
-    write_manifest,
+from medix_verl.evaluation.credentials import (
+    check_judges,
+    direct_connections,
+    guarded_judges,
+    inside,
+    parse_networks,
 )
-from medix_verl.evaluation.preflight import ask_judges
-from medix_verl.evaluation.protocol import Protocol
-from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
-from medix_verl.evaluation.records import Record, read_records, record_path, write_records
-from medix_verl.evaluation.table import told_counts, write_summary
-from medix_verl.evaluation.tasks import find
+from medix_verl.evaluation.grading.judge_settings import check_judging, facts_of_judging, judgeable
+from medix_verl.evaluation.grading.preflight import ask_judges
+from medix_verl.evaluation.grading.spec import ProtocolSpec, build_protocol
+from medix_verl.evaluation.inspect.run import rescore
+from medix_verl.evaluation.results import Results
+from medix_verl.evaluation.settings import setting
+from medix_verl.evaluation.stats.costs import Prices
+from medix_verl.evaluation.stats.missing import Counting, facts_of_counting
+from medix_verl.evaluation.store.manifest import Manifest, asked_of, begin, held, read_manifest, versions
+from medix_verl.evaluation.store.read import spec_of
+from medix_verl.evaluation.store.records import Record, entry_name, place_of, read_records, record_path
+from medix_verl.evaluation.task_run import Answering, TaskRun
+from medix_verl.evaluation.tasks.facets import AXIS
+from medix_verl.evaluation.tasks.pictures import Item, kept_refs
+from medix_verl.evaluation.tasks.table import TaskSpec, find
 from medix_verl.judge.cache import ReplyCache
-from medix_verl.judge.judge import endpoints_of
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.types import Sample
+from medix_verl.types import ImageRef
 
 __all__ = ["RejudgeSpec", "rejudge"]
 
-AT_ONCE = 128
+VERDICT = ("answer", "value", "status", "reason", "votes", "judge")
+"""Fields of a record that depend on the judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,149 +56,151 @@ class RejudgeSpec:
     out: Path
     judge: Mapping[str, Any]
     protocol: ProtocolSpec = field(default_factory=lambda: ProtocolSpec("published"))
+    counting: Counting = field(default_factory=Counting)
+    prices: Prices = field(default_factory=Prices)
+    """If no price of the model is given, that of the evaluation is used."""
     networks: tuple[str, ...] = ()
     allow_remote: bool = False
     resume: bool = False
 
     @property
     def judges(self) -> list[JudgeSpec]:
-        """The judges, with what credentialed rows may reach; ConfigError where the settings do not fit together."""
-        guard = {"local_networks": list(self.networks), "allow_credentialed": self.allow_remote}
-        return judge_specs({**self.judge, **guard})
+        """The judges, with the limits for credentialed rows; ConfigError if the settings are inconsistent."""
+        return guarded_judges(self.judge, self.networks, self.allow_remote)
 
 
 def rejudge(spec: RejudgeSpec, say: Callable[[str], None]) -> Manifest:
     """Judge every task of an evaluation again.
 
     Raises:
-        ConfigError: The judge must not see the data, or the folders do not fit.
-        DataError: The folder is no evaluation, or its logs lack a question.
-        JudgeError: The judge cannot be asked.
-        RunStoppedError: The judge went down for good, or the evaluation itself lacks a task; what was done is kept.
+        ConfigError: The judge must not receive the data, or the folders do not match.
+        DataError: The folder is not an evaluation, or a question is missing in its logs.
+        JudgeError: The judge cannot be called.
+        RunStoppedError: The judge is permanently down, a task is missing in the evaluation, or a task has too many
+            unscored questions; finished work is kept.
     """
     check_judging(spec.judge, spec.protocol)
     old = read_manifest(spec.source)
     if spec.out.absolute() == spec.source.absolute():
-        raise ConfigError(f"--out {spec.out} is the evaluation itself; give another folder")
-    tasks = judgeable([find(name) for name in old["tasks"]], spec.judge, say)
+        raise ConfigError(f"{setting('out', spec.out)} is the evaluation itself; give another folder")
+    tasks = judgeable([task_of_evaluation(name, old) for name in old["tasks"]], spec.judge, say)
     credentialed = [task.name for task in tasks if task.credentialed]
     guard(spec, credentialed)
-    ask_judges(spec.judges)
+    ask_judges(spec.judges, spec.protocol)
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(spec.out))
         if credentialed:
             stack.enter_context(direct_connections())
         wanted = wanted_manifest(spec, old, [task.name for task in tasks])
-        # What the evaluation lacked when re-judging began may be there now.
+        # Tasks that were missing when re-judging began may exist now.
         manifest = {**begin(spec.out, wanted, spec.resume), "failed": wanted["failed"]}
-        replies = open_replies(spec.out)
-        stack.callback(replies.close)
+        replies = stack.enter_context(contextlib.closing(open_replies(spec.out)))
+        into = Results(spec.out, manifest, spec.counting, say)
         for task in manifest["tasks"]:
             for condition in old["conditions"]:
                 if record_path(spec.source, task, condition).is_file():
-                    one_task(spec, task, condition, replies, manifest, say)
-        lost = missing(manifest)
-        manifest["finished"] = not lost
-        write_manifest(spec.out, manifest)
-        write_summary(spec.out, manifest)
+                    one_task(spec, task, condition, replies, old, into)
+        lost = into.finish()
     check_whole(spec, lost)
     return manifest
 
 
+def task_of_evaluation(name: str, manifest: Manifest) -> TaskSpec:
+    """The spec of a task of the evaluation.
+
+    Raises:
+        ConfigError: The task is neither in its manifest nor in the table.
+    """
+    return spec_of(name, manifest) or find(name)
+
+
 def guard(spec: RejudgeSpec, credentialed: Sequence[str]) -> None:
-    """Refuse a judge that credentialed tasks must not reach.
+    """Refuse a judge that credentialed data must not reach.
 
     Raises:
         ConfigError: Its address is not local.
     """
-    networks = parse_networks(spec.networks)
+    networks = parse_networks(spec.networks, setting("networks"))
     if credentialed and not spec.allow_remote:
-        for judge in spec.judges:
-            for url in endpoints_of(judge):
-                check_address("the judge", url, credentialed, networks)
+        check_judges(spec.judges, credentialed, networks)
 
 
 def check_whole(spec: RejudgeSpec, lost: Mapping[str, str]) -> None:
-    """Say what the evaluation itself lacks.
+    """Check that every task has a figure.
 
     Raises:
-        RunStoppedError: There is something.
+        RunStoppedError: A task has none.
     """
     if lost:
         name, cause = next(iter(lost.items()))
         raise RunStoppedError(
-            f"{len(lost)} tasks of {spec.source} have no figure, the first {name}: {cause}; finish it with --resume, "
-            f"then rejudge it into {spec.out} with --resume"
+            f"{len(lost)} tasks of {spec.source} have no figure, the first {name}: {cause}; where questions were not "
+            f"asked, finish it with {setting('resume', True)}, then rejudge it into {spec.out} "
+            f"with {setting('resume', True)}"
         )
 
 
 def wanted_manifest(spec: RejudgeSpec, old: Manifest, tasks: Sequence[str]) -> Manifest:
-    """The manifest of a re-judging that begins: the evaluation's own, but for the judge and for what is done."""
+    """The manifest at the start of re-judging: the evaluation's, except for the judge and the finished tasks."""
     begun = dict.fromkeys(tasks)
     return {
         **old,
         **facts_of_judging(spec.judges, spec.protocol),
         "tasks": list(tasks),
-        "asked": [name for name in asked_of(old) if task_of(name) in begun],
+        "asked": [name for name in asked_of(old) if place_of(name)[0] in begun],
+        "adapted": {"model": (old.get("adapted") or {}).get("model", []), "judge": []},
         "done": {},
         "versions": versions(),
+        "counting": facts_of_counting(spec.counting),
+        "prices": {**asdict(spec.prices), **({} if spec.prices.model else {"model": model_price(old)})},
         "finished": False,
-        "failed": {name: cause for name, cause in old["failed"].items() if task_of(name) in begun},
+        "failed": {name: cause for name, cause in old["failed"].items() if place_of(name)[0] in begun},
     }
 
 
-def one_task(
-    spec: RejudgeSpec, task: str, condition: str, replies: ReplyCache, manifest: Manifest, say: Callable[[str], None]
-) -> None:
+def model_price(old: Manifest) -> Any:
+    """The model's price in the evaluation."""
+    return (old.get("prices") or {}).get("model")
+
+
+def one_task(spec: RejudgeSpec, task: str, condition: str, replies: ReplyCache, old: Manifest, into: Results) -> None:
     """Judge one task again, and write its records.
 
     Raises:
-        RunStoppedError: The judge is down for good.
+        DataError: A question with an answer is missing in the logs.
+        RunStoppedError: The judge is permanently down.
     """
-    records = read_records(record_path(spec.source, task, condition))
-    with inside(spec.out / "library"):
-        samples = {sample.id: sample for sample in logged_samples(spec.source / "logs", task, condition)}
+    records, logs = read_records(record_path(spec.source, task, condition)), spec.source / "logs"
     protocol = build_protocol(spec.protocol, spec.judges, replies)
-    judged = asyncio.run(judge_all(protocol, records, samples, find(task).metric))
-    write_records(record_path(spec.out, task, condition), judged)
-    counts = {state: sum(record.status == state for record in judged) for state in ("scored", "unscored", "error")}
+    sees = any(judge.images for judge in spec.judges)
+    shown = partial(kept_pictures, spec.source / "images") if sees else no_pictures
+    answering = Answering(old["model"], old["settings"]["template"])
+    run = TaskRun(task_of_evaluation(task, old), {}, protocol, answering, condition, shown_to_judges=shown)
+    with inside(spec.out / "library"):
+        judged = {record.key: record for record in rescore(run, logs, spec.out / "logs")}
+    absent = next((record.id for record in records if record.response and record.key not in judged), None)
+    if absent is not None:
+        raise DataError(f"{task}: the log has no question {absent!r}; its logs/ folder is needed to rejudge")
     name = entry_name(task, condition)
-    refused = (read_manifest(spec.source)["done"].get(name) or {}).get("refused", {})
-    manifest["done"][name] = {"questions": len(judged), **counts, "refused": refused}
-    write_manifest(spec.out, manifest)
-    say(told_counts(name, counts, refused))
-    if protocol.stopped:
-        raise RunStoppedError(f"{task}: {protocol.stopped}; what was done is kept in {spec.out}: add --resume to go on")
+    cause = old["failed"].get(name, "")
+    # Another judge or another max_unscored may give a withheld task a figure. Questions that were not asked are still
+    # missing, so other causes stay.
+    stays = "" if (old["done"].get(name) or {}).get("withheld") else cause
+    again = [with_verdict(record, judged[record.key]) if record.response else record for record in records]
+    into.keep(run, again, old["done"].get(name) or {}, stays)
 
 
-async def judge_all(
-    protocol: Protocol, records: list[Record], samples: Mapping[str, Sample], metric: str
-) -> list[Record]:
-    """Judge every record that has a response."""
-    places = asyncio.Semaphore(AT_ONCE)
-
-    async def one(record: Record) -> Record:
-        if not record.response:
-            return record
-        if record.id not in samples:
-            raise DataError(
-                f"{record.task}: the log has no question {record.id!r}; its logs/ folder is needed to rejudge"
-            )
-        async with places:
-            return await judge_one(protocol, record, samples[record.id], metric)
-
-    try:
-        return list(await asyncio.gather(*(one(record) for record in records)))
-    finally:
-        await protocol.close()
+def with_verdict(record: Record, judged: Record) -> Record:
+    """A record with another judge's verdict on its response."""
+    texts = {name: value for name, value in record.metrics.items() if not name.startswith(AXIS)}
+    return replace(record, **{name: getattr(judged, name) for name in VERDICT}, metrics={**texts, **judged.metrics})
 
 
-async def judge_one(protocol: Protocol, record: Record, sample: Sample, metric: str) -> Record:
-    """Judge one record."""
-    told: dict[str, Any] = {"judge": protocol.judge_name, "votes": (), "value": None, "answer": record.answer}
-    try:
-        outcome = await protocol.judge(sample, record.response, metric)
-    except (JudgeError, DataError) as error:
-        return replace(record, **told, status="unscored", reason=str(error))
-    told |= {"votes": outcome.votes, "value": outcome.value, "answer": outcome.answer}
-    return replace(record, **told, status="unscored" if outcome.value is None else "scored", reason=outcome.reason)
+def kept_pictures(folder: Path, item: Item) -> tuple[ImageRef, ...]:
+    """A question's pictures, from the evaluation's folder."""
+    return kept_refs([picture.hash for picture in item.pictures], folder, item.sample.id)
+
+
+def no_pictures(item: Item) -> tuple[ImageRef, ...]:
+    """No pictures, for judges that get none: the evaluation need not have kept them."""
+    return ()

@@ -1,130 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a finished evaluation: `EVAL_DIR/eval.json` and `EVAL_DIR/records/*.jsonl`, and nothing else.
-
-What a folder holds must agree with itself: a record belongs to the task and the condition that its file is named
-after. An evaluation that did not finish is read all the same; `finished` says so, and whoever shows numbers says so.
-"""
+"""Writes the output of evaluating and of re-judging: a task's records, its counts, its failure, and the tables."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medix_verl.errors import DataError
-from medix_verl.evaluation.manifest import entry_name
-from medix_verl.evaluation.records import CONDITIONS, Record, read_records
-from medix_verl.evaluation.tasks import TaskSpec, tasks
+from medix_verl.errors import RunStoppedError
+from medix_verl.evaluation.reports.table import told_counts, write_summary
+from medix_verl.evaluation.settings import setting
+from medix_verl.evaluation.stats.costs import judge_tokens, model_tokens
+from medix_verl.evaluation.stats.missing import Counting, cause_of
+from medix_verl.evaluation.store.manifest import Manifest, missing, write_manifest
+from medix_verl.evaluation.store.records import STATUSES, Record, cut_off, entry_name, record_path, write_records
+from medix_verl.evaluation.task_run import TaskRun
 
-__all__ = ["Evaluation", "is_open", "read_evaluation", "spec_of"]
-
-MANIFEST = "eval.json"
+__all__ = ["Results"]
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One model on some tasks, under some conditions."""
+class Results:
+    """An evaluation's folder while it is written."""
 
-    folder: Path
-    manifest: Mapping[str, Any]
-    """What eval.json says: model, judge, protocol, seed, versions, finished ..."""
-    records: Mapping[tuple[str, str], Sequence[Record]]
-    """(task, condition) -> records, in the order of the table of tasks."""
+    out: Path
+    manifest: Manifest
+    counting: Counting
+    say: Callable[[str], None]
 
-    @property
-    def model(self) -> str:
-        """The evaluated model's name."""
-        return name_of(self.manifest["model"])
+    def save(self) -> None:
+        """Write the current eval.json, summary.json and table.md."""
+        write_manifest(self.out, self.manifest)
+        write_summary(self.out, self.manifest)
 
-    @property
-    def judge(self) -> str:
-        """Who judged."""
-        return name_of(self.manifest.get("judge"))
+    def finish(self) -> dict[str, str]:
+        """Record whether everything is done; returns task -> why it has no figure."""
+        lost = missing(self.manifest)
+        self.manifest["finished"] = not lost
+        self.save()
+        return lost
 
-    @property
-    def protocol(self) -> str:
-        """By which protocol."""
-        return name_of(self.manifest.get("protocol"))
+    def note_adapted(self, model: Iterable[str], judge: Iterable[str]) -> None:
+        """Record the parameters that the servers refused."""
+        known = self.manifest.setdefault("adapted", {"model": [], "judge": []})
+        for who, names in (("model", model), ("judge", judge)):
+            known[who] = sorted({*known[who], *names})
 
-    @property
-    def finished(self) -> bool:
-        """Whether the evaluation says that it came to its end."""
-        return bool(self.manifest.get("finished"))
+    def keep(self, run: TaskRun, records: Sequence[Record], source: Mapping[str, Any], failure: str = "") -> None:
+        """Write a task's records and counts; a task without any answer has failed.
 
-    def tasks(self, condition: str = "real") -> dict[str, Sequence[Record]]:
-        """Task -> records under one condition."""
-        return {task: found for (task, shown), found in self.records.items() if shown == condition}
+        Args:
+            run: The finished task.
+            records: One for each answer.
+            source: Other manifest entries of the task: `refused`, `deviations`.
+            failure: Why it has no figure, used if questions have no answer.
 
-    def refused(self, task: str, condition: str = "real") -> Mapping[str, int]:
-        """Rows of a task's source that its converter refused, by reason; none of them is a record."""
-        done = dict(self.manifest.get("done") or {})
-        return dict((done.get(entry_name(task, condition)) or {}).get("refused") or {})
-
-
-def read_evaluation(folder: Path) -> Evaluation:
-    """Read an evaluation's folder.
-
-    Raises:
-        DataError: It is none, a file of it cannot be read, or there is no record.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise DataError(f"{folder} is no evaluation: {MANIFEST} is missing; give what medix-verl evaluate --out wrote")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not JSON ({type(error).__name__}); run medix-verl evaluate --resume again"
-        ) from error
-    if not isinstance(manifest, dict) or not manifest.get("model"):
-        raise DataError(f"{path} names no model; run medix-verl evaluate --resume again")
-    found: dict[tuple[str, str], Sequence[Record]] = {}
-    for file in sorted((folder / "records").glob("*.jsonl"), key=order):
-        found[place_of(file)] = checked(file)
-    if not any(found.values()):
-        raise DataError(f"{folder} has no record; run medix-verl evaluate --resume to finish it")
-    return Evaluation(folder, manifest, found)
-
-
-def place_of(file: Path) -> tuple[str, str]:
-    """Task and condition of a file of records, from its name."""
-    task, _, condition = file.stem.rpartition(".")
-    return (task, condition) if condition in CONDITIONS and task else (file.stem, "real")
-
-
-def order(file: Path) -> tuple[int, str, int]:
-    """Where a file stands: tasks as in the table, then unknown ones, each with its conditions in order."""
-    task, condition = place_of(file)
-    known = list(tasks())
-    return known.index(task) if task in known else len(known), task, CONDITIONS.index(condition)
-
-
-def checked(file: Path) -> Sequence[Record]:
-    """The records of a file, all of its task and condition."""
-    records = tuple(read_records(file))
-    for record in records:
-        if (record.task, record.condition) != place_of(file):
-            got = f"{record.task} ({record.condition})"
-            raise DataError(f"{file}: record {record.id!r} is of {got}; move it, or evaluate the task again")
-    return records
-
-
-def spec_of(task: str) -> TaskSpec | None:
-    """The task's line in the table; None for a task that it does not know."""
-    return tasks().get(task)
-
-
-def is_open(task: str) -> bool:
-    """Whether texts and pictures of a task may be shown and handed on; not where nobody knows what it holds."""
-    spec = spec_of(task)
-    return spec is not None and not spec.credentialed
-
-
-def name_of(value: Any) -> str:
-    """A manifest's entry in words: models of a judge, the name of a protocol, or a text as it is."""
-    if isinstance(value, dict):
-        models = value.get("model") or []
-        value = ", ".join(models) if models else value.get("name") or value.get("kind")
-    return str(value) if value else "not stated"
+        Raises:
+            RunStoppedError: A server went down permanently during the run.
+        """
+        name = entry_name(run.spec.name, run.condition)
+        write_records(record_path(self.out, run.spec.name, run.condition), records)
+        states = Counter(record.status for record in records)
+        counts = {state: states[state] for state in STATUSES}
+        cut = cut_off(records)
+        tokens = {"model": model_tokens(records), "judge": judge_tokens(run.protocol.tokens, len(run.judged_before))}
+        told = {"questions": len({it.id for it in records}), **counts, "cut_off": cut, "tokens": tokens}
+        self.manifest["done"][name] = {**source, **told}
+        self.note_adapted(run.adapted, run.protocol.adapted)
+        self.manifest["failed"].pop(name, None)
+        none, lost = counts["error"] == len(records), cause_of(records, self.counting)
+        cause = (
+            run.stopped
+            or (failure if counts["error"] else "")
+            or (f"no question was answered, the first: {records[0].reason}" if none else "")
+            or lost
+        )
+        # Another judge may give such a task a figure.
+        self.manifest["done"][name]["withheld"] = bool(lost) and cause == lost
+        if cause:
+            self.manifest["failed"][name] = cause
+        self.save()
+        self.say(told_counts(name, counts, source.get("refused", {}), cut))
+        if run.stopped:
+            raise RunStoppedError(
+                f"{name}: {run.stopped}; what was done is kept in {self.out}: mend the cause and "
+                f"add {setting('resume', True)}"
+            )

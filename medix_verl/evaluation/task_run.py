@@ -1,119 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One task of a run, ready to be asked: its questions, what they are judged with, and where finished answers are kept.
+"""One task of a run, ready to be asked: its questions, its protocol, and the cache of finished answers.
 
-It knows no framework; medix_verl.evaluation.inspect_tasks turns it into a task of inspect_ai.
+Independent of the framework; medix_verl.evaluation.inspect.tasks converts it into a task of inspect_ai.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from medix_verl.data.prompts import render_prompt
 from medix_verl.data.schema import to_row
-from medix_verl.evaluation.journal import Journal, key_of
-from medix_verl.evaluation.pictures import Item
-from medix_verl.evaluation.tasks import TaskSpec
+from medix_verl.evaluation.grading.protocol import Protocol
+from medix_verl.evaluation.models.generation import GenerationSpec
+from medix_verl.evaluation.settings import named
+from medix_verl.evaluation.tasks.conversation import as_text, turns_of
+from medix_verl.evaluation.tasks.few_shot import answer_shown
+from medix_verl.evaluation.tasks.pictures import Item, as_ref
+from medix_verl.evaluation.tasks.rotation import ROTATION_OF
+from medix_verl.evaluation.tasks.table import TaskSpec
+from medix_verl.judge.cache import ReplyCache, key_of
 from medix_verl.runtime.dispatch import Breaker
-from medix_verl.types import Sample
+from medix_verl.specs import Count, Natural, Positive, Section, spec
+from medix_verl.types import ImageRef, Sample
 
-__all__ = ["Answering", "Judging", "Limits", "TaskRun", "cluster_of", "facts_of", "question_key"]
-
-
-class Judging(Protocol):
-    """How answers are judged: medix_verl.evaluation.protocol has the ways there are."""
-
-    @property
-    def judge_name(self) -> str:
-        """The judges' names."""
-
-    @property
-    def stopped(self) -> str:
-        """Why a judge is asked no more; empty while there is no reason."""
-
-    async def judge(self, sample: Sample, response: str, metric: str = "binary") -> Any:
-        """The outcome of one answer: value, votes, reason, answer."""
-
-    async def close(self) -> None:
-        """Close the judges of the running event loop."""
+__all__ = ["Answering", "Limits", "TaskRun", "cluster_of", "facts_of", "prompt_of", "question_key", "question_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long and how often the model is asked; nothing here is unlimited."""
+@spec("limits", label=named("limits"))
+class Limits(Section):
+    """Timeouts, retries and concurrency of the requests to the model; all are bounded."""
 
-    max_tokens: int = 4096
-    """Tokens of an answer; the training's own limit."""
-    timeout_s: float = 600.0
-    """Seconds that one attempt may take."""
-    retries: int = 3
-    """Attempts after the first, for failures that may pass."""
-    connections: int = 64
-    """Questions that are under way at once."""
-    down_after: int = 16
-    """Failures in a row, retries not counted, after which a server counts as down for good."""
+    timeout_s: Positive = 600.0
+    """Seconds for one attempt."""
+    retries: Natural = 3
+    """Attempts after the first, for transient failures."""
+    connections: Count = 64
+    """Concurrent questions."""
+    down_after: Count = 16
+    """Consecutive failures, not counting retries, after which a server counts as permanently down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a response depends on besides the question."""
+    """The settings that a response depends on, besides the question."""
 
     model: str
     template: str = "medix"
-    temperature: float = 0.0
-    seed: int = 0
+    generation: GenerationSpec = field(default_factory=GenerationSpec)
     limits: Limits = field(default_factory=Limits)
+
+
+def own_pictures(item: Item) -> tuple[ImageRef, ...]:
+    """A question's pictures as in its set."""
+    return tuple(map(as_ref, item.pictures))
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """A task, and everything that its questions meet."""
+    """A task with all that is needed to ask and judge its questions."""
 
     spec: TaskSpec
     items: Mapping[str, Item]
     """Sample id -> question."""
-    protocol: Judging
+    protocol: Protocol
     answering: Answering
     condition: str = "real"
-    answers: Journal | None = None
-    """Where finished responses are kept; None keeps none."""
+    examples: tuple[Item, ...] = ()
+    """Solved examples before each question (medix_verl.evaluation.tasks.few_shot)."""
+    answers: ReplyCache = field(default_factory=lambda: ReplyCache(0))
+    """Cache of finished responses, each as the JSON that `ask` records; a cache of size 0 keeps none."""
     model_breaker: Breaker = field(default_factory=lambda: Breaker(Limits().down_after, what="the model"))
-    """Counts the failures of the model's server; once it has stopped, nothing is asked any more."""
+    """Counts the failures of the model's server; once it has stopped, no more questions are asked."""
+    shown_to_judges: Callable[[Item], tuple[ImageRef, ...]] = own_pictures
+    """The pictures for judges: a question's own ones, whatever the model was shown."""
+    adapted: set[str] = field(default_factory=set)
+    """Filled with the parameters that the model's server refused."""
+
+    judged_before: list[str] = field(default_factory=list)
+    """Filled with the questions whose verdicts are from an earlier run."""
 
     @property
     def stopped(self) -> str:
-        """Why nothing more is asked; empty while there is no reason."""
+        """Why no more questions are asked; empty while the run continues."""
         return self.model_breaker.stopped or self.protocol.stopped
 
 
 def prompt_of(run: TaskRun, item: Item) -> str:
-    """The text of the user turn, the same as in training where the template is training's."""
+    """The text of the user turn, as in training if the template is the same; a conversation has no template."""
+    if turns_of(item.sample):
+        return as_text(item.sample)
     return render_prompt(item.sample, run.answering.template)
 
 
-def question_key(run: TaskRun, item: Item) -> str:
-    """What a response depends on; the server's address is not in it, and neither is the judge."""
-    answering = run.answering
-    settings = [answering.model, answering.temperature, answering.seed, answering.limits.max_tokens]
+def question_key(run: TaskRun, item: Item, repeat: int = 1) -> bytes:
+    """The cache key of a response: all that it depends on. Server address and judge are not part of it."""
+    generation = run.answering.generation
+    # The n-th generation does not depend on the number of generations.
+    settings = [run.answering.model, {**generation.facts, "generations": 0, "seed": generation.seed_of(repeat)}]
     shown = [[picture.hash, picture.path is None and picture.data is None] for picture in item.shown]
-    return key_of("answer", run.spec.name, item.sample.id, settings, prompt_of(run, item), shown)
+    before = [
+        [
+            prompt_of(run, one),
+            answer_shown(one.sample, run.answering.template),
+            [picture.hash for picture in one.pictures],
+        ]
+        for one in run.examples
+    ]
+    parts = [
+        "answer",
+        run.spec.name,
+        item.sample.id,
+        settings,
+        prompt_of(run, item),
+        shown,
+        *([before] if before else []),
+    ]
+    return key_of(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode("ascii"))
 
 
 def cluster_of(sample: Sample) -> str:
-    """What a question's answer is dependent by: patient, else pictures, else the question itself."""
+    """The cluster of dependent answers: by patient, else by pictures, else by question."""
     patient = sample.meta.get("patient_id")
     if patient:
         return f"patient:{patient}"
     pictures = sample.meta.get("image_id") or [ref.path for ref in sample.images]
     if isinstance(pictures, str):
         pictures = [pictures]
-    return f"image:{'+'.join(sorted(map(str, pictures)))}" if pictures else sample.id
+    return f"image:{'+'.join(sorted(map(str, pictures)))}" if pictures else question_of(sample)
+
+
+def question_of(sample: Sample) -> str:
+    """The question's id; the rotations of its options have the same one."""
+    return str(sample.meta.get(ROTATION_OF) or sample.id)
 
 
 def facts_of(run: TaskRun, item: Item) -> dict[str, Any]:
-    """What a log keeps of a question beside its text: the record's own fields, and the sample to judge it anew."""
+    """What a log stores of a question besides its text: fields of the record, and the sample for re-judging."""
     row = to_row(item.sample)
     row["meta"] = json.loads(row["meta"])
     row["images"] = [picture.hash for picture in item.pictures]
@@ -122,12 +147,13 @@ def facts_of(run: TaskRun, item: Item) -> dict[str, Any]:
         "answer_type": answer_type_of(run.spec, item.sample),
         "condition": run.condition,
         "images": [picture.hash for picture in item.pictures],
+        "perceptual": [picture.perceptual for picture in item.pictures],
         "sample": row,
     }
 
 
 def answer_type_of(spec: TaskSpec, sample: Sample) -> str:
-    """Open, closed, report or rubric: the task's, where it has only one kind, else the sample's own."""
+    """Open, closed, report or rubric: the task's type if it has only one, else the sample's own."""
     if len(spec.answer_types) == 1:
         return spec.answer_types[0]
     own = sample.meta.get("answer_type")

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an answer matches its reference; nothing here knows of rewards.
+"""Checks whether an answer matches its reference; independent of rewards.
 
-- `judge` is the contract, the caller's side of every judge (GuardedJudge), and how a spec becomes one; `spec` is the
-  recipe's section.
-- `rule` says without a model when an answer is plainly right (equality) or plainly none (guards), and has the judge
-  that asks nobody.
-- `pool` is the judge that asks models: `prompt` writes requests, `reply` reads what comes back, `cache` keeps it,
-  medix_verl.openai_client and medix_verl.runtime.dispatch send, `stats` counts.
-- `service` puts a pool into an actor that all processes of a run share.
+- `judge` has the Judge protocol, the checks that run before every judge (GuardedJudge) and the factory that builds a
+  judge from a spec; `spec` is the judge section of a recipe.
+- `rule` works without a model: it accepts answers that equal the reference (equality), rejects texts that are not
+  answers (guards), and has the rule judge.
+- `pool` is the judge that asks models: `prompt` writes requests, `reply` parses replies, `cache` stores them,
+  medix_verl.openai_client and medix_verl.runtime.dispatch send requests, `stats` counts.
+- `panel` asks several judges and takes the majority verdict; `pictures` reads and encodes the pictures of a row.
+- `service` runs a pool in a Ray actor that all processes of a run share.
 - `mock` is a server without a model, for tests and benchmarks.
 
 A judge from another package is an entry point of the group `medix_verl.judges` (see examples/add_a_judge.py).

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replies that a judge model gave before, by the SHA-256 of the request's body, in memory and in an SQLite file.
+"""Caches replies of a judge model under the SHA-256 of the request's body, in memory and in an SQLite file.
 
-One cache serves verdicts and an evaluation's conversations alike: the body has the model, the prompt and every
-parameter in it, and not the address, because the same model behind another endpoint is the same judge. Only replies
-that could be read are put here; what failed is asked again. The first reply under a key stays.
+The same cache serves verdicts and the conversations of an evaluation. The body contains the model, the prompt and every
+parameter, but not the address: the same model behind another endpoint is the same judge. Only readable replies are
+stored; failed requests are sent again. The first reply stored under a key is never overwritten.
 
-In memory the least recently used ones go first. The file outlives the run and may be shared by processes (write-ahead
-log; on one machine, not on a network drive). A reply is written behind the caller's back, many in one transaction, or
-with `write_through` before `put` returns, so that a killed process loses none. A file that is something else, or
-damaged, is refused when it is opened. One that fails later is put aside with an error in the log: the run goes on
-without it, and no reply is made up.
+Memory is an LRU cache. The file is kept after the run and may be shared by processes (write-ahead log; on one machine,
+not on a network drive). Replies are written asynchronously in batched transactions. With `write_through` each is
+written before `put` returns, so that a killed process loses none. A file that is damaged or has another format is
+refused when it is opened. If the file fails later, an error is logged and the run continues without it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from medix_verl.judge.spec import JudgeSpec
 
 __all__ = ["ReplyCache", "Store", "key_of", "open_cache"]
 
-APPLICATION = 0x6D656478  # "medx", so that no other program's database is ever written to
+APPLICATION = 0x6D656478  # "medx"; databases of other programs are never written to
 SCHEMA = 2
 CREATE = "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, text BLOB NOT NULL, probability REAL) WITHOUT ROWID"
 SELECT = "SELECT text, probability FROM replies WHERE key = ?"
@@ -35,7 +34,7 @@ INSERT = "INSERT OR IGNORE INTO replies VALUES (?, ?, ?)"
 BATCH = 512
 WRITE_EVERY_S = 0.5
 BUSY_S = 10.0
-"""How long a writer waits for another process."""
+"""How long a writer waits for a lock of another process."""
 INSTEAD = "move the file away, or set judge.cache=memory"
 
 Row = tuple[bytes, bytes, float | None]
@@ -48,7 +47,7 @@ def key_of(body: bytes) -> bytes:
 
 
 class ReplyCache:
-    """A bounded memory, with or without a file behind it."""
+    """A bounded in-memory cache, optionally backed by a file."""
 
     def __init__(self, size: int, store: Store | None = None) -> None:
         self.size = size
@@ -65,13 +64,13 @@ class ReplyCache:
         return found
 
     def put(self, key: bytes, reply: Reply) -> None:
-        """Keep a reply that could be read."""
+        """Store a readable reply."""
         self.remember(key, reply)
         if self.store is not None:
             self.store.put(key, reply)
 
     def remember(self, key: bytes, reply: Reply) -> None:
-        """Keep in memory only."""
+        """Store in memory only."""
         if self.size == 0:
             return
         self.memory[key] = reply
@@ -80,16 +79,16 @@ class ReplyCache:
             self.memory.popitem(last=False)
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Write pending replies."""
         if self.store is not None:
             self.store.close()
 
 
 def open_cache(spec: JudgeSpec) -> ReplyCache:
-    """The cache that a recipe asks for.
+    """Open the cache that a recipe configures.
 
     Raises:
-        ConfigError: The file is no cache of ours, or cannot be opened.
+        ConfigError: The file is not a cache of this package, or cannot be opened.
     """
     if spec.cache == "none":
         return ReplyCache(0)
@@ -97,18 +96,18 @@ def open_cache(spec: JudgeSpec) -> ReplyCache:
 
 
 class Store:
-    """An open file: one row of some 50 bytes and the reply's text, never removed."""
+    """An open cache file: about 50 bytes per row plus the reply's text; rows are never removed."""
 
     def __init__(self, path: Path, write_through: bool = False, instead: str = INSTEAD) -> None:
         """Open or create the file.
 
         Args:
-            path: The file; its folder must be there.
-            write_through: Whether `put` returns only when the reply outlives this process.
-            instead: What to do where the file cannot be used, for the message.
+                path: The file; its folder must exist.
+                write_through: Whether `put` returns only after the reply is on disk.
+                instead: What to do when the file cannot be used, for the error message.
 
         Raises:
-            ConfigError: It cannot be opened, is damaged, or is something else.
+                ConfigError: It cannot be opened, is damaged, or has another format.
         """
         self.path = path
         self.write_through = write_through
@@ -128,7 +127,7 @@ class Store:
             self.thread.start()
 
     def get(self, key: bytes) -> Reply | None:
-        """The reply under a key, or None; some ten microseconds."""
+        """The reply under a key, or None; takes about ten microseconds."""
         if self.broken:
             return None
         try:
@@ -141,11 +140,11 @@ class Store:
         return Reply(row[0].decode("utf-8", "surrogatepass"), None if row[1] is None else float(row[1]))
 
     def put(self, key: bytes, reply: Reply) -> None:
-        """Write a reply, or hand it to the writer."""
+        """Write a reply, or queue it for the writer thread."""
         if self.broken:
             return
         with self.lock:
-            # A reply may hold lone surrogates, which SQLite's texts cannot.
+            # A reply may contain lone surrogates, which SQLite's TEXT type cannot store.
             self.waiting.append((key, reply.text.encode("utf-8", "surrogatepass"), reply.probability))
             full = len(self.waiting) >= BATCH
         if self.write_through:
@@ -154,14 +153,14 @@ class Store:
             self.wake.set()
 
     def write_on(self) -> None:
-        """The writer's thread."""
+        """Loop of the writer thread."""
         while not self.stop:
             self.wake.wait(WRITE_EVERY_S)
             self.wake.clear()
             self.write()
 
     def write(self) -> None:
-        """Write what is waiting, in one transaction."""
+        """Write all queued replies in one transaction."""
         with self.lock:
             rows, self.waiting = self.waiting, []
         if not rows or self.broken:
@@ -173,13 +172,13 @@ class Store:
             self.put_aside(error)
 
     def put_aside(self, error: sqlite3.Error) -> None:
-        """Go on without the file."""
+        """Log the error once and continue without the file."""
         if not self.broken:
             self.broken = True
             logger.error("judge.cache %r failed (%s); the run goes on without the file", str(self.path), error)
 
     def close(self) -> None:
-        """Write what is waiting, and close; a second call does nothing."""
+        """Write queued replies and close; a second call does nothing."""
         if self.stop:
             return
         self.stop = True
@@ -193,20 +192,20 @@ class Store:
 
 
 class ForeignFileError(Exception):
-    """The file is a database, but not one of ours."""
+    """The file is a database, but not a cache of this package."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """One connection; each is used by one thread at a time."""
+    """Open a connection; each is used by one thread at a time."""
     return sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Check whose file it is, and create the table in a new one.
+    """Check the format of the file, and create the table in a new one.
 
     Raises:
-        ForeignFileError: It belongs to another program, or to another version.
-        sqlite3.Error: It is no database, or damaged.
+        ForeignFileError: It belongs to another program or another version.
+        sqlite3.Error: It is not a database, or is damaged.
     """
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a judge is, which there are, and the caller's side of every one of them.
+"""Defines the Judge protocol, builds judges from specs, and runs the checks that precede every judge.
 
-A judge says where it asks (`endpoints`) and answers a Question; that is all. What is the same for every judge is done
-once, before it, by GuardedJudge: a credentialed row goes nowhere that is not known to be local, an answer that plainly
-equals its reference is right, and one that a guard stops is wrong, without a call.
+A judge declares the addresses that it asks (`endpoints`) and answers a Question. GuardedJudge does what is the same for
+every judge, before any call: a credentialed row is refused unless every endpoint is known to be local, an answer that
+equals its reference is right, and an answer that a guard matches is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from medix_verl.credentialed import Resolver, foreign_endpoint, resolve
-from medix_verl.errors import ConfigError, JudgeError
+from medix_verl.errors import ConfigError, DataError, JudgeError
+from medix_verl.judge.pictures import PictureReader
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.spec import KINDS, JudgeSpec, installed_kinds
@@ -37,7 +38,9 @@ __all__ = [
 ]
 
 MAX_REASON = 300
-"""Characters of a reason; servers answer with whole pages."""
+"""Maximum characters of a reason; servers may return whole pages."""
+MAX_NAME = 60
+"""Characters of a question that identify its row in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,13 @@ class Question:
     """Does a candidate answer match a reference? Plain values, cheap to send between processes."""
 
     candidate: str
-    """The content of the answer block, as the policy wrote it, of any length."""
+    """Content of the answer block, as the policy wrote it, of any length."""
     reference: Reference
+    pictures: tuple[bytes, ...] = ()
+    """The question's pictures as PNG or JPEG, if the recipe shows them (`judge.images`). GuardedJudge reads them from
+    `reference.images`, which is then empty."""
+    left_out: int = 0
+    """Number of the question's pictures that are not in `pictures` (`judge.max_images`)."""
 
     @property
     def restricted(self) -> bool:
@@ -56,42 +64,41 @@ class Question:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Says whether an answer is right. A judge that cannot tell returns a Verdict without `correct`."""
+    """Decides whether an answer is right. A judge that cannot decide returns a Verdict without `correct`."""
 
     endpoints: tuple[str, ...]
-    """The addresses that are sent the question, as URLs or host:port; () for a judge that asks nobody outside this
-    process."""
+    """The addresses that the question is sent to, as URLs or host:port; () for a judge that runs in this process."""
 
     async def ask(self, question: Question) -> Verdict:
-        """Judge one answer; a failure of a service is no exception but `Verdict.failure`."""
+        """Judge one answer; a service failure is returned as `Verdict.failure`, not raised."""
         ...
 
     async def close(self) -> None:
-        """Release connections of the running event loop."""
+        """Close the connections of the running event loop."""
         ...
 
 
 @runtime_checkable
 class ChatJudge(Judge, Protocol):
-    """A judge with a model that can be talked to: what an evaluation needs for grades, rubrics and conversations."""
+    """A judge with a chat model: an evaluation needs it for grades, rubrics and conversations."""
 
     stopped: str
-    """Why nothing is asked any more (`judge.breaker: stop`); empty while there is no reason."""
+    """Why no more requests are sent (`judge.breaker: stop`); empty otherwise."""
 
     async def chat(self, request: ChatRequest) -> str:
         """The next message of a conversation.
 
         Raises:
-            RequestError: It could not be had.
+            RequestError: No reply was received.
         """
         ...
 
 
 class GuardedJudge:
-    """The caller's side of every judge: the credential guard, equality and guards, then the judge itself.
+    """Runs the credential guard, equality and guards, then the judge itself.
 
-    What a credentialed row may reach is decided here, from what the judge declares; JudgePool checks once more the
-    very address that it connects to.
+    This class decides which addresses a credentialed row may reach, from the endpoints that the judge declares.
+    JudgePool checks the address again when it connects.
     """
 
     def __init__(
@@ -102,18 +109,20 @@ class GuardedJudge:
         *,
         trusted: bool = False,
         resolver: Resolver = resolve,
+        own: Sequence[str] = (),
     ) -> None:
-        """Stand before a judge; no name is resolved yet.
+        """Wrap a judge; no host name is resolved yet.
 
         Args:
-            judge: Any object that is a Judge.
-            spec: Whether guards are used, and what credentialed rows may reach; None is the default spec.
-            counters: Told of what needed no call; None makes some.
+            judge: Any object that implements Judge.
+            spec: Whether guards are used, and which addresses credentialed rows may reach; None is the default spec.
+            counters: Counts the answers that needed no call; None creates new ones.
             trusted: Whether its endpoints are the run's own nodes, as those that verl serves are.
             resolver: Host name -> addresses.
+            own: The endpoints that are the run's own nodes, for a panel of which only some are.
 
         Raises:
-            ConfigError: The object does not say whom it asks; unknown is refused, because credentialed rows may come.
+            ConfigError: The object declares no endpoints. It is refused because credentialed rows may be sent to it.
         """
         if isinstance(judge, type) or not isinstance(judge, Judge) or not is_list_of_texts(judge.endpoints):
             name = judge.__name__ if isinstance(judge, type) else type(judge).__name__
@@ -128,6 +137,8 @@ class GuardedJudge:
         self.counters = Counters() if counters is None else counters
         self.endpoints = tuple(judge.endpoints)
         self.resolver = resolver
+        self.own = frozenset(own)
+        self.pictures = PictureReader(self.spec.image_pixels) if self.spec.shows_pictures else None
         self.foreign: tuple[str, str] | None = None
         self.looked = trusted or self.spec.allow_credentialed
 
@@ -137,16 +148,18 @@ class GuardedJudge:
     def check_row(self, reference: Reference) -> None:
         """Refuse a row that the judge must not see.
 
-        Addresses are looked up once, at the first credentialed row; where that fails, the address is not known to be
-        local, and the row is refused.
+        Addresses are resolved once, at the first credentialed row. If that fails, the address is not known to be local,
+        and the row is refused.
 
         Raises:
-            ConfigError: It is credentialed, an endpoint is not known to be local, and nobody allowed that.
+            ConfigError: The row is credentialed, an endpoint is not known to be local, and `allow_credentialed` is not
+                set.
         """
         if reference.credentialed_row is None:
             return
         if not self.looked:
-            self.foreign = foreign_endpoint(self.endpoints, self.spec.local_networks, self.resolver)
+            asked = [url for url in self.endpoints if url not in self.own]
+            self.foreign = foreign_endpoint(asked, self.spec.local_networks, self.resolver)
             self.looked = True
         if self.foreign is None:
             return
@@ -160,7 +173,7 @@ class GuardedJudge:
         )
 
     def without_asking(self, candidate: str, reference: Reference) -> Verdict | None:
-        """The verdict that needs no judge, counted: equality first, so that no guard can stop a right answer."""
+        """The verdict that needs no judge, counted. Equality comes first: no guard can reject a right answer."""
         if equal(candidate, reference):
             self.counters.note_equality()
             return Verdict(True, "equality")
@@ -171,7 +184,7 @@ class GuardedJudge:
         return Verdict(False, "guard", reason)
 
     async def ask(self, candidate: str, reference: Reference) -> Verdict:
-        """Judge one candidate answer; what fails is a verdict without `correct` and with a `failure`.
+        """Judge one candidate answer; a failure is a verdict without `correct` and with `failure` set.
 
         Raises:
             ConfigError: The row is credentialed and an endpoint is not local.
@@ -181,7 +194,25 @@ class GuardedJudge:
         return plain or await self.ask_judge(Question(candidate, reference))
 
     async def ask_judge(self, question: Question) -> Verdict:
-        """Ask the judge itself, for a caller that has gone through `check_row` and `without_asking`."""
+        """Ask the judge itself; the caller has already run `check_row` and `without_asking`."""
+        refs = question.reference.images
+        if self.pictures is None or not refs:
+            return await self.ask_plain(question)
+        reference = replace(question.reference, images=())
+        row = reference.credentialed_row or (reference.question or "")[:MAX_NAME]
+        shown = refs[: self.spec.max_images]
+        try:
+            async with self.pictures.read(shown, row) as pictures:
+                return await self.ask_plain(
+                    Question(question.candidate, reference, pictures, left_out=len(refs) - len(shown))
+                )
+        except DataError as error:
+            # Not asked without the picture: the verdict could not be distinguished from one based on the picture.
+            self.counters.note_no_picture()
+            return failed("judge", error, Failure.UNREADABLE)
+
+    async def ask_plain(self, question: Question) -> Verdict:
+        """Ask the judge itself a question whose pictures have been read, or that has none."""
         try:
             verdict = await self.judge.ask(question)
         except RequestError as error:
@@ -194,12 +225,12 @@ class GuardedJudge:
 
     @property
     def can_chat(self) -> bool:
-        """Whether the judge can be talked to."""
+        """Whether the judge is a ChatJudge."""
         return isinstance(self.judge, ChatJudge)
 
     @property
     def stopped(self) -> str:
-        """Why the judge is asked no more; empty while there is no reason."""
+        """Why no more requests are sent; empty otherwise."""
         return self.judge.stopped if isinstance(self.judge, ChatJudge) else ""
 
     async def chat(self, request: ChatRequest) -> str:
@@ -207,36 +238,51 @@ class GuardedJudge:
 
         Raises:
             ConfigError: The request is restricted and an endpoint is not local.
-            RequestError: The judge could not be asked.
-            JudgeError: The judge cannot be talked to.
+            RequestError: The request failed.
+            JudgeError: The judge is not a ChatJudge.
         """
         if not isinstance(self.judge, ChatJudge):
             raise JudgeError(f"{self.judge!r} gives verdicts and holds no conversation; name a server with a model")
         if request.restricted:
             self.check_row(Reference("", credentialed_row="a row of this task"))
-        return await self.judge.chat(request)
+        if self.pictures is None or not request.images:
+            return await self.judge.chat(request)
+        shown = request.images[: self.spec.max_images]
+        left_out = len(request.images) - len(shown)
+        try:
+            async with self.pictures.read(shown, "of this task") as pictures:
+                return await self.judge.chat(replace(request, images=(), pictures=pictures, left_out=left_out))
+        except DataError as error:
+            raise RequestError(str(error)[:MAX_REASON], Failure.UNREADABLE) from error
 
     async def close(self) -> None:
-        """Close the judge; it may not be asked again in this event loop."""
+        """Close the judge; it must not be asked again in this event loop."""
+        if self.pictures is not None:
+            self.pictures.close()
         await self.judge.close()
 
 
 def failed(source: str, error: Exception, failure: Failure) -> Verdict:
-    """The verdict of a judge that could not tell."""
+    """The verdict of a judge that failed."""
     return Verdict(None, source, (str(error) or type(error).__name__)[:MAX_REASON], failure=failure)
 
 
 def is_list_of_texts(value: Any) -> bool:
-    """Whether a judge's endpoints are a list; a bare text would be taken for a list of letters."""
+    """Whether a judge's endpoints are a list; a single string would be read as a list of characters."""
     return isinstance(value, (tuple, list)) and all(isinstance(text, str) for text in value)
 
 
 def endpoints_of(spec: JudgeSpec) -> tuple[str, ...]:
-    """The addresses that the judge of a spec asks; the judge of another package is built to be asked for them.
+    """The addresses that the judge of a spec asks; a judge of another package is built to read its `endpoints`.
+
+    For a panel: those of all members, except members that verl serves on the run's own nodes.
 
     Raises:
         ConfigError: It cannot be built.
     """
+    if spec.panel:
+        asked = [url for one in spec.members if one.kind not in ("rule", "verl") for url in endpoints_of(one)]
+        return tuple(dict.fromkeys(asked))
     return spec.urls if spec.kind in KINDS else build_judge(spec).endpoints
 
 
@@ -246,17 +292,22 @@ def build_judge(
     served_model: str | None = None,
     cache: ReplyCache | None = None,
 ) -> GuardedJudge:
-    """Build the judge that a spec describes, of this process; nothing is asked yet.
+    """Build the judge that a spec describes, in this process; nothing is asked yet.
 
     Args:
         spec: The recipe's `judge` section.
         served_url: `ip:port` of verl's reward router, for kind `verl`.
-        served_model: Name of the model behind that router; the spec's own name wins.
+        served_model: Name of the model behind that router; the spec's own name takes precedence.
         cache: Shared by several judges; None opens the spec's.
 
     Raises:
         ConfigError: The kind needs something that was not given, or the judge of another package cannot be loaded.
     """
+    if spec.panel:
+        from medix_verl.judge.panel import build_panel
+
+        panel = build_panel(spec.members, served_url, served_model, cache)
+        return GuardedJudge(panel, spec, panel.counters, own=panel.own)
     if spec.kind == "rule":
         from medix_verl.judge.rule.judge import RuleJudge
 
@@ -270,10 +321,10 @@ def build_judge(
 
 
 def installed_factory(kind: str) -> Callable[[JudgeSpec], Judge]:
-    """The factory of a judge that an installed package offers.
+    """The factory of a judge from an installed package.
 
     Raises:
-        ConfigError: It cannot be imported, or cannot be called.
+        ConfigError: It cannot be imported, or is not callable.
     """
     point = installed_kinds()[kind]
     try:
@@ -290,20 +341,25 @@ def installed_factory(kind: str) -> Callable[[JudgeSpec], Judge]:
 
 
 def connect_judge(spec: JudgeSpec, served_url: str | None = None, served_model: str | None = None) -> GuardedJudge:
-    """The judge for a process that may be one of many: the run's shared worker under Ray, else one of its own.
+    """The judge for one of possibly many processes: the run's shared worker under Ray, otherwise one in this process.
 
     Args:
-        spec: The recipe's `judge` section; `worker` false gives each process a judge, and limits, of its own. The
-            judge of another package always is one of its own.
+        spec: The recipe's `judge` section; with `worker` false each process has its own judge and limits. A judge of
+            another package always runs in each process.
         served_url: `ip:port` of verl's reward router, for kind `verl`.
-        served_model: Name of the model behind that router; the spec's own name wins.
+        served_model: Name of the model behind that router; the spec's own name takes precedence.
 
     Raises:
         ConfigError: The kind needs something that was not given.
     """
-    if spec.kind in ("openai", "verl") and spec.worker:
+    if spec.worker and any(one.kind in ("openai", "verl") for one in spec.members or (spec,)):
         from medix_verl.runtime.shared_actor import in_ray
 
+        if in_ray() and spec.panel:
+            from medix_verl.judge.service import connect_panel
+
+            shared, own = connect_panel(spec, served_url, served_model)
+            return GuardedJudge(shared, spec, shared.counters, own=own)
         if in_ray():
             from medix_verl.judge.service import connect_service
 
@@ -315,10 +371,10 @@ def connect_judge(spec: JudgeSpec, served_url: str | None = None, served_model: 
 def served_as(
     spec: JudgeSpec, served_url: str | None = None, served_model: str | None = None
 ) -> tuple[tuple[str, ...], str | None]:
-    """Where the model of a spec is served, and under which name; see build_judge.
+    """Addresses and name of the model of a spec; see build_judge.
 
     Raises:
-        ConfigError: The kind is `verl` and verl serves nothing, or nothing with a name.
+        ConfigError: The kind is `verl` and verl serves no model, or one without a name.
     """
     if spec.kind != "verl":
         return spec.urls, spec.model

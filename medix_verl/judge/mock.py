@@ -4,29 +4,32 @@
     python -m medix_verl.judge.mock --port 0 --latency-ms 50 --slots 256 --fail-share 0.05 --retry-after 1
 
 prints its address as the first line and serves /v1/chat/completions, /v1/models, /stats and /reset until it is ended.
+With --per-second 10 it accepts ten requests a second and answers 429 to the others.
 In a program: `async with MockJudge(MockSpec(latency_ms=50)) as mock: mock.url, mock.stats()`.
 
-A verdict depends on the prompt alone, a fault on (seed, prompt, how often that prompt was asked), so that two runs
-meet the same faults in whatever order their requests arrive. It judges nothing: never score real answers with it.
+A verdict depends on the prompt alone; a fault depends on (seed, prompt, number of earlier requests with that prompt).
+Two runs therefore get the same faults in whatever order their requests arrive. Never score real answers with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import hashlib
 import json
 import math
 import re
 import signal
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any
 
 from medix_verl.errors import ConfigError
-from medix_verl.specs import Amount, Count, Integer, Natural, Share, Text, spec
+from medix_verl.specs import Amount, Choice, Count, Integer, Natural, Share, Text, spec
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -46,12 +49,12 @@ __all__ = [
 ]
 
 FAULTS = ("fail", "hang", "drop", "garbage", "truncate")
-"""An error status, no answer at all, a connection that is cut, a reply that is no verdict, half a body."""
+"""An error status, no answer, a closed connection, a reply without a verdict, a truncated body."""
 GARBAGE = ("I would say that it depends.", "NO, not YES", "", "YESNO")
 RULES = ("hash", "yes", "no", "fooled")
-"""What decides a verdict: a coin that depends on the prompt, always YES, always NO, or `fooled`, which reads the prompt
-`reference` as a weak model does: it passes whatever has the reference's words somewhere, and an answer without a word
-(arXiv 2507.08794), so that guards have something to stop. `contains:TEXT` is a YES for a prompt that has the text."""
+"""How a verdict is chosen: pseudo-randomly by a hash of the prompt, always YES, always NO, or `fooled`. `fooled` mimics
+a weak model on the prompt `reference`: it accepts any answer with the reference's words in it, and any answer without a
+word (arXiv 2507.08794), so that guards can be tested. `contains:TEXT` is YES for a prompt that contains the text."""
 REFERENCE = re.compile(r"^Reference answer:\n(.*)$", re.MULTILINE)
 QUOTED = re.compile(r"^> (.*)$", re.MULTILINE)
 WORD = re.compile(r"\w+")
@@ -60,12 +63,12 @@ TOKENS = {"plain": ("{}",), "json": ('{"', "verdict", '":"', "{}", '"}')}
 
 @spec("mock")
 class MockSpec:
-    """How the server behaves."""
+    """Settings of the server."""
 
     latency_ms: Amount = 0.0
-    """Milliseconds that an answer takes, once it has a slot."""
+    """Processing time of an answer in milliseconds, without the wait for a slot."""
     slots: Count = 256
-    """Answers that are worked on at once; further requests wait, as they do in a real engine."""
+    """Answers that are processed at once; further requests wait, as in an inference engine."""
     verdict: str = "hash"
     """One of RULES, or contains:TEXT."""
     fail_share: Share = 0.0
@@ -76,10 +79,15 @@ class MockSpec:
     truncate_share: Share = 0.0
     fail_status: Annotated[int, Integer(400)] = 503
     retry_after: Amount | None = None
-    """Seconds in the Retry-After header of a failure; None sends none."""
+    """Seconds in the Retry-After header of a failure; None sends no header."""
+    per_second: Count | None = None
+    """Requests that are accepted in any second, as by a paid service; others get 429 and `retry_after`. None accepts
+    all."""
     seed: Natural = 0
+    pictures: Annotated[str, Choice(("take", "refuse"))] = "take"
+    """Whether pictures in a message are accepted (without effect on the verdict) or refused with 400."""
     model: Text = "mock-judge"
-    """The name that /v1/models lists; requests may name any."""
+    """The name that /v1/models lists; requests may use any name."""
 
     def __post_init__(self) -> None:
         if math.fsum(self.shares.values()) > 1 + 1e-9:
@@ -92,7 +100,7 @@ class MockSpec:
         return {kind: getattr(self, f"{kind}_share") for kind in FAULTS}
 
     def fault(self, prompt: str, attempt: int) -> str | None:
-        """The fault that the `attempt`-th request (from 0) with this prompt meets, or None."""
+        """The fault of the `attempt`-th request (from 0) with this prompt, or None."""
         point = chance(f"{self.seed}:{attempt}:{prompt}")
         for kind, share in self.shares.items():
             if point < share:
@@ -105,14 +113,14 @@ class MockJudge:
     """The server; one event loop, one core."""
 
     def __init__(self, spec: MockSpec | None = None, port: int = 0) -> None:
-        """Keep the settings; nothing is served yet. Port 0 takes a free one, and keeps it over stop and start."""
+        """Store the settings; serving starts later. Port 0 selects a free port, kept across stop and start."""
         self.spec = spec or MockSpec()
         self.port = port
         self.reset()
 
     @property
     def url(self) -> str:
-        """The base address with its version, as JudgeSpec.url takes it."""
+        """The base address with its version, as for JudgeSpec.url."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> MockJudge:
@@ -123,10 +131,10 @@ class MockJudge:
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         from aiohttp import web
 
-        # handler_cancellation: a client that gave up on a hanging request frees its slot.
+        # handler_cancellation: a client that gives up on a hanging request frees its slot.
         server = web.Server(self.handle, access_log=None, handler_cancellation=True)  # type: ignore[arg-type]
         self.runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self.runner.setup()
@@ -135,39 +143,59 @@ class MockJudge:
         self.port = self.runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Cut all connections and serve no more."""
+        """Close all connections and stop serving."""
         await self.runner.cleanup()
 
     def reset(self) -> None:
-        """Forget what was asked."""
+        """Reset the counters."""
         self.requests = 0
         self.in_flight = 0
         self.peak = 0
         self.faults: Counter[str] = Counter()
         self.asked: Counter[bytes] = Counter()
         self.answered: set[bytes] = set()
+        self.pictures: Counter[str] = Counter()
+        """Number of times each picture was received, by the SHA-256 of its bytes."""
+        self.taken: deque[float] = deque()
+        self.limited = 0
+
+    def is_over(self, moment: float) -> bool:
+        """Whether a request exceeds the limit of the second before `moment`; if not, it is counted as accepted."""
+        if self.spec.per_second is None:
+            return False
+        while self.taken and self.taken[0] <= moment - 1.0:
+            self.taken.popleft()
+        if len(self.taken) >= self.spec.per_second:
+            self.limited += 1
+            return True
+        self.taken.append(moment)
+        return False
 
     def stats(self) -> dict[str, Any]:
-        """What reached the server since the last reset; `unanswered` counts prompts that only met faults."""
+        """Counts since the last reset; `unanswered` counts prompts that only got faults."""
         return {
             "requests": self.requests,
             "distinct": len(self.asked),
             "answered": len(self.answered),
             "unanswered": len(self.asked) - len(self.answered),
             "in_flight": self.in_flight,
+            "pictures": dict(self.pictures),
             "in_flight_peak": self.peak,
             "faults": {kind: self.faults[kind] for kind in FAULTS},
+            "limited": self.limited,
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, whatever its path."""
+        """Answer one request, by its path."""
         from aiohttp import web
 
         path = request.rel_url.path
         if path == "/v1/chat/completions" and request.method == "POST":
             return await self.complete(request)
         if path == "/v1/models":
-            return web.json_response({"object": "list", "data": [{"id": self.spec.model, "object": "model"}]})
+            # `root` as in vLLM: the model that is served under the name.
+            listed = {"id": self.spec.model, "object": "model", "root": f"mock/{self.spec.model}"}
+            return web.json_response({"object": "list", "data": [listed]})
         if path == "/reset":
             self.reset()
         if path in ("/stats", "/reset", "/health"):
@@ -180,9 +208,16 @@ class MockJudge:
 
         try:
             body = json.loads(await request.read())
-            prompt = str(body["messages"][-1]["content"])
+            prompt, pictures = read_content(body["messages"][-1]["content"])
         except (ValueError, KeyError, IndexError, TypeError) as error:
             return web.json_response({"error": {"message": f"bad request ({type(error).__name__})"}}, status=400)
+        if self.is_over(asyncio.get_running_loop().time()):
+            said = {"message": "Rate limit reached for requests", "type": "requests", "code": "rate_limit_exceeded"}
+            return web.json_response({"error": said}, status=429, headers=self.headers())
+        if pictures and self.spec.pictures == "refuse":
+            message = f"{self.spec.model} is not a multimodal model and takes no image_url"
+            return web.json_response({"error": {"message": message}}, status=400)
+        self.pictures.update(hashlib.sha256(picture).hexdigest() for picture in pictures)
         key = digest(prompt)
         fault = self.spec.fault(prompt, self.asked[key])
         self.asked[key] += 1
@@ -204,7 +239,7 @@ class MockJudge:
     async def misbehave(
         self, fault: str, request: web.BaseRequest, body: dict[str, Any], prompt: str
     ) -> web.StreamResponse:
-        """Meet a request with a fault."""
+        """Answer a request with a fault."""
         from aiohttp import web
 
         if fault == "hang":
@@ -212,16 +247,19 @@ class MockJudge:
         if fault == "drop" and request.transport is not None:
             request.transport.abort()
         if fault in ("drop", "fail"):
-            headers = None if self.spec.retry_after is None else {"Retry-After": f"{self.spec.retry_after:g}"}
-            return web.Response(status=self.spec.fail_status, text="injected failure", headers=headers)
+            return web.Response(status=self.spec.fail_status, text="injected failure", headers=self.headers())
         if fault == "truncate":
             raw = self.reply(body, prompt)
             return web.Response(body=raw[: len(raw) // 2], content_type="application/json")
         garbage = completion(self.spec.model, GARBAGE[digest(prompt)[1] % len(GARBAGE)])
         return web.Response(body=garbage, content_type="application/json")
 
+    def headers(self) -> dict[str, str]:
+        """Headers of a failure."""
+        return {} if self.spec.retry_after is None else {"Retry-After": f"{self.spec.retry_after:g}"}
+
     def reply(self, body: dict[str, Any], prompt: str) -> bytes:
-        """The whole answer to a request: a bare word, or JSON where a schema is asked for, and log-probabilities."""
+        """The whole response to a request: a bare word, or JSON if a schema is requested, and log-probabilities."""
         correct = verdict_of(prompt, self.spec.verdict)
         tokens = TOKENS["json" if "response_format" in body else "plain"]
         pieces = [token.replace("{}", "YES" if correct else "NO") for token in tokens]
@@ -230,11 +268,11 @@ class MockJudge:
             share = probability_of(prompt, self.spec.verdict)
             top = min(int(body.get("top_logprobs") or 0), 20)
             logprobs = {"content": [token_logprobs(piece, share, top) for piece in pieces]}
-        return completion(self.spec.model, "".join(pieces), logprobs)
+        return completion(self.spec.model, "".join(pieces), logprobs, prompt)
 
 
 def token_logprobs(piece: str, share: float, top: int) -> dict[str, Any]:
-    """One token as OpenAI describes it; a verdict's mass is spread over spellings, as models do."""
+    """One token in OpenAI's format; the mass of a verdict is spread over its spellings, as by real models."""
     spread = {piece: 1.0}
     if piece in ("YES", "NO"):
         spread = {"YES": 0.9 * share, "NO": 0.9 * (1 - share), "Yes": 0.1 * share, " No": 0.1 * (1 - share)}
@@ -243,11 +281,34 @@ def token_logprobs(piece: str, share: float, top: int) -> dict[str, Any]:
     return {**entries[piece], "top_logprobs": list(entries.values())[:top]}
 
 
-def completion(model: str, text: str, logprobs: dict[str, Any] | None = None) -> bytes:
-    """A chat completion with one choice."""
+def completion(model: str, text: str, logprobs: dict[str, Any] | None = None, prompt: str = "") -> bytes:
+    """A chat completion with one choice; token counts are word counts."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "stop"}
-    return json.dumps({"id": "mock", "object": "chat.completion", "model": model, "choices": [choice]}).encode()
+    usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+    head = {"id": "mock", "object": "chat.completion", "model": model}
+    return json.dumps({**head, "choices": [choice], "usage": usage}).encode()
+
+
+def read_content(content: Any) -> tuple[str, list[bytes]]:
+    """The text and the pictures of a message, which is a text or a list of OpenAI's parts.
+
+    Raises:
+        ValueError: A part has another type, or a picture is not a data URI (a real server would fetch the address).
+        KeyError: A part is missing a key that its type requires.
+    """
+    if not isinstance(content, list):
+        return str(content), []
+    texts, pictures = [], []
+    for part in content:
+        if part["type"] == "text":
+            texts.append(str(part["text"]))
+            continue
+        head, _, data = str(part["image_url"]["url"]).partition(";base64,")
+        if part["type"] != "image_url" or not head.startswith("data:image/"):
+            raise ValueError("no picture by value")
+        pictures.append(base64.b64decode(data, validate=True))
+    return "\n".join(texts), pictures
 
 
 def check_rule(rule: str) -> None:
@@ -270,7 +331,7 @@ def verdict_of(prompt: str, rule: str = "hash") -> bool:
 
 
 def is_fooled(prompt: str) -> bool:
-    """Whether the candidate has the reference's words in it, or none at all; NO to another prompt than `reference`."""
+    """Whether the candidate contains words of the reference, or no word; NO for a prompt other than `reference`."""
     reference = REFERENCE.search(prompt)
     if reference is None:
         return False
@@ -283,13 +344,13 @@ def words(text: str) -> str:
 
 
 def probability_of(prompt: str, rule: str = "hash") -> float:
-    """P(YES) that the log-probabilities say: above 0.5 for a YES, below for a NO."""
+    """P(YES) in the log-probabilities: above 0.5 for a YES, below for a NO."""
     sure = 0.55 + 0.44 * chance(f"p:{prompt}")
     return sure if verdict_of(prompt, rule) else 1 - sure
 
 
 def digest(text: str) -> bytes:
-    """Eight bytes that stand for a text."""
+    """Eight bytes that identify a text."""
     return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
 
 
@@ -299,10 +360,11 @@ def chance(text: str) -> float:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; every field of MockSpec is a flag."""
+    """Parse the command line; every field of MockSpec is a flag."""
     parser = argparse.ArgumentParser(prog="python -m medix_verl.judge.mock", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
-    kinds = {"slots": int, "fail_status": int, "seed": int, "verdict": str, "model": str}
+    numbers = dict.fromkeys(("slots", "per_second", "fail_status", "seed"), int)
+    kinds: dict[str, Any] = {**numbers, **dict.fromkeys(("verdict", "pictures", "model"), str)}
     for item in fields(MockSpec):
         kind: Any = kinds.get(item.name, float)
         parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, default=item.default)
@@ -310,7 +372,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 async def serve(mock: MockJudge) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process gets a signal to end."""
     ended = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, ended.set)
@@ -319,14 +381,14 @@ async def serve(mock: MockJudge) -> None:
         await ended.wait()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the server as a program."""
+def main(argv: Sequence[str] | None = None, server: type[MockJudge] = MockJudge, title: str = "mock judge") -> int:
+    """Run a server as a program; `title` is its name in error messages."""
     args = vars(parse(argv))
     port = args.pop("port")
     try:
-        asyncio.run(serve(MockJudge(MockSpec(**args), port)))
+        asyncio.run(serve(server(MockSpec(**args), port)))
     except (ConfigError, OSError) as error:
-        print(f"mock judge: error: {error}", file=sys.stderr)
+        print(f"{title}: error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a judge model is asked: a prompt file, filled in one pass with the candidate fenced, and the request around it.
+"""Builds judge requests: fills a prompt file in one pass, with the candidate in fences, and wraps it in a chat request.
 
-The candidate is written by the policy under training, which learns whatever makes a judge say YES. So it is cut to a
-length, stripped of control characters and of anything a chat template could read as a role, each of its lines is
-quoted, and it stands between two fences that it cannot contain. Values are never scanned for placeholders.
+The policy under training writes the candidate, and training favours any text that makes the judge say YES. Therefore
+the candidate is cut to a maximum length, stripped of control characters and of anything that a chat template could
+parse as a role, quoted line by line, and put between two fences that it cannot contain. Inserted values are never
+scanned for placeholders.
 
-A request's bytes are the identity of a question: SHA-256 of them is the key of its cached reply (judge.cache). So the
-same question must always give the same bytes, and nothing else may be in them, such as an address or a time.
+The SHA-256 of a request's bytes is the key of its cached reply (judge.cache). Therefore equal questions must give equal
+bytes, and the request must not contain anything else, such as an address or a time.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import ConfigError
+from medix_verl.judge.pictures import media_of
 from medix_verl.judge.reply import TOP_LOGPROBS, VERDICTS
 from medix_verl.judge.rule.equality import meaning
 from medix_verl.judge.spec import JudgeSpec
-from medix_verl.types import Reference
+from medix_verl.types import ImageRef, Reference
 
 __all__ = ["ChatRequest", "Turn", "Writer", "chat_body", "fill", "load_prompt", "prompt_names"]
 
@@ -33,13 +36,13 @@ FIELDS = ("question", "reference", "candidate", "fence")
 PLACEHOLDER = re.compile(r"\{(" + "|".join(FIELDS) + r")\}")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 HIDDEN = frozenset(("Cc", "Cf", "Cs"))
-# "<|im_start|>", "<think>", "</s>", "[INST]", and the wide bar \uff5c of some models: servers may read these as control
-# tokens wherever they stand.
+# "<|im_start|>", "<think>", "</s>", "[INST]", and the wide bar \uff5c of some models: servers may parse these as
+# control tokens at any position.
 MARKUP = re.compile(r"<(?=[|\uff5c/!?_A-Za-z])|\[(?=/?(?:INST|SYS)\b)|(?<=[|\uff5c])(?=>)", re.IGNORECASE)
 
 
 def prompt_names() -> list[str]:
-    """Names of the prompts that come with the package."""
+    """Names of the prompts in this package."""
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
@@ -48,10 +51,11 @@ def load_prompt(name: str, show_question: bool = True) -> str:
 
     Args:
         name: The name or the path.
-        show_question: Whether the recipe wants the judge to see the question; the prompt must agree.
+        show_question: Whether the recipe shows the judge the question; the prompt must agree.
 
     Raises:
-        ConfigError: There is no such prompt, it lacks a placeholder, or it has a question that is not to be shown.
+        ConfigError: There is no such prompt, a placeholder is missing, or it has {question} while `show_question` is
+            false.
     """
     path = Path(name) if name.endswith(".txt") else FOLDER / f"{name}.txt"
     if not name.endswith(".txt") and name not in prompt_names():
@@ -67,7 +71,7 @@ def load_prompt(name: str, show_question: bool = True) -> str:
 
 
 def check_fields(name: str, text: str, show_question: bool) -> None:
-    """Refuse a prompt without its placeholders, or with a question where none is to be shown.
+    """Refuse a prompt with a missing placeholder, or with a question that must not be shown.
 
     Raises:
         ConfigError: One of the two.
@@ -88,8 +92,8 @@ def fill(template: str, candidate: str, reference: Reference, max_chars: int) ->
     Args:
         template: The text of a prompt file.
         candidate: The answer to judge, as the policy wrote it.
-        reference: The right answer and the question it belongs to.
-        max_chars: How much of the candidate is shown.
+        reference: The right answer and its question.
+        max_chars: Maximum length of the candidate.
 
     Returns:
         The text of the message to the judge model.
@@ -105,7 +109,7 @@ def fill(template: str, candidate: str, reference: Reference, max_chars: int) ->
 
 
 def options_line(reference: Reference) -> str:
-    """The options of a multiple-choice question, without which a letter says nothing."""
+    """The options of a multiple-choice question; without them an answer that is a letter has no meaning."""
     if not reference.options:
         return ""
     lines = [f"{chr(ord('A') + index)}. {disarm(text)}" for index, text in enumerate(reference.options)]
@@ -113,14 +117,14 @@ def options_line(reference: Reference) -> str:
 
 
 def quote(candidate: str, max_chars: int) -> str:
-    """Cut, clean and mark the candidate, line by line."""
+    """Cut, clean and quote the candidate, line by line."""
     cut = candidate[:max_chars] + (" [cut here]" if len(candidate) > max_chars else "")
     return "\n".join(f"> {disarm(line)}" for line in cut.splitlines() or [""])
 
 
 def disarm(text: str) -> str:
-    """Drop invisible characters, and break up whatever a chat template could take for a control token."""
-    if text.isascii():  # the same, without a look at each character
+    """Remove invisible characters, and break up whatever a chat template could parse as a control token."""
+    if text.isascii():  # fast path with the same result
         visible = CONTROL.sub("", text)
     else:
         visible = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in HIDDEN)
@@ -128,7 +132,7 @@ def disarm(text: str) -> str:
 
 
 def fence(text: str) -> str:
-    """A line that the text does not contain; it depends on the whole text, so that nobody can write it in advance."""
+    """A line that the text does not contain; it is derived from the whole text, so that it cannot be predicted."""
     round_ = 0
     while True:
         mark = "=====" + hashlib.sha256(f"{round_}:{text}".encode()).hexdigest()[:16] + "====="
@@ -158,7 +162,7 @@ STRUCTURE: dict[str, dict[str, Any]] = {
 
 
 class Writer:
-    """Writes the requests of one judge; everything that is the same for all of them is encoded once."""
+    """Writes the requests of one judge; the parts that all requests share are encoded once."""
 
     def __init__(self, spec: JudgeSpec, model: str) -> None:
         """Read the prompt.
@@ -170,11 +174,12 @@ class Writer:
         self.template = load_prompt(spec.prompt, spec.show_question)
         body: dict[str, Any] = {
             "model": model,
-            # 0.0 is 0: the cache's key is made of these bytes.
+            # 0.0 becomes 0, because the cache's key is computed from these bytes.
             "temperature": spec.temperature or 0,
-            # Not 1 for a soft verdict: a tokenizer that cuts the word would give no readable verdict.
-            "max_tokens": MAX_TOKENS[spec.structured],
+            # Not 1 for a soft verdict: if the tokenizer splits the word, one token is not a readable verdict.
+            "max_tokens": spec.max_tokens or MAX_TOKENS[spec.structured],
             **STRUCTURE[spec.structured],
+            **spec.extra_body,
         }
         if spec.seed is not None:
             body["seed"] = spec.seed
@@ -183,22 +188,47 @@ class Writer:
         self._start = json.dumps(body)[:-1].encode() + b', "messages": [{"role": "user", "content": '
 
     def prompt(self, candidate: str, reference: Reference) -> str:
-        """The prompt whether a candidate matches a reference."""
+        """The prompt that asks whether a candidate matches a reference."""
         return fill(self.template, candidate, reference, self.shown)
 
     def swapped_prompt(self, candidate: str, reference: Reference) -> str:
         """The prompt with candidate and reference exchanged.
 
-        The candidate then stands where no fence is, so it is one line; and a verdict needs both passes, so that
-        nothing can be won here that was lost in the first one.
+        The candidate is then outside the fences, so it is reduced to one line. A YES needs both passes, so the missing
+        fence cannot turn a NO of the first pass into a YES.
         """
         line = " ".join(candidate[: self.shown].split())
         right = meaning(reference)
         return fill(self.template, right, replace(reference, answer=line), max(self.shown, len(right)))
 
-    def body(self, prompt: str) -> bytes:
-        """The request's JSON; what UTF-8 cannot hold is escaped."""
-        return b"".join((self._start, json.dumps(prompt).encode("ascii"), b"}]}"))
+    def body(self, prompt: str, pictures: Sequence[bytes] = (), left_out: int = 0) -> bytes:
+        """The request's JSON; what UTF-8 cannot represent is escaped.
+
+        Args:
+            prompt: The text.
+            pictures: Shown before the text, each as PNG or JPEG; empty for a text-only request.
+            left_out: How many pictures of the question are not shown; the prompt mentions the number.
+        """
+        return b"".join((self._start, *content(prompt, pictures, left_out), b"}]}"))
+
+
+NOT_SHOWN = "The question has {all} pictures, of which the first {shown} are shown here."
+
+
+def content(text: str, pictures: Sequence[bytes], left_out: int = 0) -> list[bytes]:
+    """The JSON of a message's content, in pieces: the text alone, or pictures and then the text, as OpenAI's parts.
+
+    Pictures are embedded by value, never as an address that a server would fetch.
+    """
+    if not pictures:
+        return [json.dumps(text).encode("ascii")]
+    pieces = [b"["]
+    for picture in pictures:
+        head = f'{{"type": "image_url", "image_url": {{"url": "data:{media_of(picture)};base64,'
+        pieces += [head.encode("ascii"), base64.b64encode(picture), b'"}}, ']
+    note = [NOT_SHOWN.format(shown=len(pictures), all=len(pictures) + left_out)] if left_out else []
+    parts = json.dumps([{"type": "text", "text": said} for said in (*note, text)])
+    return [*pieces, parts[1:].encode("ascii")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,32 +242,47 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A conversation so far, and how its next message is made: what an evaluation asks that is no yes or no."""
+    """A conversation and the settings of its next message, for requests of an evaluation other than YES or NO."""
 
     turns: tuple[Turn, ...]
     schema: Mapping[str, Any] | None = None
-    """JSON schema of the reply; None leaves it free. Reading the reply is the asker's business."""
+    """JSON schema of the reply; None sets none. The caller parses the reply."""
     temperature: float = 0
     seed: int | None = None
     max_tokens: int = 512
     restricted: bool = False
-    """Whether it shows a credentialed row, and may only go to local addresses."""
+    """Whether it contains a credentialed row, and may only go to local addresses."""
+    images: tuple[ImageRef, ...] = ()
+    """The row's pictures; GuardedJudge reads them into `pictures` if the judge is shown pictures."""
+    pictures: tuple[bytes, ...] = ()
+    """Shown before the first turn's text, each as PNG or JPEG."""
+    left_out: int = 0
+    """Number of the row's pictures that are not in `pictures`."""
 
 
-def chat_body(request: ChatRequest, model: str, structured: str) -> bytes:
-    """The JSON of one chat completion request; what UTF-8 cannot hold is escaped.
+def chat_body(
+    request: ChatRequest, model: str, structured: str, max_tokens: int | None = None, extra: Mapping[str, Any] = {}
+) -> bytes:
+    """The JSON of one chat completion request; what UTF-8 cannot represent is escaped.
 
     Args:
-        request: What to ask.
+        request: The conversation and its settings.
         model: Name of the model.
-        structured: JudgeSpec.structured; `none` sends no schema. vLLM takes OpenAI's `response_format` as well, so the
+        structured: JudgeSpec.structured; `none` sends no schema. vLLM accepts OpenAI's `response_format` too, so the
             other two are the same here.
+        max_tokens: JudgeSpec.max_tokens: a reasoning model needs more than the request asks for.
+        extra: JudgeSpec.extra_body.
     """
+    messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in request.turns]
+    if request.pictures:
+        shown = content(request.turns[0].content, request.pictures, request.left_out)
+        messages[0]["content"] = json.loads(b"".join(shown))
     body: dict[str, Any] = {
         "model": model,
         "temperature": request.temperature or 0,
-        "max_tokens": request.max_tokens,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in request.turns],
+        "max_tokens": max(request.max_tokens, max_tokens or 0),
+        **extra,
+        "messages": messages,
     }
     if request.seed is not None:
         body["seed"] = request.seed

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws curves over training steps as inline SVG, without a library.
 
-A series is told from another by colour and by dashes, and its first and last value stand in the legend as text. Many
-steps are thinned to a bounded number of points; a noisy curve has its running mean over it, and the legend says so.
+Series are distinguished by colour and dashes, and the legend has their first and last value as text. Long series are
+reduced to a bounded number of points. A running mean is drawn over a noisy curve, and the legend says so.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 24
 POINTS = 600
 """Most points of a curve."""
 NOISY = 40
-"""Points from which on the running mean is drawn."""
+"""A running mean is drawn for curves with more points than this."""
 STYLES = 6
-"""Series of a panel that can be told apart."""
+"""Most series of a panel that can be distinguished."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -35,29 +35,29 @@ class Series:
     points: tuple[tuple[float, float], ...]
     """(step, value), steps rising, values finite."""
     marks: bool = False
-    """Whether each point is marked and none is averaged: for validations."""
+    """Whether each point is marked and no running mean is drawn: for validations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of some curves over the same steps."""
+    """One chart with several curves over the same steps."""
 
     title: str
     series: tuple[Series, ...]
     low: float | None = None
-    """Where the axis must begin at the latest."""
+    """Upper limit of the axis's lower end; `high` is the lower limit of its upper end."""
     high: float | None = None
     note: str = ""
 
 
 def draw(panel: Panel) -> str:
-    """The picture as SVG, which scales to the width of its place."""
+    """The chart as SVG, which scales to the width of its container."""
     series = panel.series[:STYLES]
     steps = [step for line in series for step, _ in line.points]
     values = [value for line in series for _, value in line.points]
     low = min([*values, *([] if panel.low is None else [panel.low])])
     high = max([*values, *([] if panel.high is None else [panel.high])])
-    # A count that is 0 throughout has an axis from 0 to 1, not one into the negative.
+    # A count that is always 0 gets an axis from 0 to 1, without negative values.
     marks = ticks(low, 1.0 if low == high == panel.low == 0 else high)
     low, high = min(low, marks[0]), max(high, marks[-1])
     span = (min(steps), max(steps))
@@ -92,7 +92,7 @@ def curve(line: Series, place: int, at: Points) -> list[str]:
 
 
 def figure(panel: Panel) -> str:
-    """A panel with its title and its legend, as HTML; one without any value says so."""
+    """A panel with title and legend, as HTML; without any value, a note instead of the chart."""
     shown = tuple(line for line in panel.series if line.points)[:STYLES]
     left_out = sum(1 for line in panel.series if line.points) - len(shown)
     title = f"<figcaption><b>{escape(panel.title)}</b>"
@@ -114,29 +114,29 @@ def figure(panel: Panel) -> str:
 
 
 def told(line: Series) -> str:
-    """A curve in words: its first and last value."""
+    """A curve as text: its first and last value."""
     first, last = line.points[0][1], line.points[-1][1]
     return f"{line.name} {short(last)}" if len(line.points) == 1 else f"{line.name} {short(first)} → {short(last)}"
 
 
 def path(at: Points) -> str:
-    """The points as SVG's path."""
+    """The points as an SVG path."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
 
 
 def width_of(count: int) -> int:
-    """How many points are averaged."""
+    """Window of the running mean, for a curve of `count` points."""
     return max(5, count // 20) | 1
 
 
 def running(values: Sequence[float], width: int) -> list[float]:
-    """The mean around each value, narrower at the ends."""
+    """The running mean of values; the window is narrower at the ends."""
     half = width // 2
     return [statistics.fmean(values[max(0, n - half) : n + half + 1]) for n in range(len(values))]
 
 
 def thin(points: Points, most: int) -> list[tuple[float, float]]:
-    """At most so many points: means of neighbours."""
+    """Reduce points to at most `most`, by averaging neighbours."""
     if len(points) <= most:
         return list(points)
     size = -(-len(points) // most)
@@ -161,7 +161,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def step_marks(first: float, last: float) -> list[float]:
-    """Whole steps below the axis."""
+    """Integer step labels of the axis."""
     if last <= first:
         return [first]
     inner = [mark for mark in ticks(first, last) if first <= mark <= last and mark == int(mark)]
@@ -169,7 +169,7 @@ def step_marks(first: float, last: float) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number in few signs."""
+    """A number in few characters."""
     size = abs(value)
     if size and (size < 0.001 or size >= 100_000):
         digits, power = f"{value:.1e}".split("e")

@@ -1,46 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Works out what the page of an evaluation says: its table, its averages, and the warnings that come before them.
+"""Computes the content of an evaluation's page: its table, its averages, and the warnings above them.
 
-Everything is read from the evaluation's own folder and from what is given beside it (another judge's verdicts, another
-model, training files, a clinician's labels). A part that was not given is not there, and the page says that nothing is
-known of it.
+Everything is read from the evaluation's folder and from additional inputs (another judge's verdicts, another model,
+training files, a clinician's labels). A part without input is left out, and the page says that it is unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from medix_verl.evaluation.agreement import Estimate
-from medix_verl.evaluation.grounding import Grounding, ground
-from medix_verl.evaluation.judges import Disagreement, LengthBias, consistency, length_bias, verdicts
-from medix_verl.evaluation.leakage import Leakage
-from medix_verl.evaluation.manifest import entry_name, missing
-from medix_verl.evaluation.paired import Comparison
-from medix_verl.evaluation.results import Evaluation, is_open, spec_of
-from medix_verl.evaluation.sheet import Labels
-from medix_verl.evaluation.statistics import TaskSummary, macro_average, summarise_task
-from medix_verl.evaluation.tasks import select
+from medix_verl.evaluation.audit.agreement import Estimate
+from medix_verl.evaluation.audit.grounding import Grounding, ground
+from medix_verl.evaluation.audit.leakage import Leakage
+from medix_verl.evaluation.audit.sheet import Labels
+from medix_verl.evaluation.audit.verdicts import Disagreement, LengthBias, consistency, length_bias, verdicts
+from medix_verl.evaluation.grading.judge_settings import LOWER_BOUND, is_lower_bound
+from medix_verl.evaluation.reports.details import axes_of, shown_facets, texts_of
+from medix_verl.evaluation.reports.table import cut_warning
+from medix_verl.evaluation.stats.generations import Generations, generations_of
+from medix_verl.evaluation.stats.missing import Counting, counting_of, mean_bounds, summary_of
+from medix_verl.evaluation.stats.paired import Comparison
+from medix_verl.evaluation.stats.summary import Summary, TaskSummary, macro_average
+from medix_verl.evaluation.store.manifest import missing
+from medix_verl.evaluation.store.read import Evaluation, is_open, spec_of
+from medix_verl.evaluation.store.records import cut_off, entry_name
+from medix_verl.evaluation.tasks.table import select
 from medix_verl.report.published import PublishedTable, published_tables
 
 __all__ = ["Average", "Beside", "Content", "Line", "build", "warnings"]
 
 FEW_CLUSTERS = 30
-LOST_SHARE = 0.02
-"""Share of questions without a score above which the page warns."""
 SURVIVING = 0.5
-"""Share of right answers that survive without pictures above which the page warns."""
+"""The page warns if more than this share of the right answers stays right without the pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is shown beside the evaluation itself, where it is given."""
+    """Additional inputs of the page, besides the evaluation; all optional."""
 
     comparison: Comparison | None = None
     disagreement: Disagreement | None = None
     labels: Labels | None = None
     leaks: Mapping[str, Sequence[Leakage]] = field(default_factory=dict)
-    """Name of a training file -> every task beside it."""
+    """Name of a training file -> leakage of each task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,36 @@ class Line:
     task: str
     title: str
     group: str
-    """llm, vlm, or `other` for a task that the table of tasks does not know."""
+    """llm, vlm, or `other` for a task that is not in the table of tasks."""
     published: bool
     shown: bool
     """Whether its texts and pictures may be on the page."""
     summary: TaskSummary
     refused: Mapping[str, int] = field(default_factory=dict)
-    """Reason -> rows of its source that are none of its questions."""
+    """Reason -> number of refused rows of its source."""
+    lower_bound: bool = False
+    """Whether its figure is a lower bound, because of the judge."""
+    deviations: Sequence[str] = ()
+    """How its questions differ from the published ones."""
+    generations: Generations | None = None
+    """Set for a task with several answers to each question."""
+    cut: Mapping[str, int] = field(default_factory=dict)
+    """Kind of cut-off (medix_verl.evaluation.store.records.CUT) -> number of answers."""
+
+    @property
+    def facets(self) -> Mapping[str, Mapping[str, Summary]]:
+        """Its splits by facet, if they may be on the page."""
+        return shown_facets(self.summary) if self.shown else {}
+
+    @property
+    def texts(self) -> Mapping[str, Estimate]:
+        """The metrics of its reports."""
+        return texts_of(self.summary)
+
+    @property
+    def axes(self) -> Mapping[str, Estimate]:
+        """The axes of its rubrics."""
+        return axes_of(self.summary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +94,16 @@ class Average:
     tasks: int
     estimate: Estimate | None
     missing: tuple[str, ...]
-    """Tasks without which there is no average."""
+    """Tasks without a figure; with any of them there is no average."""
+    lower_bound: bool = False
+    """Whether the figure of one of its tasks is a lower bound."""
+    bounds: tuple[float, float] | None = None
+    """The average with every question without a score counted as wrong, and as right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The whole page, but for the samples."""
+    """The content of the page, without the samples."""
 
     evaluation: Evaluation
     lines: tuple[Line, ...]
@@ -85,13 +116,22 @@ class Content:
 
 
 def build(evaluation: Evaluation, beside: Beside | None = None, seed: int = 0) -> Content:
-    """Work out a page.
+    """Compute the content of a page.
 
     Raises:
-        DataError: The records contradict one another.
+        DataError: The records are inconsistent.
     """
     lines = tuple(
-        line_of(summarise_task(task, records), evaluation.refused(task)) for task, records in evaluation.tasks().items()
+        line_of(
+            summary_of(task, records, counting_of(evaluation.manifest)),
+            evaluation.refused(task),
+            cut_off(records),
+            evaluation.deviations(task),
+            evaluation.judge,
+            generations_of(records, counting_of(evaluation.manifest)),
+            manifest=evaluation.manifest,
+        )
+        for task, records in evaluation.tasks().items()
     )
     judged = verdicts(evaluation)
     return Content(
@@ -106,23 +146,38 @@ def build(evaluation: Evaluation, beside: Beside | None = None, seed: int = 0) -
     )
 
 
-def line_of(summary: TaskSummary, refused: Mapping[str, int]) -> Line:
-    """A task with what the table of tasks says of it."""
-    spec = spec_of(summary.task)
+def line_of(
+    summary: TaskSummary,
+    refused: Mapping[str, int],
+    cut: Mapping[str, int],
+    deviations: Sequence[str],
+    judge: str,
+    generations: Generations | None = None,
+    *,
+    manifest: Mapping[str, Any],
+) -> Line:
+    """The line of a task, with its entry in the table of tasks."""
+    spec = spec_of(summary.task, manifest)
     return Line(
         task=summary.task,
         title=spec.title if spec else summary.task,
         group=spec.group if spec else "other",
         published=spec is not None and spec.published_name is not None,
-        shown=is_open(summary.task),
+        shown=is_open(summary.task, manifest),
         summary=summary,
         refused=refused,
+        lower_bound=is_lower_bound(judge, summary.by_answer_type),
+        generations=generations,
+        cut=cut,
+        deviations=deviations,
     )
 
 
 def averages_of(lines: Sequence[Line]) -> tuple[Average, ...]:
-    """The published average over its 17 tasks and over its two groups, and the average over what is here."""
+    """The averages over the 17 published tasks, over their two groups, and over the tasks of this evaluation."""
     there = {line.task: line.summary.overall.spread for line in lines}
+    bounds = {line.task for line in lines if line.lower_bound}
+    whole = {line.task: line.summary.overall for line in lines}
     published = [spec for spec in select("published")]
     wanted = {
         "Average of the text tasks": [spec.name for spec in published if spec.group == "llm"],
@@ -136,16 +191,18 @@ def averages_of(lines: Sequence[Line]) -> tuple[Average, ...]:
             tasks=len(tasks),
             estimate=macro_average([there.get(task) for task in tasks]),
             missing=tuple(task for task in tasks if there.get(task) is None),
+            lower_bound=not bounds.isdisjoint(tasks),
+            bounds=mean_bounds([whole.get(task) for task in tasks]),
         )
         for name, tasks in wanted.items()
     )
 
 
 def warnings(content: Content) -> list[str]:
-    """What must be known before a figure is read, the gravest first."""
+    """The warnings of the page, most severe first."""
     return [
         *run_warnings(content.evaluation),
-        *(text for line in content.lines for text in task_warnings(line)),
+        *(text for line in content.lines for text in task_warnings(line, counting_of(content.evaluation.manifest))),
         *few_warnings(content.lines),
         *(text for found in content.grounding for text in grounding_warnings(found)),
         *leak_warnings(content.beside.leaks),
@@ -154,7 +211,7 @@ def warnings(content: Content) -> list[str]:
 
 
 def run_warnings(evaluation: Evaluation) -> list[str]:
-    """What the manifest says of the run as a whole."""
+    """Warnings about the run as a whole, from the manifest."""
     found = []
     manifest = evaluation.manifest
     if not evaluation.finished:
@@ -169,33 +226,36 @@ def run_warnings(evaluation: Evaluation) -> list[str]:
     return found
 
 
-def task_warnings(line: Line) -> list[str]:
-    """What lies behind the figure of one task."""
+def task_warnings(line: Line, counting: Counting) -> list[str]:
+    """Warnings about the figure of one task."""
     summary = line.summary.overall
     counts = summary.counts
-    found = []
+    found = [f"{line.task}: {text}." for text in line.deviations]
     if line.refused:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(line.refused.items()))
         found.append(f"{line.task}: {sum(line.refused.values())} rows of its source were refused ({reasons}).")
-    if summary.estimate is None:
+    if cut := cut_warning(line.cut, counts.total):
+        found.append(f"{line.task}: {cut}.")
+    if not counts.scored:
         told = f"{counts.unscored} unscored, {counts.errors} errors of {counts.total}"
         return [f"{line.task} has no score: {told}.", *found]
     lost = counts.total - counts.scored
-    if lost > LOST_SHARE * counts.total and summary.worst is not None and summary.best is not None:
+    if lost > counting.max_unscored * counts.total and summary.worst is not None and summary.best is not None:
         bounds = f"the figure could be {summary.worst:.1%} to {summary.best:.1%}"
+        bounds += "; they are counted as wrong" if counting.errors == "wrong" else ""
         found.append(f"{line.task}: {lost} of {counts.total} questions have no score; {bounds}.")
     return found
 
 
 def few_warnings(lines: Sequence[Line]) -> list[str]:
-    """Tasks whose figures stand on next to nothing, in one sentence."""
+    """One warning that lists the tasks with fewer than FEW_CLUSTERS clusters."""
     found = [(line.task, line.summary.overall) for line in lines]
     few = [f"{task} ({it.clusters})" for task, it in found if it.estimate is not None and it.clusters < FEW_CLUSTERS]
     return [f"Fewer than {FEW_CLUSTERS} independent pictures, patients or questions: {', '.join(few)}."] if few else []
 
 
 def grounding_warnings(found: Grounding) -> list[str]:
-    """Tasks whose accuracy hardly needs the pictures."""
+    """Warnings about tasks whose accuracy hardly depends on the pictures."""
     told = []
     for without in found.without:
         if without.survives is not None and without.survives.value > SURVIVING:
@@ -207,23 +267,33 @@ def grounding_warnings(found: Grounding) -> list[str]:
 
 
 def leak_warnings(leaks: Mapping[str, Sequence[Leakage]]) -> list[str]:
-    """Contaminated tasks; or that nobody looked."""
+    """Warnings about contaminated tasks, or that leakage was not checked."""
     if not leaks:
         return ["Nothing is known of leakage: give the training files with --training FILE.parquet."]
+    every = [(name, leak) for name, found in leaks.items() for leak in found]
     return [
-        f"{leak.task}: {sum(leak.kinds.values())} of {leak.total} questions are in {name}."
-        for name, found in leaks.items()
-        for leak in found
-        if leak.kinds
+        *(
+            f"{it.task}: {sum(it.kinds.values())} of {it.total} questions are in {name}."
+            for name, it in every
+            if it.kinds
+        ),
+        *(
+            f"{it.task}: of {it.exact_only} questions only exact copies of the pictures were looked for in {name}: an "
+            "earlier version evaluated them; evaluate again."
+            for name, it in every
+            if it.exact_only
+        ),
     ]
 
 
 def judge_warnings(content: Content) -> list[str]:
-    """What is known of the judge, or that nothing is."""
+    """Warnings about the judge, or that it was not compared with another one."""
     evaluation, beside = content.evaluation, content.beside
     found = []
     if evaluation.judge == "rule":
-        found.append("Judged by fixed rules, not by a model: free answers in other words count as wrong.")
+        found.append(
+            f"Judged by fixed rules, not by a model: free answers in other words count as wrong. {LOWER_BOUND}."
+        )
     if evaluation.protocol != "published":
         found.append(f"Judged by the protocol {evaluation.protocol}: published figures were judged by another one.")
     if beside.labels is None and beside.disagreement is None:

@@ -1,29 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders the page of an evaluation: one HTML file that stands alone.
+"""Renders the page of an evaluation as one self-contained HTML file.
 
-Pictures and the one script are inside it, and its content policy lets nothing else run and nothing be fetched; every
-text of a record is escaped. The same records give the same bytes.
+Pictures and the only script are embedded. The content security policy forbids other scripts and all network access. All
+texts of records are escaped. The same records give the same bytes.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medix_verl.evaluation.agreement import MIN_CLUSTERS, Estimate
-from medix_verl.evaluation.results import read_evaluation
+from medix_verl.evaluation.audit.agreement import MIN_CLUSTERS, Estimate
+from medix_verl.evaluation.audit.leakage import LOOKED_FOR
+from medix_verl.evaluation.reports.details import FACET_TITLES, rotation_line, yes_line
+from medix_verl.evaluation.reports.table import figures_of
+from medix_verl.evaluation.stats.costs import costs_of
+from medix_verl.evaluation.stats.missing import counting_of
+from medix_verl.evaluation.store.read import read_evaluation
+from medix_verl.evaluation.store.records import first_answers
 from medix_verl.report.content import Beside, Content, build, warnings
 from medix_verl.report.samples import OUTCOMES, Shown, clip, show
+from medix_verl.report.tables import stackable
 from medix_verl.runtime.files import write_text
+from medix_verl.secrets import find_secrets, scrub
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["TEMPLATES", "percent", "render", "script_and_hash", "write_page"]
+__all__ = ["TEMPLATES", "finished", "percent", "render", "script_and_hash", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -32,14 +41,14 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
     """Write the page of an evaluation.
 
     Args:
-        folder: The evaluation's.
-        out: The HTML file, replaced only when the page is whole.
-        beside: What is shown beside it.
-        samples: Samples shown of each task.
-        seed: Of their choice.
+        folder: The evaluation's folder.
+        out: The HTML file; atomic write.
+        beside: Additional inputs.
+        samples: Most samples shown of each task.
+        seed: Seed of their selection.
 
     Raises:
-        DataError: The folder is no evaluation, or its records contradict one another.
+        DataError: The folder is not an evaluation, or its records are inconsistent.
     """
     content = build(read_evaluation(folder), beside, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +57,7 @@ def write_page(folder: Path, out: Path, beside: Beside | None = None, samples: i
 
 
 def script_and_hash() -> tuple[str, str]:
-    """The pages' one script, and its hash for the content policy."""
+    """The script of the pages, and its hash for the content security policy."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     return script, base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
@@ -56,12 +65,16 @@ def script_and_hash() -> tuple[str, str]:
 def render(content: Content, samples: int = 60, seed: int = 0) -> str:
     """The page as HTML."""
     evaluation = content.evaluation
-    records = evaluation.tasks()
-    shown = {line.task: show(evaluation.folder, records[line.task], samples, seed) for line in content.lines}
+    records = {task: first_answers(found) for task, found in evaluation.tasks().items()}
+    shown = {
+        line.task: show(evaluation.folder, records[line.task], samples, seed, evaluation.manifest)
+        for line in content.lines
+    }
     script, digest = script_and_hash()
-    return load_template().render(
+    page = load_template().render(
         content=content,
         evaluation=evaluation,
+        counting=counting_of(evaluation.manifest),
         warnings=warnings(content),
         shown=shown,
         outcomes=OUTCOMES,
@@ -72,6 +85,12 @@ def render(content: Content, samples: int = 60, seed: int = 0) -> str:
         script=script,
         script_hash=digest,
     )
+    return finished(page)
+
+
+def finished(page: str) -> str:
+    """Post-process a rendered page: tables that fit a phone; values of secret environment variables are removed."""
+    return str(scrub(stackable(page), find_secrets({}, os.environ)[0]))
 
 
 @cache
@@ -81,8 +100,11 @@ def load_template() -> Template:
     from jinja2.sandbox import SandboxedEnvironment
 
     environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["min_clusters"] = MIN_CLUSTERS
-    environment.filters.update(clip=clip, percent=percent, signed=signed, decimal=decimal)
+    environment.globals.update(min_clusters=MIN_CLUSTERS, looked_for=LOOKED_FOR, facet_titles=FACET_TITLES)
+    environment.globals.update(yes_line=yes_line, rotation_line=rotation_line)
+    environment.filters.update(
+        clip=clip, figures_of=figures_of, percent=percent, signed=signed, decimal=decimal, sentence=sentence
+    )
     return environment.from_string((TEMPLATES / "report.html.jinja").read_text(encoding="utf-8"))
 
 
@@ -100,11 +122,17 @@ def facts_of(content: Content) -> list[tuple[str, str]]:
     facts = [
         ("Judge", f"{content.evaluation.judge}, protocol {content.evaluation.protocol}"),
         ("Tasks", f"{len(content.lines)}, {asked:,} questions"),
+        ("Tokens", costs_of(manifest).line.removeprefix("Tokens: ")),
         ("Seed", str(manifest.get("seed", "not stated"))),
-        ("Settings", ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)),
+        ("Settings", ", ".join(f"{name} {value}" for name, value in settings.items() if value not in (None, [], {}))),
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def sentence(text: str) -> str:
+    """A sentence with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def percent(value: Estimate | None) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others have reported, with sources and protocols, as data (`published.json`); nothing here was measured by us.
+"""Reads figures reported by others, with sources and protocols (`published.json`); none of them was measured by us.
 
-A table whose protocol is `published` has figures of the same tasks, under rules like ours; one of another protocol
-stands beside them for orientation only. A row with another number of values than columns is refused.
+A table with the protocol `published` has figures of the same tasks under similar rules. A table with another protocol
+is shown for orientation only. A row whose number of values differs from the number of columns is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROTOCOLS = ("published", "other")
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
-    """One table of somebody else's."""
+    """One table from another source."""
 
     title: str
     protocol: str
@@ -33,12 +33,12 @@ class PublishedTable:
     note: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
-    """Model and its figures in percent, one a column; None where there is none."""
+    """Model and its figures in percent, one per column; None for a missing figure."""
 
 
 @cache
 def published_tables() -> tuple[PublishedTable, ...]:
-    """The tables that come with the package."""
+    """The tables contained in the package."""
     return tuple(read_tables(FILE))
 
 
@@ -46,7 +46,7 @@ def read_tables(path: Path) -> list[PublishedTable]:
     """Read a file of tables.
 
     Raises:
-        DataError: It is none.
+        DataError: The file cannot be read or is not a list of tables.
     """
     try:
         return [read_table(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]

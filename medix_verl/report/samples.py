@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the samples that a page shows of a task: a bounded number, seeded, of every kind of outcome.
+"""Selects the samples of a task for a page: a bounded number, seeded, evenly from every kind of outcome.
 
-Half of the places go to wrong answers and answers without a score, as far as there are any, since those are what a
-reader looks for. Texts are cut at a bound and say so; pictures are thumbnails. A task whose texts may not be handed on
-has no sample here at all.
+Wrong and unscored answers are therefore shown even if they are rare. Long texts are truncated with a note, and pictures
+are thumbnails. Tasks whose texts may not be shared have no samples.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from medix_verl.evaluation.records import Record
-from medix_verl.evaluation.results import is_open
-from medix_verl.evaluation.thumbnails import thumbnail
+from medix_verl.evaluation.audit.thumbnails import thumbnail
+from medix_verl.evaluation.store.read import is_open
+from medix_verl.evaluation.store.records import Record
 
 __all__ = ["OUTCOMES", "Shown", "choose", "clip", "outcome_of", "show"]
 
 OUTCOMES = ("wrong", "partly", "unscored", "error", "right")
-"""In the order in which they are shown."""
+"""In display order."""
 TEXT_CHARS = 2000
 MAX_PICTURES = 4
 
@@ -35,18 +35,18 @@ class Shown:
     pictures: tuple[str, ...]
     """Data URIs."""
     hidden_pictures: int
-    """Pictures that are not there or too many."""
+    """Number of pictures that are missing or above the limit."""
 
 
 def outcome_of(record: Record) -> str:
-    """What became of a question, in a word."""
+    """The outcome of a record: one of OUTCOMES."""
     if record.value is None:
         return record.status
-    return "right" if record.value == 1.0 else "wrong" if record.value == 0.0 else "partly"
+    return "right" if record.value == 1.0 else "wrong" if record.value <= 0.0 else "partly"
 
 
 def choose(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]:
-    """At most `count` records: every kind of outcome as evenly as can be, then by id."""
+    """At most `count` records, as evenly as possible from every kind of outcome, sorted by outcome and id."""
     groups: dict[str, list[Record]] = {outcome: [] for outcome in OUTCOMES}
     for record in sorted(records, key=lambda record: record.id):
         groups[outcome_of(record)].append(record)
@@ -58,19 +58,27 @@ def choose(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]
     return [record for _, record in sorted(chosen, key=lambda item: (item[0], item[1].id))]
 
 
-def show(folder: Path, records: Sequence[Record], count: int, seed: int = 0, pictures: bool = True) -> list[Shown]:
-    """The samples of a task; none of a task that may not be shown.
+def show(
+    folder: Path,
+    records: Sequence[Record],
+    count: int,
+    seed: int = 0,
+    manifest: Mapping[str, Any] | None = None,
+    pictures: bool = True,
+) -> list[Shown]:
+    """The samples of a task; none for a task that may not be shown.
 
     Args:
-        folder: The evaluation's, where its pictures are.
-        records: Of one task.
-        count: At most so many.
-        seed: Of the choice.
-        pictures: Whether thumbnails are wanted.
+        folder: The evaluation's folder, with its pictures.
+        records: The records of one task.
+        count: Most samples.
+        seed: Seed of the selection.
+        manifest: The evaluation's manifest, which has the tasks that are not in the table.
+        pictures: Whether to add thumbnails.
     """
     found = []
     for record in choose(records, count, seed):
-        if not is_open(record.task):
+        if not is_open(record.task, manifest):
             continue
         names = record.images[:MAX_PICTURES] if pictures else ()
         drawn = tuple(uri for uri in (thumbnail(folder, name) for name in names) if uri)
@@ -79,5 +87,5 @@ def show(folder: Path, records: Sequence[Record], count: int, seed: int = 0, pic
 
 
 def clip(text: str) -> str:
-    """A text of bounded length that says when it is not the whole."""
+    """A text of bounded length, with a note if it was truncated."""
     return text if len(text) <= TEXT_CHARS else f"{text[:TEXT_CHARS]} … ({len(text):,} characters)"

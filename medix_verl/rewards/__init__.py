@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns an answer and its reference into an itemised score.
 
-`spec` holds the recipe's sections, `term` says what a term is, `terms/` has those of the package, `composite` asks the
-terms and decides what "unscored" means (only there), `keys` writes the score for verl and for the command line.
-`manager`, `sampler` and `advantage` are what an unmodified verl is given; README.md follows one answer through them.
+`spec` has the recipe's sections, `term` defines the interface of a term, `terms/` contains the package's terms,
+`composite` calls the terms and is the only place that decides what "unscored" means, `keys` writes the score for verl
+and for the command line. `manager`, `sampler` and `advantage` are the parts that verl loads; README.md follows one
+answer through them.
 """
 
 __all__: list[str] = []

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The advantage estimator `medix_gdpo`, and how the terms reach it through an unmodified verl.
+"""The advantage estimator `medix_gdpo`, and the transfer of the terms to it through unmodified verl.
 
-verl's V1 trainer hands an estimator nothing but the rewards of the tokens (verl/trainer/ppo/ray_trainer.py,
-compute_advantage; its own `gdpo` asks for more and fails there). So the sampler writes what each term adds to the score
-on a token of its own, the last ones of a response, and the estimator reads it from there. The sum over the tokens, and
-with it each of verl's own metrics, stays what it was. Importing this file registers the estimator.
+verl's V1 trainer passes an estimator only the rewards of the tokens (verl/trainer/ppo/ray_trainer.py,
+compute_advantage; its own `gdpo` needs more and fails there). So the sampler writes each term's contribution to the
+score on its own token, at the end of a response, and the estimator reads it from there. The sum over the tokens does
+not change, nor do verl's own metrics. Importing this file registers the estimator.
 
-verl also gives an estimator no word of the recipe's terms. The sampler and the estimator are in one process, the
-trainer's (verl/trainer/ppo/v1/trainer_base.py), so the sampler says it here, with `use`.
+verl does not pass the recipe's terms to an estimator either. The sampler and the estimator run in the trainer's process
+(verl/trainer/ppo/v1/trainer_base.py), so the sampler sets them here, with `use`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,40 +23,48 @@ from verl.trainer.ppo.core_algos import register_adv_est
 
 from medix_verl.errors import ConfigError
 from medix_verl.rewards.composite import shares_of
-from medix_verl.rewards.gdpo import Shares, advantages
+from medix_verl.rewards.gdpo import EPSILON, Shares, advantages
 from medix_verl.rewards.spec import ESTIMATOR, RewardSpec
 from medix_verl.rewards.terms import BUILT_IN
 
 __all__ = ["estimate", "split_scores", "use"]
 
+_logger = logging.getLogger(__name__)
 _shares: list[Shares] = [shares_of(RewardSpec())]
 
 
 def use(shares: Shares) -> None:
-    """Say which terms the recipe of this process has."""
+    """Set the recipe's terms for this process."""
     _shares[:] = [shares]
 
 
 def split_scores(keys: Sequence[str], partition_id: str, extras: Sequence[Mapping[str, float]], shares: Shares) -> None:
-    """Rewrite the stored `rm_scores` of the trajectories so that each term stands on a token of its own.
+    """Rewrite the stored `rm_scores` of the trajectories so that each term has its own token.
 
     Args:
         keys: The trajectories.
-        partition_id: Where they are.
+        partition_id: Their partition.
         extras: Their reward extras, in the order of the keys.
         shares: The recipe's terms.
     """
     stored = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=["rm_scores"])["rm_scores"]
-    rows = [place(row, shares.contributions(extra)) for row, extra in zip(stored, extras, strict=True)]
+    parts = [shares.contributions(extra) for extra in extras]
+    rows = [place(row, own) for row, own in zip(stored, parts, strict=True)]
+    if crowded := sum(is_crowded(len(row), own) for row, own in zip(rows, parts, strict=True)):
+        _logger.warning("%d of %d answers have a score and fewer tokens than there are terms (%s): part of it counts "
+                        "as another term; take a term out, or type algorithm.adv_estimator=grpo and "
+                        "trainer.v1.sampler.sampler_kwargs.split_terms=false",
+                        crowded, len(rows), ", ".join(shares.names))  # fmt: skip
     fields = TensorDict({"rm_scores": torch.nested.as_nested_tensor(rows, layout=torch.jagged)}, batch_size=len(rows))
     tq.kv_batch_put(keys=list(keys), partition_id=partition_id, fields=fields)
 
 
 def place(scores: torch.Tensor, parts: Sequence[float]) -> torch.Tensor:
-    """One response's token scores, (length,), with the parts on its last tokens.
+    """One response's token scores, (length,), with the terms' contributions on its last tokens.
 
-    A response shorter than the number of terms has no answer and is not well formed: what it can have scored is its
-    modality and terms of one's own, which stand last. Whatever finds no token of its own is added to the first one.
+    A response shorter than the number of terms hardly contains an answer and is not well formed (by the rule `medix`;
+    SamplerSpec refuses the published one). It can only score in its modality and the user's own terms, which come last.
+    A contribution without its own token is added to the first token, and `split_scores` warns of it.
     """
     placed = torch.zeros_like(scores, dtype=torch.float32)
     kept = min(len(placed), len(parts))
@@ -64,8 +73,13 @@ def place(scores: torch.Tensor, parts: Sequence[float]) -> torch.Tensor:
     return placed
 
 
+def is_crowded(tokens: int, parts: Sequence[float]) -> bool:
+    """Whether a nonzero contribution has no own token in a response of `tokens` tokens."""
+    return any(abs(part) > EPSILON for part in parts[: max(0, len(parts) - tokens)])
+
+
 def take_parts(rewards: torch.Tensor, mask: torch.Tensor, terms: int) -> torch.Tensor:
-    """The parts that `place` wrote, (answers, terms), from padded rewards and mask, both (answers, length)."""
+    """The contributions that `place` wrote, (answers, terms), from padded rewards and mask, both (answers, length)."""
     positions = torch.arange(mask.shape[1], device=mask.device)
     lengths = ((mask > 0) * (positions + 1)).amax(dim=1)
     offsets = torch.arange(-terms, 0, device=mask.device)
@@ -85,16 +99,16 @@ def estimate(
     """verl's interface of an advantage estimator.
 
     Args:
-        token_level_rewards: (answers, length), with the parts on the last tokens.
+        token_level_rewards: (answers, length), with the terms' contributions on the last tokens.
         response_mask: (answers, length), 1 for trained tokens.
         index: The prompt of each answer, (answers,).
-        config: verl's `algorithm`; `gdpo_reward_weights` are the weights of the terms, all 1 where there are none.
+        config: verl's `algorithm`; `gdpo_reward_weights` are the weights of the terms, all 1 if not set.
 
     Returns:
         Advantages and returns, the same tensor, (answers, length).
 
     Raises:
-        ConfigError: A KL penalty has been mixed into the rewards, or the weights are not one for each term.
+        ConfigError: A KL penalty was added to the rewards, or the number of weights does not match.
     """
     options = config if config is not None else {}
     if options.get("use_kl_in_reward"):

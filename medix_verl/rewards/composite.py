@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The composite reward: the terms of a recipe, asked at once, in one itemised score.
+"""The composite reward: calls the terms of a recipe concurrently and combines them into one itemised score.
 
-    R = (1 - w) content + w format,    content: the mean of the terms that apply, by their weights
+    R = (1 - w) content + w format,    content: the weighted mean of the terms that apply
 
-Here, and only here, is decided what a failure means: a term that could not be had leaves the answer unscored (`score`
-None, with the reason), while the terms that could be had are kept. Where the recipe says so, the score is taken over
-the terms that answered; it never is where none of them says whether the answer is right. An answer that equals its
-reference, or that a guard stops, is decided once, before any term is asked.
+This module alone decides the effect of a failure: if a term fails, the answer is unscored (`score` None, with the
+reason), and the values of the other terms are kept. If the recipe sets `renormalise`, the score is computed over the
+terms that did not fail, provided that one of them tells whether the answer is right. An answer that equals its
+reference, or that a guard stops, is decided once, before any term is called.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from medix_verl.rewards.reading import parse_published
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.rewards.term import Answer, BoundTerm, Graded, Term, checked, keys_of, term_class
 from medix_verl.rewards.terms import BUILT_IN, FormatTerm, JudgeTerm, ModalityTerm, SemanticTerm
+from medix_verl.thinking import Thinking
 from medix_verl.types import Failed, Failure, Reference, Response, RewardBreakdown, TermKeys, Verdict
 
 __all__ = ["CompositeReward", "combine", "deciding_term", "shares_of"]
 
 SLICE = 64
-"""Answers that are begun without a look at what has arrived."""
+"""Number of answers that are started before control returns to the event loop."""
 
 Result = TypeVar("Result")
 
 
 class CompositeReward:
-    """Scores answers; one object serves any number of concurrent calls in one event loop."""
+    """Scores answers; one object supports concurrent calls in one event loop."""
 
     def __init__(
         self,
@@ -46,15 +47,15 @@ class CompositeReward:
         judge: Judge | GuardedJudge | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        """Keep the services and make the terms; nothing is loaded or asked yet.
+        """Keep the services and make the terms; nothing is loaded or called yet.
 
         Args:
             spec: Terms, weights and services; None is the published rule with the rule judge.
-            judge: The judge; None builds the spec's when one is first needed.
-            encoder: The encoder; None builds the spec's when one is first needed.
+            judge: The judge; None builds the spec's on first use.
+            encoder: The encoder; None builds the spec's on first use.
 
         Raises:
-            ConfigError: A term cannot be found or made, or the judge does not say which endpoints it asks.
+            ConfigError: A term cannot be found or made, or the judge does not state its endpoints.
         """
         self.spec = spec or RewardSpec()
         self.judge = judge if judge is None or isinstance(judge, GuardedJudge) else GuardedJudge(judge, self.spec.judge)
@@ -69,9 +70,9 @@ class CompositeReward:
     def from_spec(
         cls, spec: RewardSpec, served_url: str | None = None, served_model: str | None = None
     ) -> CompositeReward:
-        """Connect to everything at once, so that a wrong recipe fails before the first answer.
+        """Connect to all services now, so that a wrong recipe fails before the first answer.
 
-        Under Ray these are the run's shared judge and encoder, elsewhere ones of this process.
+        Under Ray these are the run's shared judge and encoder, otherwise services of this process.
 
         Args:
             spec: The recipe's reward section.
@@ -87,7 +88,7 @@ class CompositeReward:
         return cls(spec, judge, connect_encoder(spec.semantic, spec.judge.local_networks) if enabled else None)
 
     def make_terms(self) -> tuple[BoundTerm, ...]:
-        """The recipe's terms, those of the package first; `format` is always there."""
+        """The recipe's terms, the package's first; always includes `format`."""
         made: list[BoundTerm] = []
         content = self.spec.content
         for name, cls in term_classes(self.spec).items():
@@ -96,7 +97,7 @@ class CompositeReward:
         return tuple(made)
 
     def make(self, name: str, cls: type[Term]) -> Term:
-        """One term; those of the package get their services, others the further keys of their entry."""
+        """One term; the package's terms get their services, others the additional keys of their entry."""
         if cls is JudgeTerm:
             return JudgeTerm(self.built_judge)
         if cls is SemanticTerm:
@@ -113,24 +114,27 @@ class CompositeReward:
                 f"beside path, name and weight are what {cls.__name__}(...) is called with"
             ) from error
 
-    async def score(self, response: str | Response, reference: Reference) -> RewardBreakdown:
+    async def score(
+        self, response: str | Response, reference: Reference, thinking: Thinking | None = None
+    ) -> RewardBreakdown:
         """Score one response.
 
         Args:
-            response: A model's whole text, or the parsed one.
+            response: A model's whole text, or the parsed response.
             reference: The right answer.
+            thinking: The thinking state of the prompt; see `thinking`.
 
         Returns:
-            The itemised score; `score` is None where a term failed and the policy is not to renormalise, or where
-            nothing that says whether the answer is right is left.
+            The itemised score; `score` is None if a term failed and the policy is not `renormalise`, or if no remaining
+            term tells whether the answer is right.
 
         Raises:
             ConfigError: A service has to be built and its settings are wrong, or the row is credentialed and a
-                service is not known to be local, whether it would be asked or not.
+                service is not known to be local, even if it would not be called.
             EncoderError: The embedding model has to be loaded and is not on this machine.
         """
         self.check_row(reference)
-        parsed = self.parse(response)
+        parsed = self.parse(response, thinking)
         answer = Answer(parsed, reference, self.decide(parsed.answer, reference))
         scores = await self.ask(answer)
         terms = {name: score.value if isinstance(score, Graded) else score for name, score in scores.items()}
@@ -147,18 +151,18 @@ class CompositeReward:
         )
 
     def decide(self, text: str | None, reference: Reference) -> Verdict | None:
-        """What is certain of an answer without asking anybody."""
+        """The verdict on an answer if it needs no judge, else None."""
         if text is None:
             return None
-        if self.judge is None and equal(text, reference):  # no judge is built for what needs none
+        if self.judge is None and equal(text, reference):  # avoids building a judge
             return Verdict(True, "equality")
         return self.built_judge().without_asking(text, reference)
 
     async def ask(self, answer: Answer) -> dict[str, Any]:
-        """Every term's score by name; terms that may have to wait for somebody wait side by side."""
+        """Every term's score by name; terms that may have to wait run concurrently."""
         tasks: dict[str, asyncio.Task[Any]] = {}
         if answer.text is not None and answer.decided is None:
-            # The last one is awaited here: a task of its own would only cost time.
+            # The last one is awaited here, which avoids the cost of another task.
             tasks = {item.name: asyncio.ensure_future(one(item, answer)) for item in self.services[:-1]}
         try:
             scores = {}
@@ -172,7 +176,7 @@ class CompositeReward:
         return {bound.name: scores[bound.name] for bound in self.terms}
 
     def verdict(self, scores: Mapping[str, Any]) -> float | None:
-        """The hard verdict of the term that decides; None where it failed, or there is none."""
+        """The hard verdict of the deciding term; None if it failed, or there is none."""
         for bound in self.terms:
             score = scores[bound.name]
             if bound.term.acc and score is not None and not isinstance(score, Failed):
@@ -184,13 +188,13 @@ class CompositeReward:
         return [(bound.weight, values[bound.name]) for bound in self.terms]
 
     def has_enough(self, values: Mapping[str, float | None]) -> bool:
-        """Whether what answered still tells a right answer from a wrong one."""
+        """Whether the terms that did not fail still distinguish a right answer from a wrong one."""
         return any(
             bound.term.tells_right and bound.weight > 0 and values[bound.name] is not None for bound in self.terms
         )
 
     def check_row(self, reference: Reference) -> None:
-        """Refuse a credentialed row where a service is not local: at the first one, not at the first that is asked.
+        """Refuse a credentialed row if a service is not local; checked for every such row, before a service is called.
 
         Raises:
             ConfigError: See medix_verl.judge.judge.GuardedJudge.check_row, and the encoder's check_encoder_row.
@@ -202,26 +206,40 @@ class CompositeReward:
         if semantic.enable and (self.encoder is not None or semantic.kind == "openai"):
             check_encoder_row(self.built_encoder(), reference, judge.local_networks, judge.allow_credentialed)
 
-    def parse(self, response: str | Response) -> Response:
+    def thinking(self, prompt: Thinking | None = None) -> Thinking:
+        """The thinking state of the prompt: the recipe's setting if there is one, else the state read from the prompt.
+
+        Args:
+            prompt: As read from the prompt (medix_verl.thinking); None without a prompt.
+        """
+        return (prompt or Thinking.NONE) if self.spec.thinking == "auto" else Thinking(self.spec.thinking)
+
+    def parse(self, response: str | Response, thinking: Thinking | None = None) -> Response:
         """Find answer, format and modality by the rule of the recipe.
 
+        Args:
+            response: A model's whole text, or the parsed response.
+            thinking: The thinking state of the prompt, which the published rule ignores; see `thinking`.
+
         Raises:
-            ConfigError: The published rule was given a response that another rule has parsed.
+            ConfigError: The published rule was given a parsed response.
         """
         if self.spec.rule == "medix":
-            return response if isinstance(response, Response) else parse_response(response)
+            return response if isinstance(response, Response) else parse_response(response, self.thinking(thinking))
         if isinstance(response, Response):
             raise ConfigError("rule 'published' reads the whole text and got a parsed Response; pass the model's text")
         return parse_published(response)
 
-    async def score_many(self, pairs: Iterable[tuple[str | Response, Reference]]) -> list[RewardBreakdown]:
-        """Score many responses concurrently; the result is in the order of the pairs."""
+    async def score_many(
+        self, pairs: Iterable[tuple[str | Response, Reference] | tuple[str | Response, Reference, Thinking | None]]
+    ) -> list[RewardBreakdown]:
+        """Score many responses concurrently; each item has the arguments of `score`; results are in the same order."""
         tasks: list[asyncio.Task[RewardBreakdown]] = []
         try:
-            for response, reference in pairs:
-                tasks.append(asyncio.ensure_future(self.score(response, reference)))
+            for pair in pairs:
+                tasks.append(asyncio.ensure_future(self.score(*pair)))
                 if len(tasks) % SLICE == 0:
-                    # The first questions are on their way while the last answers are still being parsed.
+                    # The first requests are sent while the last answers are still being parsed.
                     await asyncio.sleep(0)
             return list(await asyncio.gather(*tasks))
         except BaseException:
@@ -229,12 +247,14 @@ class CompositeReward:
                 task.cancel()
             raise
 
-    def score_sync(self, response: str | Response, reference: Reference) -> RewardBreakdown:
+    def score_sync(
+        self, response: str | Response, reference: Reference, thinking: Thinking | None = None
+    ) -> RewardBreakdown:
         """`score`, for callers without an event loop; call `close_sync` when done."""
-        return self.run(self.score(response, reference))
+        return self.run(self.score(response, reference, thinking))
 
     async def close(self) -> None:
-        """Close the judge, the encoder and the terms; the reward may not be asked again."""
+        """Close the judge, the encoder and the terms; the reward must not be used afterwards."""
         for service in (self.judge, self.encoder, *(bound.term for bound in self.terms)):
             if service is not None:
                 await service.close()
@@ -246,19 +266,19 @@ class CompositeReward:
             self.loop.close()
 
     def built_judge(self) -> GuardedJudge:
-        """The judge, built where none was handed in."""
+        """The judge; built if none was passed in."""
         if self.judge is None:
             self.judge = build_judge(self.spec.judge)
         return self.judge
 
     def built_encoder(self) -> Encoder:
-        """The encoder, built where none was handed in."""
+        """The encoder; built if none was passed in."""
         if self.encoder is None:
             self.encoder = build_encoder(self.spec.semantic, self.spec.judge.local_networks)
         return self.encoder
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run in an event loop of our own, kept because the judge's connections belong to it."""
+        """Run in an event loop of this object, which is kept because the judge's connections belong to it."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -274,10 +294,10 @@ class CompositeReward:
 
 
 def term_classes(spec: RewardSpec) -> dict[str, type[Term]]:
-    """Name -> class of each term of a recipe, those of the package first, in the order of rows and reports.
+    """Name -> class of each term of a recipe, the package's first, in the order of rows and reports.
 
     Raises:
-        ConfigError: A term cannot be found, or not exactly one decides right and wrong.
+        ConfigError: A term cannot be found, or not exactly one term decides right and wrong.
     """
     content = spec.content
     found = {name: cls for name, cls in BUILT_IN.items() if name in content or name == FORM}
@@ -292,7 +312,7 @@ def term_classes(spec: RewardSpec) -> dict[str, type[Term]]:
 
 
 def shares_of(spec: RewardSpec) -> Shares:
-    """The terms of a recipe for those who read rows: keys and weights, from the classes alone; see term_classes."""
+    """The keys and weights of a recipe's terms, for readers of rows; no term is made; see term_classes."""
     classes = term_classes(spec)
     return Shares(
         keys=tuple(keys_of(name, cls) for name, cls in classes.items()),
@@ -307,37 +327,37 @@ def deciding_term(spec: RewardSpec) -> TermKeys:
 
 
 async def one(bound: BoundTerm, answer: Answer) -> Any:
-    """One term's score, checked; an error of the term is a failure like any other, but for wrong settings."""
+    """One term's checked score; an exception is a failure, except for wrong settings."""
     try:
         return checked(await bound.term.score(answer))
     except (ConfigError, EncoderError):
         raise
-    except Exception as error:  # noqa: BLE001 - a term of the user's may raise anything, and its answer is unscored
+    except Exception as error:  # noqa: BLE001 - a user's term may raise anything; its answer is unscored
         return Failed(Failure.INTERNAL, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def combine(terms: Sequence[tuple[float, float | None]], form: float, format_weight: float) -> float:
-    """Weigh the terms.
+    """Compute the weighted score.
 
     Args:
-        terms: Weight and value of each term of the content; a value is in [0, 1], or None where the term does not
-            apply: its weight is shared among the others, so that a perfect answer scores 1 whatever applies.
+        terms: Weight and value of each term of the content; a value is in [0, 1], or None if the term does not apply:
+            its weight is distributed among the others, so that a perfect answer always scores 1.
         form: The format term.
-        format_weight: What it weighs.
+        format_weight: Its weight.
 
     Returns:
-        The score in [0, 1]; the format term alone where no term with a weight applies.
+        The score in [0, 1]; the format term alone if no term with a weight applies.
 
     Example:
-        Well formed, right by the judge, too far by the encoder, right modality:
+        Well formed, right by the judge, not similar enough for the encoder, right modality:
         0.9 * (0.575 + 0.05) + 0.1 = 0.6625.
     """
     applying = [(weight, value) for weight, value in terms if value is not None and weight > 0]
     largest = max((weight for weight, _ in applying), default=0.0)
     if largest == 0.0:
         return form
-    # Divided by the largest first, because a sum of huge weights would overflow to infinity.
+    # Divided by the largest weight first, because a sum of huge weights would overflow to infinity.
     total = sum(weight / largest for weight, _ in applying)
     content = sum(weight / largest * value for weight, value in applying) / total
-    # Written as one step from content towards form, so that a perfect answer is 1 exactly.
+    # Written as one step from content towards form, so that a perfect answer is exactly 1.
     return min(1.0, max(0.0, content + format_weight * (form - content)))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GDPO's arithmetic (arXiv 2601.05242), pure: each term is normalised within its group before the terms are weighed.
+"""GDPO's arithmetic (arXiv 2601.05242), without side effects: normalises each term within its group, then adds them.
 
-In a plain sum a term with a wide spread drowns one with a narrow spread: two answers that differ in their modality
-only are nearly alike beside one that is wrong. Here each term first becomes a z-score within its group, then the terms
-are weighed and added, then the whole batch is whitened.
+In a plain sum a term with a wide spread outweighs one with a narrow spread: two answers that differ only in their
+modality have almost the same advantage if a third answer is wrong. Here each term first becomes a z-score within its
+group, then the terms are weighted and added, then the whole batch is whitened.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["FORM", "Shares", "advantages"]
 
 FORM = "format"
-"""The term with the rest of the score: it stands beside the content."""
+"""The term outside the content; it gets the remainder of the score."""
 EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The terms of a recipe, and what each adds to the score of an answer."""
+    """The terms of a recipe, and their contributions to the score of an answer."""
 
     keys: tuple[TermKeys, ...]
-    """Of all terms, `format` among them, in the order of `algorithm.gdpo_reward_weights`."""
+    """Keys of all terms including `format`, in the order of `algorithm.gdpo_reward_weights`."""
     weights: Mapping[str, float]
-    """Of the terms of the content."""
+    """Weights of the content's terms."""
     format_weight: float
 
     @property
@@ -41,13 +41,13 @@ class Shares:
         return tuple(keys.name for keys in self.keys)
 
     def contributions(self, extra: Mapping[str, float]) -> list[float]:
-        """What each term adds to the score of one answer.
+        """Each term's contribution to the score of one answer.
 
         Args:
-            extra: The answer's numbers, as medix_verl.rewards.keys.to_verl makes them.
+            extra: The answer's numbers, from medix_verl.rewards.keys.to_verl.
 
         Returns:
-            One number for each of `names`; they add up to `extra["score"]`.
+            One number for each of `names`; their sum is `extra["score"]`.
         """
         holding = [keys.name for keys in self.keys if keys.flag is None or extra.get(keys.flag)]
         shares = {name: self.weights[name] for name in holding if self.weights.get(name, 0.0) > 0}
@@ -57,20 +57,20 @@ class Shares:
             name: (1.0 - self.format_weight) * (share / largest) / total * float(extra[name])
             for name, share in shares.items()
         }
-        # The rest, so that rounding leaves the sum what it was.
+        # The remainder, so that rounding does not change the sum.
         parts[FORM] = float(extra["score"]) - sum(parts.values())
         return [parts.get(name, 0.0) for name in self.names]
 
     def reward_weights(self, given: Sequence[float] | None, built_in: int) -> list[float]:
-        """What each term counts once it is normalised.
+        """The weight of each normalised term.
 
         Args:
-            given: `algorithm.gdpo_reward_weights`; None counts all terms alike.
-            built_in: How many of the terms are the package's own. A list with so many numbers leaves the others their
-                own weight in the recipe.
+            given: `algorithm.gdpo_reward_weights`; None gives all terms the weight 1.
+            built_in: Number of the package's own terms. If the list has this length, the other terms keep their weights
+                in the recipe.
 
         Raises:
-            ConfigError: There is another number of weights.
+            ConfigError: The number of weights does not match.
         """
         if given is None:
             return [1.0] * len(self.keys)
@@ -86,13 +86,13 @@ class Shares:
 def advantages(
     parts: np.ndarray, groups: Sequence[object], weights: Sequence[float], tokens: Sequence[int]
 ) -> np.ndarray:
-    """One advantage an answer.
+    """One advantage per answer.
 
     Args:
-        parts: What each term adds to each answer's score, (answers, terms).
-        groups: The prompt that each answer belongs to.
-        weights: What each term counts after it was normalised.
-        tokens: Trained tokens of each answer; an answer without any (verl's padding) counts nowhere.
+        parts: Contribution of each term to each answer's score, (answers, terms).
+        groups: The prompt of each answer.
+        weights: Weight of each normalised term.
+        tokens: Trained tokens of each answer; an answer without any (verl's padding) is ignored.
 
     Returns:
         (answers,), with mean 0 and variance 1 over all trained tokens; 0 for answers without a token.
@@ -109,7 +109,7 @@ def advantages(
 
 
 def normalise(parts: np.ndarray, groups: Sequence[object], real: np.ndarray) -> np.ndarray:
-    """z-scores of each term within each group, (answers, terms); 0 where a group has no spread in a term."""
+    """z-scores of each term within each group, (answers, terms); 0 if a group has no spread in a term."""
     import numpy as np
 
     scores = np.zeros(parts.shape, dtype=float)
@@ -123,6 +123,6 @@ def normalise(parts: np.ndarray, groups: Sequence[object], real: np.ndarray) -> 
         block = np.asarray(parts[members], dtype=float)
         spread = block.std(axis=0, ddof=1)
         centred = block - block.mean(axis=0)
-        # Below this is float32's rounding of equal numbers, which a division would blow up to a signal.
+        # Smaller spreads are float32 rounding of equal numbers, which a division would amplify.
         scores[members] = np.where(spread > EPSILON, centred / (spread + EPSILON), 0.0)
     return scores

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flat keys of one scored answer: how they are written, and how a reader finds the terms in them.
+"""The flat keys of one scored answer: writes them, and finds the terms in them.
 
-verl carries a mapping of numbers beside each score, so terms travel as keys: `NAME` is the value, `NAME_ok` is 1 where
-the term has one (only terms that can fail have this key), `NAME_applies` is 1 where it applies (only terms that may not
-apply have this one). `score` and `acc` stand beside them; `acc` is known where the term that decides it has a value.
-Every reader (metrics, dumps, reports, `score`, `export --score`) finds terms with `terms_in`, and so names none.
+verl carries a mapping of numbers with each score, so terms are stored as keys: `NAME` is the value, `NAME_ok` is 1 if
+the term has one (only for terms that can fail), `NAME_applies` is 1 if it applies (only for terms that may not apply).
+`score` and `acc` are further keys; `acc` is known if the term that decides it has a value. All readers (metrics, dumps,
+reports, `score`, `export --score`) find terms with `terms_in`, so none of them depends on particular terms.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ OK, APPLIES = "_ok", "_applies"
 
 
 def to_verl(breakdown: RewardBreakdown) -> dict[str, float]:
-    """Always the same keys for one recipe, always floats.
+    """The same keys for every answer of a recipe, as floats.
 
-    verl averages each key over all rows of a batch and needs every row to have it. A term that could not be had or
-    does not apply is 0.0 with its flag 0.0; our own metrics divide by the flags.
+    verl averages each key over all rows of a batch and needs every row to have it. A term that failed or does not apply
+    is 0.0 with its flag 0.0; our own metrics divide by the flags.
     """
     numbers = {"score": breakdown.score, "acc": breakdown.acc, **breakdown.terms}
     row = {name: 0.0 if value is None else float(value) for name, value in numbers.items()}
@@ -50,7 +50,7 @@ def to_verl(breakdown: RewardBreakdown) -> dict[str, float]:
 
 
 def to_row(breakdown: RewardBreakdown) -> dict[str, Any]:
-    """One output row of `medix-verl score`, without its id: None where a term could not be had or does not apply."""
+    """One output row of `medix-verl score`, without its id; None for a term that failed or does not apply."""
     row: dict[str, Any] = {"score": breakdown.score, "acc": breakdown.acc, **breakdown.terms}
     row.update({keys.ok: int(breakdown.ok(keys.name)) for keys in breakdown.keys if keys.can_fail})
     row["answer"] = breakdown.answer
@@ -58,19 +58,19 @@ def to_row(breakdown: RewardBreakdown) -> dict[str, Any]:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names of terms as they are shown: those of the package first, others as they came."""
+    """Names of terms in display order: the package's first, others in the given order."""
     there = dict.fromkeys(names)
     return [name for name in BUILT_IN if name in there] + [name for name in there if name not in BUILT_IN]
 
 
 def terms_in(keys: Iterable[str]) -> list[TermKeys]:
-    """The terms that stand in a flat mapping, with the flags that are there.
+    """The terms in a flat mapping, with the flags that it has.
 
     Args:
-        keys: A mapping of one answer, or just its keys.
+        keys: A mapping of one answer, or only its keys.
 
     Returns:
-        Every term of the package that is there, and every other NAME with a NAME_ok or a NAME_applies; see `in_order`.
+        Every term of the package that is present, and every other NAME with NAME_ok or NAME_applies; see `in_order`.
     """
     there = dict.fromkeys(keys)
     flagged = (key for key in there if key + OK in there or key + APPLIES in there or key in BUILT_IN)
@@ -79,23 +79,23 @@ def terms_in(keys: Iterable[str]) -> list[TermKeys]:
 
 
 def keys_by_name(name: str) -> TermKeys:
-    """The keys of a term of which only the name is known: the package's own, or all that there may be."""
+    """The keys of a term of which only the name is known: those of the package's term, or all possible keys."""
     return keys_of(name, BUILT_IN.get(name, Term))
 
 
 def value_in(extra: Mapping[str, Any], keys: TermKeys) -> float | None:
-    """A term's value in one answer's keys; None where it failed, does not apply or is not there."""
+    """A term's value in one answer's keys; None if it failed, does not apply or is missing."""
     flags = ((keys.ok, keys.can_fail), (keys.applies, keys.can_be_absent))
     return number_of(extra.get(keys.name)) if _hold(extra, [key for key, there in flags if there]) else None
 
 
 def failed_in(extra: Mapping[str, Any], keys: TermKeys) -> bool:
-    """Whether a term applied to an answer and could not be had."""
+    """Whether a term applied to an answer and failed."""
     return keys.can_fail and _hold(extra, [keys.applies] if keys.can_be_absent else []) and not _hold(extra, [keys.ok])
 
 
 def acc_of(extra: Mapping[str, Any], acc_term: str = "judge") -> float | None:
-    """The verdict in one answer's keys, None where it is not known.
+    """The verdict in one answer's keys, None if it is not known.
 
     Args:
         extra: The answer's keys.
@@ -105,13 +105,13 @@ def acc_of(extra: Mapping[str, Any], acc_term: str = "judge") -> float | None:
 
 
 def values_of(extra: Mapping[str, Any], acc_term: str = "judge") -> dict[str, float | None]:
-    """`acc`, where it is there, and each term that is there with its value; None: it failed or does not apply."""
+    """`acc` and the terms in one answer's keys, with their values; None for a term that failed or does not apply."""
     verdict = {"acc": acc_of(extra, acc_term)} if "acc" in extra else {}
     return {**verdict, **{keys.name: value_in(extra, keys) for keys in terms_in(extra)}}
 
 
 def _hold(extra: Mapping[str, Any], flags: Iterable[str]) -> bool:
-    """Whether no flag says otherwise; one that is not there says nothing."""
+    """Whether no flag is 0; a missing flag counts as set."""
     return all(number_of(extra.get(flag, 1.0)) for flag in flags)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run's book of unscored answers: written by every reward process, read by the sampler in the trainer's.
+"""The run's ledger of unscored answers: written by every reward process, read by the sampler in the trainer's process.
 
-verl counts a dropped trajectory nowhere, and its cause is a line in one of many worker logs. The ledger is one small
-shared actor, so that the run can be stopped with the cause once too many answers are lost. Outside Ray there is
-no ledger, and reporting to it does nothing.
+verl does not count dropped trajectories, and their cause is a line in one of many worker logs. The ledger is a small
+shared actor, so that the run can be stopped with the cause once too many answers are lost. Outside Ray there is no
+ledger, and reports to it are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TIMEOUT_S = 30.0
 
 
 class Ledger:
-    """Counts unscored answers since the last reading and keeps the last few causes."""
+    """Counts unscored answers since the last `take` and keeps the last few causes."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -28,21 +28,21 @@ class Ledger:
         self._fatal = ""
 
     def report_fatal(self, cause: str) -> None:
-        """Enter why a reward process cannot score at all; the first cause stays."""
+        """Record why a reward process cannot score any answer; the first cause is kept."""
         self._fatal = self._fatal or cause
 
     def fatal(self) -> str:
-        """Why no answer can be scored, or an empty text."""
+        """Why no answer can be scored, or an empty string."""
         return self._fatal
 
     def report(self, cause: str) -> None:
-        """Enter one unscored answer."""
+        """Record one unscored answer."""
         self._count += 1
         if cause not in self._causes:
             self._causes.append(cause)
 
     def take(self) -> tuple[int, list[str]]:
-        """Number of answers entered since the last call, and up to five last distinct causes."""
+        """Number of answers recorded since the last call, and up to five last distinct causes."""
         count, causes = self._count, list(self._causes)
         self._count = 0
         self._causes.clear()
@@ -55,20 +55,20 @@ def open_ledger() -> SharedActor | None:
 
 
 def report_unscored(cause: str) -> None:
-    """Enter one unscored answer from any process of the run, without waiting.
+    """Record one unscored answer from any process of the run, without waiting.
 
-    Nothing happens outside Ray, and in a run with another sampler than ours, which keeps no ledger.
+    Ignored outside Ray, and in a run with a different sampler, which has no ledger.
     """
     tell_named(_NAME, "report", cause)
 
 
 def report_fatal(cause: str) -> None:
-    """Enter why this process cannot score at all; waits until it is entered, because the process is about to end."""
+    """Record why this process cannot score; waits for the ledger, because the process is about to end."""
     call_named(_NAME, "report_fatal", cause, timeout_s=_TIMEOUT_S)
 
 
 def read_fatal(ledger: SharedActor | None) -> str:
-    """Why no answer can be scored, or an empty text.
+    """Why no answer can be scored, or an empty string.
 
     Raises:
         LostActorError: The ledger does not answer.
@@ -77,7 +77,7 @@ def read_fatal(ledger: SharedActor | None) -> str:
 
 
 def take_entries(ledger: SharedActor | None) -> tuple[int, list[str]]:
-    """Read and empty the ledger; (0, []) when there is none.
+    """Read and clear the ledger; (0, []) without a ledger.
 
     Raises:
         LostActorError: The ledger does not answer.

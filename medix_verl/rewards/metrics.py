@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of scored answers: averages for each step, and one line of JSON for each answer beside verl's dumps.
+"""Metrics of scored answers: averages for each step, and one JSON line for each answer next to verl's dumps.
 
-Every term that the answers' keys hold is told (see `keys`). verl reduces a metric by what its name contains, so no name
-here has one of REDUCERS in it.
+Every term in the answers' keys is reported (see `keys`). verl chooses a metric's reducer by words in its name, so no
+name here contains a word of REDUCERS.
 
-verl's own dump of training answers has the score alone, and no dump of its has the row's id, so that no picture could
-be found again. Lines are joined to verl's by `uid`; one without a partner does no harm. A folder that cannot be written
-costs these lines and a warning, never the run.
+verl's own dump of training answers contains only the score, and none of its dumps contains the row's id, which is
+needed to find the picture. These lines are joined to verl's by `uid`; a line without a match is harmless. If a folder
+cannot be written, these lines are lost with a warning, and the run continues.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medix_verl.judge.stats import panel_shares
 from medix_verl.rewards.keys import acc_of, failed_in, in_order, number_of, terms_in, value_in, values_of
 from medix_verl.rewards.term import REDUCERS
 from medix_verl.runtime.files import append_lines
@@ -27,9 +28,9 @@ from medix_verl.runtime.files import append_lines
 __all__ = ["FOLDER", "BusyClock", "Tally", "keep_parts", "part_lines", "part_metrics", "service_metrics", "terms_told"]
 
 FOLDER = "parts"
-"""Below `trainer.rollout_data_dir`."""
+"""Folder in `trainer.rollout_data_dir`."""
 UNSUMMED = ("p50", "p95", "inflight")
-"""In the name of a service's number of which two readings have no sum; the larger one is told."""
+"""Name parts of a service's metrics that cannot be summed over two readings; the larger value is reported."""
 
 _logger = logging.getLogger(__name__)
 
@@ -40,14 +41,15 @@ def part_metrics(
     """Mean, standard deviation and valid share of the score, of acc and of every term.
 
     Args:
-        extras: The keys of each answer (medix_verl.rewards.keys); rows of `medix-verl score` fit too.
-        prefix: What the names below begin with.
+        extras: The keys of each answer (medix_verl.rewards.keys); rows of `medix-verl score` work too.
+        prefix: First part of the names below.
         acc_term: The term that decides acc.
 
     Returns:
         `medix/NAME/valid`, the share of answers that have a value; `medix/NAME/mean` and `medix/NAME/std` over these,
-        where there are any; `medix/NAME/failed` of a term that can fail, the share of answers that it applied to and
-        could not be had for. `medix/reward/busy_s`: seconds the reward processes spent scoring.
+        if there are any; `medix/NAME/failed` for a term that can fail, the share of answers to which it applied and for
+        which it failed. `medix/reward/busy_s`: seconds that the reward processes spent scoring. `medix/thinking/open`:
+        the share of answers whose prompt had opened the thinking.
     """
     if not extras:
         return {}
@@ -70,11 +72,14 @@ def part_metrics(
     busy = [float(extra["reward_busy_s"]) for extra in extras if "reward_busy_s" in extra]
     if busy:
         metrics[f"{prefix}/reward/busy_s"] = math.fsum(busy)
+    opened = [float(extra["thinking_open"]) for extra in extras if "thinking_open" in extra]
+    if opened:
+        metrics[f"{prefix}/thinking/open"] = statistics.fmean(opened)
     return metrics
 
 
 def terms_told(metrics: Iterable[str]) -> list[str]:
-    """The terms that `part_metrics` told of, from the names of a run's metrics; those of services are none."""
+    """The terms in the names of a run's metrics, as `part_metrics` wrote them; metrics of services are ignored."""
     words = [name.split("/") for name in metrics]
     found = [found[1] for found in words if len(found) == 3 and found[0] == "medix" and found[2] in ("mean", "valid")]
     return in_order(name for name in found if name not in ("score", "acc"))
@@ -83,14 +88,17 @@ def terms_told(metrics: Iterable[str]) -> list[str]:
 def service_metrics(
     judge: Mapping[str, float], encoder: Mapping[str, float], prefix: str = "medix"
 ) -> dict[str, float]:
-    """What the shared judge and encoder did since the last step, as `medix/judge/NAME` and `medix/encoder/NAME`."""
-    named = {f"{prefix}/judge/{name}": value for name, value in judge.items()}
+    """Counts of the shared judge and encoder since the last step, as `medix/judge/NAME` and `medix/encoder/NAME`.
+
+    For a panel, shares are reported with the counts that they come from (medix_verl.judge.stats.panel_shares).
+    """
+    named = {f"{prefix}/judge/{name}": value for name, value in {**judge, **panel_shares(judge)}.items()}
     named.update({f"{prefix}/encoder/{name}": value for name, value in encoder.items()})
     return {name: float(value) for name, value in named.items() if not any(word in name for word in REDUCERS)}
 
 
 class Tally:
-    """What is told of one step, or of one validation, which verl may answer in several batches."""
+    """The metrics of one step, or of one validation, which verl may run in several batches."""
 
     def __init__(self, prefix: str, acc_term: str = "judge") -> None:
         self.prefix = prefix
@@ -102,7 +110,7 @@ class Tally:
     def add(
         self, extras: Sequence[Mapping[str, float]], judge: Mapping[str, float], encoder: Mapping[str, float]
     ) -> None:
-        """Add a batch, and what the services have done for it."""
+        """Add a batch, and the services' counts for it."""
         self.extras.extend(extras)
         for known, new in zip(self.services, (judge, encoder), strict=True):
             for name, value in new.items():
@@ -110,12 +118,12 @@ class Tally:
                 known[name] = max(old, value) if any(word in name for word in UNSUMMED) else old + value
 
     def count(self, **counts: int) -> None:
-        """Add counts, each told under its name."""
+        """Add counts, each reported under its name."""
         for name, value in counts.items():
             self.counts[name] = self.counts.get(name, 0.0) + value
 
     def metrics(self) -> dict[str, float]:
-        """All of it under the names of the training log; nothing where nothing was added."""
+        """All metrics under the names of the training log; empty if nothing was added."""
         if not self.counts and not self.extras:
             return {}
         parts = part_metrics(self.extras, self.prefix, self.acc_term)
@@ -124,12 +132,12 @@ class Tally:
 
 
 def keep_parts(folder: Path, step: int, validation: bool, lines: Sequence[str]) -> None:
-    """Add lines to the file of a step.
+    """Append lines to the file of a step.
 
     Args:
-        folder: `trainer.rollout_data_dir`; the lines go into a folder below it.
-        step: verl's global step, after which its own dump is named too.
-        validation: Whether they are of a validation, which may come in several batches.
+        folder: `trainer.rollout_data_dir`; the lines go into a subfolder.
+        step: verl's global step, as in the name of its own dump.
+        validation: Whether the lines are from a validation, which may run in several batches.
         lines: From `part_lines`.
     """
     path = folder / FOLDER / f"{'val-' if validation else ''}{step}.jsonl"
@@ -147,12 +155,12 @@ def part_lines(
     sources: Sequence[Any],
     acc_term: str = "judge",
 ) -> list[str]:
-    """One line an answer: its row, its flat keys, and in `terms` acc and every term, null where there is no value.
+    """One line per answer: its row, its flat keys, and in `terms` acc and every term, null for a missing value.
 
     Args:
         keys: verl's names of the answers, PROMPT_SESSION_INDEX.
         extras: The keys of each answer (medix_verl.rewards.keys).
-        infos: The rows' `extra_info`, as MedixDataset makes it.
+        infos: The rows' `extra_info` from MedixDataset.
         sources: The rows' `data_source`.
         acc_term: The term that decides acc.
     """
@@ -166,10 +174,10 @@ def part_lines(
 
 
 class BusyClock:
-    """Wall time during which at least one answer is being scored, split over the answers as they finish.
+    """Wall time during which at least one answer is being scored, divided among the answers as they finish.
 
-    The sum of what `leave` returned is the busy time of the process: an hour in which two answers were scored at
-    once counts one hour, whatever each of them took.
+    The sum of the values that `leave` returned is the busy time of the process: an hour in which two answers were
+    scored concurrently counts as one hour.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -178,13 +186,13 @@ class BusyClock:
         self._since = 0.0
 
     def enter(self) -> None:
-        """An answer begins."""
+        """Start an answer."""
         if self._inside == 0:
             self._since = self._now()
         self._inside += 1
 
     def leave(self) -> float:
-        """An answer ends; seconds of busy time since the last one ended, or since this busy time began."""
+        """End an answer; returns the busy seconds since the previous answer ended, or since this busy period began."""
         now = self._now()
         busy, self._since = now - self._since, now
         self._inside -= 1

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""verl's replay buffers with itemised reward metrics and an end to runs that are stuck or go unscored.
+"""verl's replay buffers, with itemised reward metrics, and with an end for runs that are stuck or unscored.
 
 A recipe selects `MedixReplayBuffer` (sync trainer) or `MedixReplayBufferAsync` through
-`trainer.v1.sampler.custom_sampler`. verl drops reward extras from its training log, but merges what a sampler returns
-beside its batch (verl/trainer/ppo/v1/trainer_base.py, _step_once): that is where the parts are added. verl hands a
-custom sampler no group filter and no batch sizes (_build_replay_buffer), so they come with `sampler_kwargs`.
+`trainer.v1.sampler.custom_sampler`. verl drops reward extras from its training log, but merges the metrics that a
+sampler returns with its batch (verl/trainer/ppo/v1/trainer_base.py, _step_once), so they are added there. verl passes
+a custom sampler no group filter and no batch sizes (_build_replay_buffer), so they are in `sampler_kwargs`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAX_REFILLED_BATCHES = 4
 
 
 class _Medix:
-    """What both buffers add to verl's; mixed in before them."""
+    """The additions to both of verl's buffers; a mixin that precedes them."""
 
     def __init__(self, *, sampler_kwargs: Any, **kwargs: Any) -> None:
         spec = SamplerSpec.from_mapping(sampler_kwargs)
@@ -71,10 +71,10 @@ class _Medix:
         )
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
-        """verl's sampling, with the parts of the reward among its metrics.
+        """verl's sampling, with the reward's terms added to its metrics.
 
         Raises:
-            RunStoppedError: no answer can be scored, or too large a share is not, with the last causes.
+            RunStoppedError: no answer can be scored, or too many are unscored; the message has the last causes.
         """
         self._stop_if_fatal()
         expected = batch_size * (self.spec.n if partition_id != "val" else self.spec.val_n)
@@ -99,14 +99,14 @@ class _Medix:
             raise RunStoppedError(f"no answer can be scored: {fatal}")
 
     def _entries(self) -> tuple[int, list[str]]:
-        """The ledger's entries since the last batch: how many answers have no score, and the last causes."""
+        """The ledger's entries since the last batch: number of unscored answers, and the last causes."""
         unscored, causes = take_entries(self.ledger)
         self.unscored += unscored
         self.causes = list(dict.fromkeys([*self.causes, *causes]))[-5:]
         return self.unscored, self.causes
 
     def _refill(self, prompts: int) -> None:
-        """verl's refill, unless the groups that it replaces are lost to a judge that is down: that has no end."""
+        """verl's refill; stops the run if groups are lost because the judge is down, as refilling would never end."""
         self._stop_if_fatal()
         self.refilled += prompts
         batches = self.refilled / self.spec.train_batch_size
@@ -138,7 +138,7 @@ class _Medix:
         extras = self._reward_extras(batch.keys, partition_id)
         tally = self.validation if partition_id == "val" else Tally("medix", self.deciding.name)
         tally.add(extras, judge_service.collect_stats(), encoder_service.collect_stats())
-        # Dynamic sampling throws answers away, whose failures are in the ledger all the same.
+        # Dynamic sampling discards answers; their failures are in the ledger too.
         renormalised = self.spec.failure_policy == "renormalise"
         tally.count(failed=failed, unscored=missing if renormalised else max(failed, missing))
         if partition_id == "val":
@@ -173,10 +173,10 @@ class _Medix:
         keep_parts(folder, step, partition_id == "val", part_lines(keys, extras, infos, sources, self.deciding.name))
 
     def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
-        """verl's, without the groups in which a verdict is missing.
+        """verl's filter, without the groups in which a verdict is missing.
 
-        A renormalised answer of which the deciding term failed has acc 0: verl would take a group of wrong and
-        unknown answers for one that is wrong throughout.
+        A renormalised answer whose deciding term failed has acc 0, so verl would treat a group of wrong and unknown
+        answers as all wrong.
         """
         known = set(self._dapo_classification_cache[partition_id])  # type: ignore[attr-defined]
         filtered, counts = super()._dapo_filtered_keys(partition_id)  # type: ignore[misc]
@@ -198,6 +198,12 @@ class _Medix:
         }
 
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
+        """verl's pause; checks whether the run must end, also during the wait of `hybrid_rollout` before `sample`.
+
+        Raises:
+            RunStoppedError: as `sample`.
+        """
+        self._stop_if_fatal()
         if self.spec.failure_policy == "abort":
             failed, causes = self._entries()
             if failed:
@@ -213,13 +219,13 @@ class _Medix:
 
 
 def _fields(keys: list[str], partition_id: str, *names: str) -> list[list[Any]]:
-    """Some fields of some answers, each as plain objects."""
+    """Some fields of some answers, as plain objects."""
     found = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=list(names))
     return [[getattr(entry, "data", entry) for entry in found[name]] for name in names]
 
 
 def lone_keys(keys: Iterable[str]) -> list[str]:
-    """The keys whose group has no other session; a key is `UID_SESSION_INDEX` (verl's replay_buffer.py)."""
+    """The keys whose group has only one session; a key is `UID_SESSION_INDEX` (verl's replay_buffer.py)."""
     sessions: dict[str, set[str]] = {}
     held = list(keys)
     for key in held:
@@ -229,19 +235,19 @@ def lone_keys(keys: Iterable[str]) -> list[str]:
 
 
 def _thrown_away(metrics: Mapping[str, Any]) -> int:
-    """Prompts that were answered and not trained on; the ledger has their unscored answers too."""
+    """Prompts that were answered but not used for training; the ledger has their unscored answers too."""
     endings = ("/evicted_samples", "/discarded_surplus_samples")
     return int(sum(value for key, value in metrics.items() if key.endswith(endings)))
 
 
 class MedixReplayBuffer(_Medix, ReplayBuffer):
-    """For `trainer.v1.trainer_mode=sync`, which trains on groups that have lost an answer."""
+    """For `trainer.v1.trainer_mode=sync`, which also trains on groups that have lost an answer."""
 
     def _dapo_filtered_keys(self, partition_id: str) -> tuple[set[str], Counter[float]]:
-        """Also over the groups that have lost an answer; one with a single answer left teaches nothing either.
+        """verl's filter, also for groups that have lost an answer; groups with a single answer left are filtered out.
 
-        verl looks at whole groups only (replay_buffer.py, _dapo_filtered_keys), and would train on what is left of a
-        group whose answers are all wrong.
+        verl checks whole groups only (replay_buffer.py, _dapo_filtered_keys), and would train on the rest of a group
+        whose answers are all wrong.
         """
         if partition_id == "val" or self.filter_groups_metric is None:
             return super()._dapo_filtered_keys(partition_id)
@@ -257,10 +263,10 @@ class MedixReplayBuffer(_Medix, ReplayBuffer):
     def _materialize_batch(
         self, partition_id: str, uids: list[str], snapshot: dict[str, dict[str, Any]]
     ) -> KVBatchMeta:
-        """Without the answers whose siblings are all lost.
+        """verl's batch without answers that are the last of their group.
 
-        To GRPO a group of one has mean 0 and deviation 1 (core_algos.py, compute_grpo_outcome_advantage), so that a
-        wrong answer would be rewarded for its form.
+        GRPO uses mean 0 and deviation 1 for a group of one (core_algos.py, compute_grpo_outcome_advantage), so a wrong
+        answer would be rewarded for its format.
         """
         batch = super()._materialize_batch(partition_id, uids, snapshot)
         lone = set(lone_keys(batch.keys)) if partition_id != "val" and self.spec.compares_groups else set()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reward's sections of a recipe: terms and weights, judge, encoder, failures, and the sampler's block.
+"""The reward's sections of a recipe: terms and weights, judge, encoder, failures, and the sampler's section.
 
-verl hands a custom sampler nothing but `trainer.v1.sampler.sampler_kwargs`, so the recipe's other settings that it
-needs come with it; what does not go together is refused here.
+verl passes only `trainer.v1.sampler.sampler_kwargs` to a custom sampler, so it also contains the other settings of the
+recipe that the sampler needs. Incompatible settings are refused here.
 """
 
 from __future__ import annotations
@@ -13,24 +13,50 @@ from typing import Annotated, Any
 
 from typing_extensions import Self
 
+from medix_verl.chat_template import SPECIAL_TOKENS
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.specs import Amount, Choice, Count, Section, Share, Text, read_mapping, spec
+from medix_verl.thinking import Thinking
 
-__all__ = ["ESTIMATOR", "POLICIES", "RULES", "FailureSpec", "RewardSpec", "SamplerSpec", "TermSpec", "WeightsSpec"]
+__all__ = [
+    "ESTIMATOR",
+    "MANAGER",
+    "POLICIES",
+    "RULES",
+    "THINKING",
+    "FailureSpec",
+    "RewardSpec",
+    "SamplerSpec",
+    "TermSpec",
+    "WeightsSpec",
+    "unused_function",
+]
 
 RULES = ("medix", "published")
+THINKING = ("auto", *(state.value for state in Thinking))
 POLICIES = ("drop", "renormalise", "abort")
 ESTIMATOR = "medix_gdpo"
+MANAGER = "pkg://medix_verl.rewards.manager"
+"""Module with the reward manager, and with a function that is never called."""
 COMPOSITES = ("reward", "score")
 COMPARING = frozenset({"grpo", "grpo_vectorized", "grpo_passk", "gdpo", ESTIMATOR})
-"""Advantage estimators that compare an answer with the other ones of its group, and with nothing else."""
+"""Advantage estimators that only compare an answer with the other answers of its group."""
+
+
+def unused_function(path: object, name: object) -> str:
+    """The error message for a reward function next to MedixRewardManager, which would not call it."""
+    return (
+        f"reward.custom_reward_function.path={path} would never be called: the score comes from MedixRewardManager; "
+        f"make it a term (medix_verl/rewards/README.md) and type +reward.medix.terms.own={{path: {path}, name: {name}, "
+        f"weight: 0.1}}, or leave it out"
+    )
 
 
 @spec("weights")
 class WeightsSpec(Section):
-    """Shares of the package's content terms; only their proportions matter: those that apply are brought to sum 1."""
+    """Weights of the package's content terms; only proportions matter: those that apply are normalised to sum 1."""
 
     judge: Amount = 0.575
     semantic: Amount = 0.375
@@ -46,23 +72,23 @@ class TermSpec(Section):
     """One entry of `reward.medix.terms`."""
 
     weight: Amount | None = None
-    """Share of the content; None is that of `weights`, for the terms that are there."""
+    """Weight in the content; None uses that of `weights`, for the package's terms."""
     path: Text | None = None
-    """Where the term's class is: `pkg://PACKAGE.MODULE` or a .py file; None for a term of the package, or of an
-    installed package's entry point (group `medix_verl.terms`)."""
+    """Location of the term's class: `pkg://PACKAGE.MODULE` or a .py file; None for a term of the package, or an entry
+    point of an installed package (group `medix_verl.terms`)."""
     name: Text | None = None
-    """Name of the class; None is the entry's own key."""
+    """Name of the class; None uses the entry's key."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Every further key of the entry: what the class is called with."""
+    """All other keys of the entry: arguments of the class."""
     term: str = ""
-    """The entry's own key, for messages."""
+    """The entry's key, for messages."""
 
     @classmethod
     def read(cls, term: str, mapping: Any) -> Self:
-        """Read the entry of a term; keys that are not known go to `options`.
+        """Read the entry of a term; unknown keys go to `options`.
 
         Raises:
-            ConfigError: It is no mapping, or has a value that is not accepted.
+            ConfigError: It is not a mapping, or has an invalid value.
         """
         if not isinstance(mapping, Mapping):
             raise ConfigError(f"terms.{term} is {mapping!r}; write it as {{weight: 0.1}}, or null to leave it out")
@@ -73,22 +99,22 @@ class TermSpec(Section):
 
 @spec("failure")
 class FailureSpec(Section):
-    """What becomes of an answer of which a term failed, and when such answers stop a run."""
+    """How an answer with a failed term is handled, and when such answers stop a run."""
 
     policy: Annotated[str, Choice(POLICIES)] = "drop"
-    """`drop`: the answer is unscored and leaves the update; `renormalise`: it is scored over the terms that answered,
-    unless neither the judge nor the encoder did; `abort`: the first one stops the run."""
+    """`drop`: the answer is unscored and left out of the update; `renormalise`: it is scored over the remaining terms,
+    unless both the judge and the encoder failed; `abort`: the first failure stops the run."""
     max_share: Share = 0.5
-    """Share of answers with a failure above which the run stops, whatever the policy; 1.0 never stops it."""
+    """Share of failed answers above which the run stops, under every policy; 1.0 never stops it."""
     min_count: Count = 32
-    """Answers that must have been seen before the share means anything."""
+    """Answers needed before the share is checked."""
     window: Count = 2048
-    """How many of the last answers are looked at."""
+    """Number of last answers over which the share is computed."""
 
 
 @spec("reward", label="{key}")
 class RewardSpec(Section):
-    """R = (1 - format_weight) * content + format_weight * format, with content the weighted mean of what applies."""
+    """R = (1 - format_weight) * content + format_weight * format; content: weighted mean of the terms that apply."""
 
     weights: WeightsSpec = field(default_factory=WeightsSpec)
     format_weight: Share = 0.1
@@ -96,9 +122,16 @@ class RewardSpec(Section):
     semantic: SemanticSpec = field(default_factory=SemanticSpec)
     failure: FailureSpec = field(default_factory=FailureSpec)
     rule: Annotated[str, Choice(RULES)] = "medix"
-    """How answer, format and modality are found: `medix` (medix_verl.response), or `published` (rewards.reading)."""
+    """How answer, format and modality are parsed: `medix` (medix_verl.response), or `published` (rewards.reading)."""
+    thinking: Annotated[str, Choice(THINKING)] = "auto"
+    """The thinking state of the prompt, which decides how a response begins (medix_verl.thinking): `none`, the response
+    contains its own block; `open`, the prompt ends inside the thinking; `closed`, the prompt contains a closed block.
+    `auto` reads it from each answer's prompt; without a prompt it is `none`. Not used by the rule `published`."""
+    special_tokens: Annotated[str, Choice(SPECIAL_TOKENS)] = "refuse"
+    """If a tokenizer has tags of the response as special tokens, which verl drops when decoding: `refuse` stops the run
+    before it starts, `keep` decodes them for the reward."""
     terms: dict[str, TermSpec | None] = field(default_factory=dict)
-    """Terms of one's own, and what differs for those of the package; None takes one out."""
+    """The user's terms, and changed settings of the package's terms; None removes a term."""
 
     def __post_init__(self) -> None:
         if "format" in self.terms:
@@ -113,7 +146,7 @@ class RewardSpec(Section):
 
     @property
     def content(self) -> dict[str, TermSpec]:
-        """The terms of the content, each with its weight; those of the package first."""
+        """The terms of the content with their weights; the package's terms first."""
         weights = {name: getattr(self.weights, name) for name in WeightsSpec.__dataclass_fields__}
         entries = {**{name: TermSpec() for name in weights}, **self.terms}
         return {
@@ -127,7 +160,7 @@ class RewardSpec(Section):
         """Read a recipe's reward section, with its nested sections; an empty one gives the published rule.
 
         Raises:
-            ConfigError: An unknown key, or a value that is not accepted, in any section.
+            ConfigError: An unknown key or an invalid value, in any section.
         """
         return read_mapping(cls, _with_terms(mapping))
 
@@ -137,7 +170,7 @@ class SamplerSpec(Section):
     """`trainer.v1.sampler.sampler_kwargs` of a recipe."""
 
     n: Count = 1
-    """Answers a prompt, `actor_rollout_ref.rollout.n`."""
+    """Answers per prompt, `actor_rollout_ref.rollout.n`."""
     val_n: Count = 1
     train_batch_size: Count = 1
     gen_batch_size: Count | None = None
@@ -145,14 +178,14 @@ class SamplerSpec(Section):
     """`algorithm.filter_groups`."""
     sync_refill_failed_groups: bool = False
     poll_interval: Amount = 2.0
-    """Seconds between two looks at the queue; generation takes multiples of it."""
+    """Seconds between two polls of the queue; generation time is a multiple of it."""
     max_unscored_share: Share = 0.5
     unscored_min_count: Count = 32
     unscored_window: Count = 2048
     max_refilled_batches: Amount = 40.0
-    """Batches of prompts that dynamic sampling may replace in one step; verl asks for two in the place of each."""
+    """Batches of prompts that dynamic sampling may replace in one step; verl requests two replacements for each."""
     stall_timeout_s: Amount | None = 3600.0
-    """Seconds without progress after which the run is ended; None or 0 never ends it."""
+    """Seconds without progress after which the run is stopped; None or 0 disables it."""
     failure_policy: Annotated[str, Choice(POLICIES)] = field(
         default="drop", metadata={"label": "reward.medix.failure.policy"}
     )
@@ -161,22 +194,24 @@ class SamplerSpec(Section):
     """`algorithm.adv_estimator`."""
     use_kl_in_reward: bool = False
     """`algorithm.use_kl_in_reward`."""
+    rule: Annotated[str, Choice(RULES)] = field(default="medix", metadata={"label": "reward.medix.rule"})
+    """`reward.medix.rule`."""
     split_terms: bool = False
-    """Whether each term stands on a token of its own, as the estimator `medix_gdpo` needs it."""
+    """Whether each term is written to its own token, as the estimator `medix_gdpo` requires."""
     weights: WeightsSpec = field(default_factory=WeightsSpec)
     """`reward.medix.weights`."""
     format_weight: Share = 0.1
     terms: dict[str, TermSpec | None] = field(default_factory=dict)
     """`reward.medix.terms`."""
     rollout_data_dir: str | None = None
-    """`trainer.rollout_data_dir`: where the terms of each score are kept; None keeps none."""
+    """`trainer.rollout_data_dir`: folder for the terms of each score; None writes none."""
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """Read the recipe's block.
+        """Read the recipe's section.
 
         Raises:
-            ConfigError: An unknown key, a group filter on a composite score, or settings that do not go together.
+            ConfigError: An unknown key, a group filter on a composite score, or incompatible settings.
         """
         from omegaconf import DictConfig, OmegaConf
 
@@ -206,6 +241,13 @@ class SamplerSpec(Section):
                 f"{ESTIMATOR} would take a term that failed for one that scored 0: type "
                 "reward.medix.failure.policy=drop or abort"
             )
+        if self.split_terms and self.rule == "published":
+            raise ConfigError(
+                f"reward.medix.rule=published with {ESTIMATOR}: that rule scores texts of any length, and one with "
+                "fewer tokens than there are terms ('yes') would have all of its score booked as one term: type "
+                "reward.medix.rule=medix, or algorithm.adv_estimator=grpo "
+                "trainer.v1.sampler.sampler_kwargs.split_terms=false"
+            )
         if self.split_terms and self.use_kl_in_reward:
             raise ConfigError(
                 f"{ESTIMATOR} cannot tell a KL penalty from the terms: type algorithm.use_kl_in_reward=false"
@@ -218,18 +260,18 @@ class SamplerSpec(Section):
 
     @property
     def compares_groups(self) -> bool:
-        """Whether an answer is only ever compared with the others to its question."""
+        """Whether an answer is only compared with the other answers to its question."""
         return self.n > 1 and self.adv_estimator in COMPARING
 
     @property
     def filter_metric(self) -> str | None:
-        """The key that DAPO's dynamic sampling compares within a group, or None when it is off."""
+        """The key that DAPO's dynamic sampling compares within a group, or None if it is off."""
         block = self.filter_groups or {}
         return str(block.get("metric")) if block.get("enable") else None
 
 
 def _with_terms(mapping: Any) -> Any:
-    """A section whose `terms` are read, entry by entry; `weights` first, because a recipe's entries repeat them."""
+    """The section with its `terms` read; `weights` is checked first, because a recipe's entries repeat them."""
     terms = mapping.get("terms") if isinstance(mapping, Mapping) else None
     if terms is None:
         return {k: v for k, v in mapping.items() if k != "terms"} if isinstance(mapping, Mapping) else mapping

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides when a run must stop: too large a share of answers unscored, or nothing moving for too long.
+"""Decides when a run must stop: too many unscored answers, or no progress for too long.
 
-verl waits for trajectories and workers without a limit. The two rules here are plain objects fed by the sampler;
-`Watchdog` also covers the time between two samplings (update, validation, checkpoint), when the trainer's main thread
-hangs in a remote call and could not raise.
+verl waits for trajectories and workers without a limit. The sampler reports to the two classes here. `Watchdog` also
+covers the time between two samplings (update, validation, checkpoint), when the trainer's main thread is blocked in a
+remote call and cannot raise.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ __all__ = ["UnscoredWindow", "Watchdog"]
 
 _EXIT_CODE = 70
 _STOOD_STILL_S = 20.0
-"""A look that comes later than this: the machine was suspended, moved or frozen, and no worker can be blamed for it."""
+"""A poll that is late by more than this means that the machine was suspended or frozen; this time is not counted."""
 
 
 class UnscoredWindow:
-    """Share of lost answers over the last `window` of them.
+    """Share of lost answers among the last `window` answers.
 
     Args:
         max_share: the run stops when a larger share is lost; 1.0 never stops it.
-        min_count: answers that must have been seen before anything is decided.
-        window: number of last answers looked at, to whole batches.
+        min_count: answers needed before the share is checked.
+        window: number of last answers counted, rounded to whole batches.
     """
 
     def __init__(self, max_share: float, min_count: int, window: int) -> None:
@@ -41,12 +41,12 @@ class UnscoredWindow:
         self._causes: list[str] = []
 
     def add(self, lost: int, expected: int, causes: Sequence[str]) -> None:
-        """Enter one batch.
+        """Add one batch.
 
         Raises:
-            RunStoppedError: the share is above the limit, with the last causes.
+            RunStoppedError: the share is above the limit; the message has the last causes.
         """
-        # Dynamic sampling throws surplus answers away, whose losses are reported all the same.
+        # Dynamic sampling discards surplus answers, but their losses are reported too.
         self._batches.append((min(lost, expected), expected))
         self._causes = [*self._causes, *causes][-5:]
         while len(self._batches) > 1 and sum(n for _, n in self._batches[1:]) >= self._window:
@@ -66,12 +66,12 @@ class UnscoredWindow:
 
 
 class Watchdog:
-    """Ends the process when nobody reported progress for `limit_s` seconds in which the machine itself ran.
+    """Ends the process after `limit_s` seconds without reported progress; time with the machine frozen is not counted.
 
     Args:
-        limit_s: seconds without `beat()`; None or 0 switches the watchdog off.
+        limit_s: seconds without `beat()`; None or 0 disables the watchdog.
         end: called with the message when the limit is passed; ends the process by default.
-        start_up_s: seconds before the first beat, while models are loaded, where that is more.
+        start_up_s: limit before the first beat, while models are loaded, if larger.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Watchdog:
             threading.Thread(target=self._watch, name="medix-watchdog", daemon=True).start()
 
     def beat(self, doing: str) -> None:
-        """Report progress, and what comes next."""
+        """Report progress and the next activity."""
         self._last = time.monotonic()
         self._current_s = self._limit_s
         self._doing = doing
@@ -112,5 +112,5 @@ class Watchdog:
 def _end_process(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
-    time.sleep(2.0)  # the line must reach Ray's log forwarding before the process is gone
+    time.sleep(2.0)  # so that Ray's log forwarding gets the line before the process ends
     os._exit(_EXIT_CODE)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a reward term is, and how a recipe's `terms` become objects.
+"""Defines the interface of a reward term, and makes objects from a recipe's `terms`.
 
-A term is a class with a name and one coroutine, `score(answer)`, which gives a number in [0, 1], None where the term
-does not apply, or Failed. It comes with the package (BUILT_IN), by entry point of group `medix_verl.terms`, or from a
-module or a file that the recipe names. Nothing outside this folder knows which terms there are.
+A term is a class with a name and one coroutine, `score(answer)`, which returns a number in [0, 1], None if the term
+does not apply, or Failed. It is part of the package (BUILT_IN), an entry point of the group `medix_verl.terms`, or in a
+module or file that the recipe names. No code outside this folder depends on particular terms.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ RESERVED = frozenset(
     }
     | {"modality_tag", "val", "encoder", "failed", "unscored", "lone"}
 )
-"""Names that a row, or the training log below `medix/`, has for something else."""
+"""Names that have another meaning in a row, or in the training log below `medix/`."""
 REDUCERS = ("max", "min", "sum", "total")
-"""verl reduces a metric by what its name contains (verl/trainer/ppo/v1/utils.py, MetricsAggregator)."""
+"""verl chooses a metric's reducer by these words in its name (verl/trainer/ppo/v1/utils.py, MetricsAggregator)."""
 PACKAGE = "pkg://"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, as a term sees it."""
+    """The input of a term: one answer."""
 
     response: Response
-    """What the model said, parsed; `response.answer` is None where there is no answer block."""
+    """The parsed response; `response.answer` is None if there is no answer block."""
     reference: Reference
     """The right answer, and the question with its options."""
     decided: Verdict | None = None
-    """What was certain without asking anybody: right by equality, wrong by a guard; None where it has to be judged."""
+    """The verdict if it needs no judge: right by equality, wrong by a guard; None if a judge must decide."""
 
     @property
     def text(self) -> str | None:
@@ -72,7 +72,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A term's value with the hard verdict beside it, for a term that decides right and wrong by degrees."""
+    """A term's value with its hard verdict, for a term that decides right and wrong and has graded values."""
 
     value: float
     acc: bool
@@ -82,44 +82,44 @@ Score = float | Failed | Graded | None
 
 
 class Term:
-    """Base of a term, with what most need not change; a class with nothing but `name` and `score` is given the rest."""
+    """Base of a term with defaults; a class that only has `name` and `score` gets them too."""
 
     name: str = ""
     acc: bool = False
-    """Whether this term decides right and wrong; its value of 0.5 or more is right, unless it gives Graded."""
+    """Whether this term decides right and wrong; a value of 0.5 or more is right, unless it returns Graded."""
     can_fail: bool = True
-    """False for a term that always has a value or does not apply: then no row has NAME_ok."""
+    """False for a term that always has a value or does not apply; rows then have no NAME_ok."""
     can_be_absent: bool = True
-    """False for a term that applies to every answer: then no row has NAME_applies."""
+    """False for a term that applies to every answer; rows then have no NAME_applies."""
     tells_right: bool = False
-    """Whether a score over what answered (failure.policy renormalise) may rest on this term alone."""
+    """Whether a renormalised score (failure.policy renormalise) may be based on this term alone."""
 
     async def score(self, answer: Answer) -> Score:
-        """A number in [0, 1]; None where the term does not apply; Failed where it could not be had."""
+        """A number in [0, 1]; None if the term does not apply; Failed if it could not be computed."""
         raise NotImplementedError(f"{type(self).__name__} has no score; write: async def score(self, answer)")
 
     async def close(self) -> None:
-        """Release what the term holds."""
+        """Release the term's resources."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundTerm:
-    """A term of a recipe, with its place there."""
+    """A term of a recipe, with its name and weight."""
 
     name: str
-    """Under which it stands in rows, logs and reports: its key in the recipe."""
+    """Its name in rows, logs and reports: its key in the recipe."""
     weight: float
-    """Its share of the content, of which only the proportions matter; 0 for `format`, which is no content."""
+    """Its weight in the content, of which only proportions matter; 0 for `format`, which is not part of the content."""
     term: Term
 
     @property
     def keys(self) -> TermKeys:
-        """Under which keys it stands in a row."""
+        """Its keys in a row."""
         return keys_of(self.name, type(self.term))
 
 
 def keys_of(name: str, cls: type[Term]) -> TermKeys:
-    """Under which keys a term of this class stands in a row."""
+    """The keys of a term of this class in a row."""
     return TermKeys(name, cls.can_fail, cls.can_be_absent)
 
 
@@ -128,11 +128,11 @@ def term_class(name: str, spec: TermSpec, built_in: Mapping[str, type]) -> type[
 
     Args:
         name: Its key in `reward.medix.terms`.
-        spec: What stands there.
+        spec: Its entry there.
         built_in: The package's own terms.
 
     Raises:
-        ConfigError: A name that cannot be used, or a class that cannot be found or is no term.
+        ConfigError: The name is not allowed, or the class is not found or is not a term.
     """
     if name in built_in and spec.path is None:
         return built_in[name]
@@ -147,10 +147,10 @@ def term_class(name: str, spec: TermSpec, built_in: Mapping[str, type]) -> type[
 
 
 def check_name(name: str, built_in: Mapping[str, type]) -> None:
-    """Refuse a name that verl's log, or a row, would read as something else.
+    """Refuse a name that has another meaning in verl's log or in a row.
 
     Raises:
-        ConfigError: It would.
+        ConfigError: The name is not allowed.
     """
     why = ""
     if name in built_in:
@@ -166,7 +166,7 @@ def check_name(name: str, built_in: Mapping[str, type]) -> None:
 
 
 def load(name: str, spec: TermSpec) -> Any:
-    """The object that `path` and `name` of a recipe point to: `pkg://MODULE`, or a file.
+    """The object that `path` and `name` of a recipe refer to: in `pkg://MODULE`, or in a file.
 
     Raises:
         ConfigError: There is no such module, file or object.
@@ -189,7 +189,7 @@ def load(name: str, spec: TermSpec) -> Any:
 
 
 def load_file(path: Path) -> Any:
-    """A module from a file; the same file is imported once."""
+    """The module of a file; a file is imported only once."""
     place = path.resolve(strict=True)
     known = f"medix_verl_term_{place.stem}_{abs(hash(str(place))):x}"
     if known not in sys.modules:
@@ -207,10 +207,10 @@ def load_file(path: Path) -> Any:
 
 
 def entry_point(name: str, built_in: Mapping[str, type]) -> Any:
-    """The class that an installed package offers under a name.
+    """The class that an installed package registers under a name.
 
     Raises:
-        ConfigError: None does.
+        ConfigError: No package does.
     """
     offered = {found.name: found for found in metadata.entry_points(group=ENTRY_POINTS)}
     if name not in offered:
@@ -222,7 +222,7 @@ def entry_point(name: str, built_in: Mapping[str, type]) -> Any:
 
 
 def checked(score: Any) -> Score:
-    """What a term gave, or Failed where that is not what a term may give."""
+    """The term's result, or Failed if the result is not valid."""
     if score is None or isinstance(score, Failed):
         return score
     value = score.value if isinstance(score, Graded) else score

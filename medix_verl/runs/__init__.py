@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run leaves: its record, its checkpoints, and the model that is made of one."""
+"""Output of a training run: its record, its checkpoints, and the model exported from one."""

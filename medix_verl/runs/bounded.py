@@ -1,65 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a command with its output in a file, within a time limit, and ends its whole session if it takes longer."""
+"""Runs a command with its output in a file and a time limit; a command over the limit is killed with its session."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from medix_verl.errors import SetupError
+from medix_verl.runtime.processes import end_session, end_with_parent
 
-__all__ = ["last_error", "run_bounded"]
+__all__ = ["last_error", "last_json", "run_bounded"]
 
-GRACE_S = 10.0
 NO_SPACE = ("No space left on device", "os error 28", "Errno 28")
 
 
-def run_bounded(what: str, command: Sequence[str], log: Path, limit_s: float) -> None:
-    """Run a command to its end.
+def run_bounded(
+    what: str, command: Sequence[str], log: Path, limit_s: float, advice: str = "give --limit SECONDS"
+) -> None:
+    """Run a command to its end; it is killed if this process ends.
 
     Args:
-        what: What it does, for the messages.
+        what: Description of the command, for messages.
         command: Program and arguments.
-        log: Gets what it writes.
-        limit_s: Seconds that it may take.
+        log: File for its output.
+        limit_s: Time limit in seconds.
+        advice: How to raise the limit, for messages.
 
     Raises:
-        SetupError: It failed, was killed, found no space, or took too long; the message names the log.
+        SetupError: It failed, was killed, ran out of disk space, or took too long; the message names the log.
     """
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=partial(end_with_parent, os.getpid()),
         )
         try:
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            end_session(process)
+            end_session(process.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
     if status is None:
-        raise SetupError(f"{what} took longer than {limit_s:g} s and was ended; see {log}, or give --limit SECONDS")
+        raise SetupError(f"{what} took longer than {limit_s:g} s and was ended; see {log}, or {advice}")
     if status == -signal.SIGKILL:
         raise SetupError(f"{what} was killed, most likely for want of memory; see {log}")
     if status:
         raise SetupError(f"{what} failed: {last_error(log)}; see {log}")
 
 
-def end_session(process: subprocess.Popen[bytes]) -> None:
-    """End what still runs of the process's session."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-            return
+def last_json(log: Path, begins: int = 0) -> dict[str, Any]:
+    """The last JSON object that a command has written on its own line; other lines from libraries are ignored."""
+    with log.open("rb") as stream:
+        stream.seek(begins)
+        lines = stream.read().decode(errors="replace").splitlines()
+    found: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith('{"')))
+    return found
 
 
 def last_error(log: Path) -> str:
-    """The cause that a log gives: no space before anything else, or its last line with an error, or its last."""
+    """The cause of a failure in a log: a full disk, else the last line with an error, else the last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     for line in reversed(lines):
         if any(sign in line for sign in NO_SPACE):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`medix_run.json`, beside a run's checkpoints: what it takes to repeat the run, and what it was measured with.
+"""The run's record, `medix_run.json`, next to its checkpoints: how to repeat the run, and what measured it.
 
-The file is written when the run starts and once more when its data files have been hashed, each time as a whole (a
-reader never sees half of one). No secret is in it (see `secrets`). A folder that one run after another trains into
-keeps the earlier records as medix_run.1.json, medix_run.2.json and so on: a resumed run is another run.
+The file is written when the run starts and again when its data files have been hashed, atomically each time. It
+contains no secrets (see `secrets`). If several runs train into one folder, earlier records are kept as
+medix_run.1.json, medix_run.2.json and so on: a resumed run is a new run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medix_verl.data.trained_with import RUN_FILE
 from medix_verl.errors import DataError
+from medix_verl.recipe.data_files import DataFile
+from medix_verl.recipe.identity import Identity
 from medix_verl.runtime.files import write_json
 
 __all__ = [
@@ -29,72 +32,42 @@ __all__ = [
     "write_record",
 ]
 
-FILE_NAME = "medix_run.json"
-FORMAT = 2
+FILE_NAME = RUN_FILE
+FORMAT = 3
 MAIN = "python -m verl.trainer.main_ppo"
 
 
 @dataclass(frozen=True, slots=True)
-class DataFile:
-    """A file that was trained or validated on."""
-
-    role: str
-    """`train` or `val`."""
-    path: str
-    sha256: str | None = None
-    """None: not hashed yet, or it could not be; `note` says why."""
-    rows: int | None = None
-    size: int | None = None
-    """In bytes."""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which model something was done with."""
-
-    kind: str
-    """`rule`, `openai`, `verl`, `hub`, `folder`, `package`, `off`."""
-    name: str | None = None
-    url: str | None = None
-    revision: str | None = None
-    """The hub's commit on this machine, or the digest of a folder's configuration and file sizes."""
-
-    def describe(self) -> str:
-        """One line for a person."""
-        parts = [
-            self.name or "",
-            f"at {self.url}" if self.url else "",
-            f"revision {self.revision}" if self.revision else "",
-        ]
-        return ", ".join([self.kind, *(part for part in parts if part)])
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a run leaves of itself."""
+    """The content of a run's record."""
 
     started: str
-    """UTC, as 2026-01-31T12:00:00Z."""
+    """UTC, such as 2026-01-31T12:00:00Z."""
     overrides: tuple[str, ...]
-    """The words after verl's main program, as typed, without secrets."""
+    """The arguments of verl's main program, as typed, without secrets."""
     recipes: tuple[str, ...]
     config: Mapping[str, Any]
-    """The resolved configuration; environment variables by their names."""
+    """The resolved configuration; references to environment variables are not resolved."""
     versions: Mapping[str, str | None]
     commits: Mapping[str, str]
-    """Checkout -> its git commit, with `+changes` where files differ from it."""
+    """Checkout -> its git commit, with `+changes` if tracked files differ from it."""
     data: tuple[DataFile, ...]
     model: Identity
     judge: Identity
     encoder: Identity
     seed: int | None
     terms: Mapping[str, float] = field(default_factory=dict)
-    """Term of the reward -> its weight, as the configuration has them; not in records of format 1."""
+    """Term of the reward -> its weight in the configuration; not in records of format 1."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """`answer` and `judge` -> name and hash of the prompt; since format 3."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Each recipe of the run -> its text, or the SHA-256 of one of ours (medix_verl.recipe.lock); since format 3."""
     withheld: tuple[str, ...] = ()
-    """Keys whose values are secret and not here; they must be typed again."""
+    """Keys whose secret values are left out; they must be typed again."""
     directory: str = ""
-    """Where the command was typed: paths in it that are relative start there."""
+    """The working directory of the command, to which its relative paths refer."""
+    logs: Mapping[str, str] = field(default_factory=dict)
+    """verl's logger -> its output path, for loggers that a report can read (see `logs`); may be relative."""
     format: int = field(default=FORMAT)
 
     @property
@@ -104,19 +77,19 @@ class RunRecord:
 
 
 def repeat_command(record: RunRecord) -> str:
-    """The command line that repeats a run; a secret shows as <secret>, to be typed again."""
+    """The command line that repeats a run; a secret is replaced by <secret> and must be typed again."""
     return " ".join([MAIN, *(shlex.quote(word) for word in record.overrides)])
 
 
 def write_record(record: RunRecord, folder: Path) -> Path:
-    """Write the record into a run's folder, at once or not at all."""
+    """Write the record into a run's folder, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / FILE_NAME, asdict(record), ensure_ascii=False)
     return folder / FILE_NAME
 
 
 def keep_earlier(folder: Path) -> None:
-    """Give an earlier run's record another name."""
+    """Rename an earlier run's record."""
     stem, suffix = FILE_NAME.split(".")
     if (folder / FILE_NAME).is_file():
         number = 1
@@ -129,11 +102,11 @@ def read_record(run: Path) -> RunRecord:
     """Read the record of a run.
 
     Args:
-        run: The run's folder (trainer.default_local_dir, or the one above `checkpoints`), a step's folder in it, or the
+        run: The run's folder (trainer.default_local_dir, or the parent of `checkpoints`), a step's folder in it, or the
             file itself.
 
     Raises:
-        DataError: There is none, or it is damaged or of a newer version.
+        DataError: There is no record, or it is damaged or of a newer version.
     """
     run = run.expanduser()
     places = (

@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many servers behind one `send`: a concurrency limit, a rate limit, retries, and what to do when a server is down.
+"""Sends requests to many servers through one `send`: concurrency and rate limits, retries, circuit breakers.
 
-A request takes a slot, then a token of the rate limit, then the least loaded server that may be asked. After a failure
-that may pass it gives its slot back, waits, and prefers another server. What happens when servers stay down is the
-policy of `Limits.breaker`:
+A request takes a slot, then a token of the rate limit, then the least loaded server that is available. After a
+temporary failure it releases its slot, waits, and prefers another server.
 
-- `wait`: a server that failed so many times in a row is left alone, then probed by one request; where every server is
-  down, requests wait for one to come back, as long as their retries might have taken, and then give up.
-- `stop`: nobody waits; after so many requests in a row that failed for good, nothing is asked any more.
-- `off`: nobody waits for more than its own retries, and everything is asked: for a command that is waited for.
+A server that answers "too many requests" (429, or 503 with Retry-After) is healthy. It is slowed down for all requests
+(runtime.pace), and the request keeps its slot and its retries. The request fails as rate limited only if a server has
+accepted no request for as long as its retries might have taken.
 
-The arithmetic (Breaker, TokenBucket, wait_before) is pure and takes its clock as an argument.
+A refusal may concern one prompt or all of them (403, 404 without a code that says which). If other requests or a
+neutral request are answered, the refusal concerns this request only; otherwise the server is not asked any more.
+
+`Limits.breaker` sets the policy for servers that stay down:
+
+- `wait`: after a number of consecutive failures a server is not asked, then probed by one request. If every server is
+  down, requests wait for one to return, for as long as their retries might have taken, and then fail.
+- `stop`: requests do not wait; after a number of consecutive failed requests, nothing is asked any more.
+- `off`: requests wait only for their own retries, and everything is asked: for interactive commands.
+
+The arithmetic (Breaker, TokenBucket, Pace, wait_before) is pure and takes its clock as an argument.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import random
 from collections import Counter, deque
@@ -25,6 +34,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from medix_verl.openai_client import RequestError
+from medix_verl.runtime.pace import Breaker, Pace, TokenBucket
 from medix_verl.types import Failure
 
 if TYPE_CHECKING:
@@ -33,30 +43,32 @@ if TYPE_CHECKING:
 __all__ = ["BREAKERS", "Breaker", "CallCounts", "Dispatcher", "Limits", "TokenBucket", "wait_before"]
 
 BREAKERS = ("wait", "stop", "off")
-MINUTE_S = 60.0
 MAX_BACKOFF_S = 30.0
 MAX_RETRY_AFTER_S = 60.0
 WINDOW = 4096
-"""Latencies that are kept, the newest."""
+"""Number of latencies kept, the newest."""
+MAX_LIMITED = 20
+"""Rate-limit refusals of one request, after which it may be too large for the limit itself."""
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How often servers are asked; every number is for all of them together."""
+    """Limits on requests; every number applies to all servers together."""
 
     timeout_s: float = 60.0
-    """Seconds that one attempt may take; the clients enforce it, the dispatcher only derives its patience from it."""
+    """Seconds for one attempt; enforced by the clients, the dispatcher only derives its patience from it."""
     max_retries: int = 3
-    """Attempts after the first, for failures that may pass."""
+    """Attempts after the first, for temporary failures."""
     max_concurrent: int = 256
     max_per_minute: int | None = None
     """Requests in any minute; None sets no limit."""
     breaker_failures: int = 8
-    """`wait`: failed attempts in a row of one server; `stop`: requests in a row that failed, retries not counted."""
+    """`wait`: consecutive failed attempts of one server; `stop`: consecutive failed requests, without retries."""
     breaker_seconds: float = 15.0
-    """`wait`: seconds until one request probes a server that is left alone."""
+    """`wait`: seconds until one request probes a server that is down."""
     breaker: str = "wait"
     """One of BREAKERS."""
     backoff_s: float = 0.5
@@ -64,136 +76,23 @@ class Limits:
 
 
 class CallCounts:
-    """What was sent and how it went; plain attributes, because they are touched with every request."""
+    """Counts of requests and failures; plain attributes, because they are updated with every request."""
 
     def __init__(self) -> None:
         self.calls = self.retries = 0
         self.failures: Counter[str] = Counter()
         """Failed attempts by the value of their Failure, and requests given up because every server was down."""
         self.latencies: deque[float] = deque(maxlen=WINDOW)
-        """Seconds of the attempts that succeeded."""
-
-
-class Breaker:
-    """When to leave a failing service alone: a circuit breaker.
-
-    Closed: requests pass. After `threshold` failures in a row it opens: none pass. After `seconds` it is half-open:
-    one request passes, the probe, and its outcome closes the breaker or opens it again. Any success closes it, because
-    requests that were under way when it opened may still succeed. With `seconds` infinite it stays open: the service
-    counts as down for good, and `stopped` says why.
-    """
-
-    __slots__ = ("cause", "failures", "opened_at", "probing", "refuses", "seconds", "since", "threshold", "what")
-
-    def __init__(self, threshold: float, seconds: float = math.inf, what: str = "the server") -> None:
-        """Begin closed.
-
-        Args:
-            threshold: Failures in a row that are one too many; infinite never opens.
-            seconds: How long it stays open; infinite for good.
-            what: Who is watched, for `stopped`.
-        """
-        self.threshold = threshold
-        self.seconds = seconds
-        self.what = what
-        self.failures = 0
-        self.opened_at: float | None = None
-        self.since: float | None = None
-        """When it opened first since the last success."""
-        self.probing = False
-        self.refuses = False
-        """Whether the last failure was a refusal, which waiting does not cure."""
-        self.cause = ""
-
-    @property
-    def stopped(self) -> str:
-        """Why the service counts as down for good; empty while it does not."""
-        return self.cause if self.opened_at is not None and math.isinf(self.seconds) else ""
-
-    def allows(self, now: float) -> bool:
-        """Whether a request may be sent."""
-        if self.opened_at is None:
-            return True
-        return not self.probing and now >= self.opened_at + self.seconds
-
-    def enter(self) -> bool:
-        """A request is sent; true when it is the probe of a half-open breaker."""
-        if self.opened_at is None:
-            return False
-        self.probing = True
-        return True
-
-    def leave(self, probe: bool) -> None:
-        """A request ended, however it ended; a probe that was cancelled must let another one pass."""
-        if probe:
-            self.probing = False
-
-    def succeed(self) -> None:
-        """The service answered."""
-        self.failures = 0
-        if not self.stopped:
-            self.opened_at = self.since = None
-            self.cause = ""
-
-    def fail(self, now: float, cause: str, probe: bool = False, refuses: bool = False) -> None:
-        """The service failed; what was under way when the breaker opened does not lengthen the pause."""
-        if self.stopped:
-            return
-        self.failures += 1
-        self.cause, self.refuses = cause, refuses
-        if probe or (self.opened_at is None and self.failures >= self.threshold):
-            self.opened_at = now
-            self.since = now if self.since is None else self.since
-            if math.isinf(self.seconds):
-                self.cause = f"{self.what} failed {self.failures} times in a row, the last: {cause}"
-
-    def stop(self, cause: str) -> None:
-        """Open at once and for good, for a cause that is certain; the first cause stays."""
-        if not self.stopped:
-            self.cause, self.opened_at, self.seconds = cause, 0.0, math.inf
-
-    def opens_at(self) -> float:
-        """When the next request may pass; only for an open breaker."""
-        assert self.opened_at is not None
-        return self.opened_at + self.seconds
-
-
-class TokenBucket:
-    """Says when each request may be sent, so that no minute ever sees more than the limit.
-
-    The bucket holds a second's worth of tokens; the first minute, with its full bucket, keeps the limit too.
-    """
-
-    __slots__ = ("interval", "next_at", "slack")
-
-    def __init__(self, per_minute: int) -> None:
-        burst = max(1, per_minute // 60)
-        self.interval = MINUTE_S / (per_minute - burst + 1)
-        """Seconds between two requests once the bucket is empty."""
-        self.slack = (burst - 1) * self.interval
-        self.next_at = float("-inf")
-
-    def reserve(self, now: float) -> float:
-        """Take the next token, in the order of the calls.
-
-        Args:
-            now: The clock's reading.
-
-        Returns:
-            Seconds to wait before sending.
-        """
-        start = max(self.next_at, now - self.slack)
-        self.next_at = start + self.interval
-        return max(0.0, start - now)
+        """Durations of the successful attempts in seconds."""
 
 
 def wait_before(attempt: int, base_s: float, retry_after_s: float, chance: float) -> float:
     """Seconds to wait after a failed attempt.
 
     Args:
-        attempt: Number of the attempt that failed, from 0.
+        attempt: Number of the failed attempt, from 0.
         base_s: Wait after the first one; doubles with each.
-        retry_after_s: What the server asked for, which wins where it is longer; 0 for nothing.
+        retry_after_s: The server's Retry-After, used if it is longer; 0 for none.
         chance: A random number in [0, 1) that spreads the clients over the second half of the wait.
 
     Returns:
@@ -205,26 +104,38 @@ def wait_before(attempt: int, base_s: float, retry_after_s: float, chance: float
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
-    """One server: how many requests it has under way, and whether it is well."""
+    """One server: its requests in progress and its health."""
 
     client: OpenAIClient
     breaker: Breaker
+    pace: Pace
     active: int = 0
     sent: int = 0
+    answered: float = -math.inf
+    """When the newest request that it answered was sent, which shows that it was healthy then."""
+    wrong_until: float = -math.inf
+    """Until when it is known to answer no request: a neutral request was refused like the others."""
+    proof: asyncio.Task[bool | None] | None = None
+    """A neutral request in progress."""
+    is_limited: bool = False
+    """Whether its rate limit has been logged."""
 
     @property
     def load(self) -> tuple[bool, int, int]:
-        """The order of choice: a probe first, which is how a server comes back; then the least loaded."""
+        """Sort key for the choice: a probe first, because it detects that a server is back; then the least loaded."""
         return self.breaker.opened_at is None, self.active, self.sent
 
 
 @dataclass(slots=True)
 class Course:
-    """How one request has fared so far."""
+    """State of one request over its attempts."""
 
     failed: int = 0
-    """Attempts that failed; a probe of a server that is down is none, it was our way to find out."""
+    """Failed attempts; probes of a server that is down are not counted."""
     troubled_since: float | None = None
+    limited: int = 0
+    """Refusals by a rate limit, which are not failed attempts."""
+    limited_since: float = 0.0
     last: Endpoint | None = None
     refused_by: list[Endpoint] = field(default_factory=list)
 
@@ -240,44 +151,55 @@ class Dispatcher:
         *,
         stopper: Breaker | None = None,
         lacking: str = "no answer",
+        neutral: bytes | None = None,
+        section: str = "judge",
     ) -> None:
-        """Keep the servers; nothing is opened yet.
+        """Store the servers; no connection is opened yet.
 
         Args:
             clients: One for each server, of this event loop.
-            limits: For all of them together.
-            counts: Filled in.
+            limits: For all servers together.
+            counts: Updated with every request.
             stopper: Policy `stop`: the breaker of all servers together, for a caller that has several event loops or
-                wants to read `stopped`; None makes one.
+                reads `stopped`; None creates one.
             lacking: How an error begins: `no verdict after 4 attempts, the last: ...`.
+            neutral: The JSON of a request that no server has a reason to refuse, to distinguish a server that refuses
+                all requests from one that refuses some; None uses only the other requests as evidence.
+            section: The section of the recipe that has the limits, for the log.
         """
         self.limits = limits
         self.counts = counts
         self.lacking = lacking
+        self.neutral = neutral
+        self.section = section
         waits = limits.breaker == "wait"
         self.stopper = stopper or Breaker(limits.breaker_failures if limits.breaker == "stop" else math.inf)
         threshold = limits.breaker_failures if waits else math.inf
-        self.endpoints = [Endpoint(client, Breaker(threshold, limits.breaker_seconds)) for client in clients]
+        self.endpoints = [
+            Endpoint(client, Breaker(threshold, limits.breaker_seconds), Pace(limits.backoff_s)) for client in clients
+        ]
+        self.gate = asyncio.Lock()
+        """Held by the request that waits for a slowed server; the others queue behind it."""
         self.slots = asyncio.Semaphore(limits.max_concurrent)
         self.bucket = TokenBucket(limits.max_per_minute) if limits.max_per_minute else None
         self.changed = asyncio.Event()
-        """Wakes those who wait for a server to come back."""
+        """Wakes requests that wait for a server to return."""
         pauses = [limits.backoff_s * 2.0**attempt for attempt in range(limits.max_retries)]
         self.patience_s = (limits.max_retries + 1) * limits.timeout_s + sum(pauses)
 
     async def send(
         self, path: str, make_body: Callable[[], bytes], read: Callable[[bytes], T], restricted: bool = False
     ) -> T:
-        """Ask once, again after failures that may pass.
+        """Send one request, and again after temporary failures.
 
         Args:
-            path: Behind a server's address, as /chat/completions.
-            make_body: Makes the request's JSON once there is a slot for it.
-            read: Makes the result of a reply's body; a RequestError of it is a failed attempt like any other.
+            path: Appended to a server's address, such as /chat/completions.
+            make_body: Builds the request's JSON once there is a slot for it.
+            read: Parses a reply's body into the result; a RequestError that it raises is a failed attempt.
             restricted: Whether the request may only go to local addresses.
 
         Raises:
-            RequestError: A server refused, every attempt failed, no server came back in time, or nothing is asked any
+            RequestError: A server refused, every attempt failed, no server returned in time, or nothing is asked any
                 more (policy `stop`).
         """
         try:
@@ -297,21 +219,27 @@ class Dispatcher:
         body = None
         while True:
             async with self.slots:
-                if self.stopper.stopped:
-                    raise RequestError(self.stopper.stopped, Failure.UNREACHABLE)
-                endpoint = await self.admit(course)
-                probe = endpoint.breaker.opened_at is not None
-                body = body or make_body()
-                try:
-                    return await self.attempt(endpoint, path, body, read, restricted)
-                except RequestError as error:
-                    course.last = endpoint
-                    if error.failure.is_temporary:
-                        pause = self.after_failure(course, endpoint, probe, error)
-                    elif error.failure is Failure.MISCONFIGURED and self.elsewhere(course, endpoint):
-                        pause = 0.0
-                    else:
-                        raise
+                while True:
+                    if self.stopper.stopped:
+                        raise RequestError(self.stopper.stopped, Failure.UNREACHABLE)
+                    endpoint = await self.admit(course)
+                    probe = endpoint.breaker.opened_at is not None
+                    body = body or make_body()
+                    try:
+                        return await self.attempt(endpoint, path, body, read, restricted)
+                    except RequestError as error:
+                        course.last = endpoint
+                        if is_limit(error):
+                            # The slot is kept: the request that was refused first is sent first.
+                            self.after_limit(course, endpoint, error)
+                            continue
+                        if error.failure.is_temporary:
+                            pause = self.after_failure(course, endpoint, probe, error)
+                        elif error.failure is Failure.MISCONFIGURED and self.elsewhere(course, endpoint):
+                            pause = 0.0
+                        else:
+                            raise
+                        break
             self.counts.retries += 1
             if pause:
                 await asyncio.sleep(pause)
@@ -319,34 +247,110 @@ class Dispatcher:
     async def attempt(
         self, endpoint: Endpoint, path: str, body: bytes, read: Callable[[bytes], T], restricted: bool
     ) -> T:
-        """Post once, count it, note what it says of the server's health, and tell those who wait for a server."""
-        counts, breaker = self.counts, endpoint.breaker
+        """Post once, count it, update the server's health, and wake requests that wait for a server."""
+        counts, breaker, pace = self.counts, endpoint.breaker, endpoint.pace
         counts.calls += 1
         start = now()
         probe = breaker.enter()
+        pace.take(start)
         endpoint.active += 1
         endpoint.sent += 1
         try:
             result = read(await endpoint.client.post(path, body, restricted))
         except RequestError as error:
-            counts.failures[error.failure.value] += 1
-            if error.failure is Failure.RATE_LIMITED:
-                # A server that says "too many requests" is well.
-                if probe:
-                    breaker.succeed()
-            elif error.failure.is_of_the_server:
-                breaker.fail(now(), str(error), probe, refuses=error.failure is Failure.MISCONFIGURED)
-            elif error.status is not None or error.failure is not Failure.REFUSED:
-                breaker.succeed()  # it answered; a refusal without a status was never sent
-            raise
+            raised = await self.cleared(endpoint, path, error, start) if error.is_unclear else error
+            self.note(endpoint, raised, start, probe)
+            raise raised from error.__cause__
         finally:
             endpoint.active -= 1
             breaker.leave(probe)
             self.changed.set()
             self.changed.clear()
         breaker.succeed()
+        pace.answer(now(), start)
+        endpoint.answered = max(endpoint.answered, start)
         counts.latencies.append(now() - start)
         return result
+
+    def note(self, endpoint: Endpoint, error: RequestError, start: float, probe: bool) -> None:
+        """Count a failed attempt, and update its server's health."""
+        self.counts.failures[error.failure.value] += 1
+        if is_limit(error):
+            # A server that asks to wait is healthy.
+            endpoint.pace.refuse(now(), start, error.retry_after_s, error.failure is Failure.RATE_LIMITED)
+            if probe:
+                endpoint.breaker.succeed()
+        elif error.failure.is_of_the_server:
+            endpoint.breaker.fail(now(), str(error), probe, refuses=error.failure is Failure.MISCONFIGURED)
+        elif error.status is not None or error.failure is not Failure.REFUSED:
+            # It answered. (A refusal without a status was never sent.)
+            endpoint.breaker.succeed()
+            endpoint.pace.answer(now(), start)
+
+    async def cleared(self, endpoint: Endpoint, path: str, error: RequestError, start: float) -> RequestError:
+        """Decide from other requests whether a refusal concerns its own request or all of them.
+
+        Args:
+            endpoint: The server that refused.
+            path: Appended to its address.
+            error: The refusal, of kind MISCONFIGURED.
+            start: When the request was sent.
+
+        Returns:
+            The error, changed to kind REFUSED if the server answers other requests.
+        """
+        answers: bool | None = True if endpoint.answered >= start else None
+        if answers is None and now() < endpoint.wrong_until:
+            answers = False
+        if answers is None and self.neutral is not None:
+            if endpoint.proof is None:
+                endpoint.proof = asyncio.ensure_future(self.ask_neutral(endpoint, path, self.neutral))
+            answers = await asyncio.shield(endpoint.proof)
+        if answers is None:
+            answers = now() - endpoint.answered < self.limits.breaker_seconds
+        elif not answers and self.limits.breaker == "wait":
+            endpoint.breaker.open(now(), str(error))
+        if not answers:
+            return error
+        message = f"{error}; the server answers other requests, so it is this one that it refuses"
+        return RequestError(message, Failure.REFUSED, error.status)
+
+    async def ask_neutral(self, endpoint: Endpoint, path: str, body: bytes) -> bool | None:
+        """Whether a server answers a neutral request; None if this cannot be determined now."""
+        start = now()
+        self.counts.calls += 1
+        try:
+            await endpoint.client.post(path, body, False)
+        except RequestError as error:
+            self.counts.failures[error.failure.value] += 1
+            if error.failure is not Failure.MISCONFIGURED:
+                return None
+            endpoint.wrong_until = now() + self.limits.breaker_seconds
+            return False
+        finally:
+            endpoint.proof = None
+        endpoint.answered = max(endpoint.answered, start)
+        return True
+
+    def after_limit(self, course: Course, endpoint: Endpoint, error: RequestError) -> None:
+        """Note that a server asks to wait, and log it once.
+
+        Raises:
+            RequestError: It has refused this request so often, while it accepted others, that it will not accept it.
+        """
+        self.counts.retries += 1
+        if not endpoint.is_limited:
+            endpoint.is_limited = True
+            logger.warning(
+                "%s wants fewer requests (%s): it is asked as fast as it answers, and no answer is lost by that; set "
+                "%s.max_per_minute to its limit, or %s.max_concurrent lower, and it need not say so",
+                *(endpoint.client, error, self.section, self.section),
+            )
+        course.limited_since = course.limited_since if course.limited else now()
+        course.limited += 1
+        if course.limited >= MAX_LIMITED and now() - course.limited_since >= self.patience_s:
+            message = f"{self.lacking}, refused {course.limited} times while others were answered, the last: {error}"
+            raise RequestError(message, error.failure, error.status) from error
 
     def after_failure(self, course: Course, endpoint: Endpoint, probe: bool, error: RequestError) -> float:
         """Seconds to wait before the next attempt.
@@ -365,15 +369,15 @@ class Dispatcher:
         return wait_before(course.failed - 1, self.limits.backoff_s, error.retry_after_s, random.random())
 
     def elsewhere(self, course: Course, endpoint: Endpoint) -> bool:
-        """Note that a server cannot answer this request; whether there is another one."""
+        """Note that a server cannot answer this request; returns whether there is another one."""
         course.refused_by.append(endpoint)
         return any(other not in course.refused_by for other in self.endpoints)
 
     async def admit(self, course: Course) -> Endpoint:
-        """Wait for the rate limit, then for a server that may be asked; no await follows the choice.
+        """Wait for the rate limit, then for an available server; no await follows the choice.
 
         Raises:
-            RequestError: Every server is down, and none came back in time.
+            RequestError: Every server is down, and none returned in time.
         """
         if self.bucket is not None:
             pause = self.bucket.reserve(now())
@@ -381,22 +385,59 @@ class Dispatcher:
                 await asyncio.sleep(pause)
         candidates = [endpoint for endpoint in self.endpoints if endpoint not in course.refused_by]
         while True:
-            open_ones = [endpoint for endpoint in candidates if endpoint.breaker.allows(now())]
-            others = [endpoint for endpoint in open_ones if endpoint is not course.last] or open_ones
+            moment = now()
+            open_ones = [endpoint for endpoint in candidates if endpoint.breaker.allows(moment)]
+            free = [endpoint for endpoint in open_ones if endpoint.pace.free_at <= moment]
+            others = [endpoint for endpoint in free if endpoint is not course.last] or free
             if others:
                 return min(others, key=lambda endpoint: endpoint.load)
-            await self.wait_for_change(candidates, course)
+            if open_ones:
+                await self.wait_for_pace(candidates)
+            else:
+                await self.wait_for_change(candidates, course)
 
-    async def wait_for_change(self, endpoints: list[Endpoint], course: Course) -> None:
-        """Wait until a server may be tried again, or one answered.
+    async def wait_for_pace(self, candidates: list[Endpoint]) -> None:
+        """Wait until a slowed server may be asked, or all of them are down.
 
         Raises:
-            RequestError: There is nothing left to wait for.
+            RequestError: Each has accepted no request for as long as a request's retries might have taken.
+        """
+        async with self.gate:
+            while True:
+                moment = now()
+                paces = [endpoint.pace for endpoint in candidates if endpoint.breaker.allows(moment)]
+                if not paces or any(pace.free_at <= moment for pace in paces):
+                    return
+                if all(self.has_had_time(pace, moment) for pace in paces):
+                    waited = moment - min(pace.limited_since or moment for pace in paces)
+                    self.counts.failures[Failure.RATE_LIMITED.value] += 1
+                    raise RequestError(
+                        f"{self.lacking}, every endpoint has refused all requests for {waited:.0f} s (HTTP 429, or "
+                        f"503): set {self.section}.max_per_minute to what it allows, or wait until its limit is over",
+                        Failure.RATE_LIMITED,
+                    )
+                shut = [e.breaker for e in candidates if e.breaker.opened_at is not None and not e.breaker.probing]
+                ends = [pace.free_at for pace in paces] + [breaker.opens_at() for breaker in shut]
+                # An answer may free a server before its pause is over.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self.changed.wait(), max(0.001, min(ends) - moment))
+
+    def has_had_time(self, pace: Pace, moment: float) -> bool:
+        """Whether a server accepted no request for that long, including its pause and one request after it."""
+        since = pace.limited_since
+        return pace.closed and pace.fruitless > 0 and since is not None and moment - since >= self.patience_s
+
+    async def wait_for_change(self, endpoints: list[Endpoint], course: Course) -> None:
+        """Wait until a server may be probed, or one has answered.
+
+        Raises:
+            RequestError: All servers refuse, or the time to wait is over.
         """
         breakers = [endpoint.breaker for endpoint in endpoints]
         since = course.troubled_since or min(breaker.since or now() for breaker in breakers)
         left = since + self.patience_s - now()
-        refused = all(breaker.refuses for breaker in breakers)
+        # A probe in progress may show that the server is back.
+        refused = all(breaker.refuses and not breaker.probing for breaker in breakers)
         if left <= 0 or refused:
             failure = Failure.MISCONFIGURED if refused else Failure.UNREACHABLE
             self.counts.failures[failure.value] += 1
@@ -409,7 +450,15 @@ class Dispatcher:
     async def close(self) -> None:
         """Close the connections."""
         for endpoint in self.endpoints:
+            if endpoint.proof is not None:
+                endpoint.proof.cancel()
             await endpoint.client.close()
+
+
+def is_limit(error: RequestError) -> bool:
+    """Whether a server wants fewer requests: it answers 429, or is busy and sends Retry-After."""
+    busy = error.failure is Failure.SERVER_ERROR and error.status == 503 and error.retry_after_s > 0
+    return error.failure is Failure.RATE_LIMITED or busy
 
 
 def now() -> float:

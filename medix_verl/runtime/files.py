@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all, locks between processes, and lines of JSON.
+"""Atomic file writes, file locks between processes, and JSON lines.
 
-A file is written beside its place under another name (`.NAME.0.part`) and renamed at the end, so that a reader, and a
-run that is killed and typed again, never meets half a file. The part file is locked while it is written: one that no
-living process holds was left by a killed one, and the next writer of the same file removes it.
+Atomic write: a part file in the same folder (`.NAME.0.part`), then rename, so that a reader or a restarted run never
+reads an incomplete file. The part file is locked while it is written. If no living process holds the lock, a killed
+process left the file, and the next writer of the same file removes it.
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ __all__ = ["append_lines", "atomic_write", "locked", "read_json_lines", "write_j
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A file to write; it takes the place of `path` when the block ends, and is deleted when the block raises.
+    """A temporary file to write; it replaces `path` when the block ends, and is deleted when the block raises.
 
-    The folder is not made. Of two writers at once, the content of the last one to end stays.
+    The folder is not created. If two processes write at once, the last one to finish wins. If `path` is a link, its
+    target is written and the link stays: it may lead to a larger disk.
 
     Raises:
-        OSError: The folder is not there or cannot be written to, or the disk is full; it names `path`.
+        OSError: The folder does not exist or cannot be written to, or the disk is full; the error names `path`.
     """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
-        handle, name = _new_part(path)
+        handle, name = _new_part(target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         try:
             yield Path(name)
-            os.replace(name, path)
+            os.replace(name, target)
         except BaseException:
-            # Not after the rename: then the name may be another writer's.
+            # Not after the rename: then another writer may own the name.
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        # A disk that fills up while a file is written names no file at all.
+        # ENOSPC and EDQUOT during a write do not name a file.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and str(error.filename) != name:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -53,12 +55,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str | Iterable[str], errors: str = "strict") -> None:
-    """Write a text file (UTF-8, lines as they are) by `atomic_write`; it is on the disk before it has its name.
+    """Write a text file (UTF-8, line ends unchanged) by `atomic_write`; flushed to disk before the rename.
 
     Args:
-        path: The file; its folder must be there.
+        path: The file; its folder must exist.
         text: The content, whole or in pieces.
-        errors: What becomes of lone surrogates, as `open` has it.
+        errors: How lone surrogates are encoded, as for `open`.
 
     Raises:
         OSError: As `atomic_write`.
@@ -73,9 +75,9 @@ def write_json(path: Path, value: Any, **options: Any) -> None:
     """Write a value as JSON by `write_text`.
 
     Args:
-        path: The file; its folder must be there.
-        value: Anything that `json.dumps` takes.
-        options: Of `json.dumps`; `indent` is 1 where it is not given.
+        path: The file; its folder must exist.
+        value: Anything that `json.dumps` accepts.
+        options: Of `json.dumps`; the default of `indent` is 1.
 
     Raises:
         OSError: As `atomic_write`.
@@ -84,10 +86,10 @@ def write_json(path: Path, value: Any, **options: Any) -> None:
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Add lines, each with its newline, to a file that is made with its folder where it is not there.
+    """Append lines, each with a newline, to a file; the file and its folder are created if necessary.
 
-    They are written at once, so that lines of several processes do not mix. What a killed process left of its last
-    line is ended first, and so stays the only line that cannot be read.
+    They are written in one call, so that lines of several processes do not mix. If a killed process left an incomplete
+    last line, a newline is added first, so that it stays the only unreadable line.
 
     Raises:
         OSError: The file cannot be written.
@@ -102,7 +104,7 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The objects of a file of JSON lines, one at a time; None for a line that is none, such as one that was cut off.
+    """The objects of a file of JSON lines, one at a time; None for a line that is not an object, e.g. a truncated one.
 
     Raises:
         OSError: The file cannot be read.
@@ -120,15 +122,15 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any] | None]:
 
 @contextmanager
 def locked(path: Path, busy_message: str | None = None) -> Iterator[None]:
-    """Hold a lock file, which is there only while somebody holds it; it is free when the process ends, however it ends.
+    """Hold a lock file, which exists only while it is locked; the lock is released when the process ends in any way.
 
     Args:
-        path: The lock file; its folder must be there.
-        busy_message: What to say where another process, or another thread, holds it; None waits for it.
+        path: The lock file; its folder must exist.
+        busy_message: The error if another process or thread holds the lock; None waits for it.
 
     Raises:
-        ConfigError: Another one holds it; with `busy_message`.
-        OSError: The file cannot be made, or its file system has no locks.
+        ConfigError: Another process or thread holds it; with `busy_message`.
+        OSError: The file cannot be created, or its file system has no locks.
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -139,7 +141,7 @@ def locked(path: Path, busy_message: str | None = None) -> Iterator[None]:
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(path)) from error
             raise
-        # The last holder deletes the file: then this lock is one of a file that nobody else will open.
+        # The last holder deletes the file; a lock on the deleted file would protect nothing.
         if held and _is_at(handle, path):
             break
         os.close(handle)
@@ -153,10 +155,10 @@ def locked(path: Path, busy_message: str | None = None) -> Iterator[None]:
 
 
 def _new_part(path: Path) -> tuple[int, str]:
-    """Make and lock a part file of `path`; those of killed writers are removed on the way.
+    """Create and lock a part file of `path`; part files of killed writers are removed.
 
-    Its name is the first free one of `.NAME.0.part`, `.NAME.1.part`, ... The folder is not listed: it may hold 100,000
-    pictures, each of which is written in this way.
+    Its name is the first free one of `.NAME.0.part`, `.NAME.1.part`, ... The folder is not listed, because it may
+    contain 100,000 pictures, each written in this way.
     """
     number = 0
     while True:
@@ -167,7 +169,7 @@ def _new_part(path: Path) -> tuple[int, str]:
             number += not _remove_left(name)
             continue
         try:
-            # Another writer may have taken it for a left one before it was locked.
+            # Another writer may have removed it as left over before it was locked.
             ours = _lock(handle) and _is_at(handle, name)
         except OSError:  # a file system without locks, where no part file is ever removed
             ours = True
@@ -183,7 +185,7 @@ def _part_name(path: Path, number: int) -> str:
 
 
 def _remove_left(name: str) -> bool:
-    """Remove a part file that nobody holds; False where somebody does, or it cannot be found out."""
+    """Remove a part file that is not locked; False if it is locked, or if this cannot be determined."""
     try:
         handle = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -201,7 +203,7 @@ def _remove_left(name: str) -> bool:
 
 
 def _lock(handle: int, wait: bool = False) -> bool:
-    """Lock an open file; False where somebody else holds it.
+    """Lock an open file; False if another process or thread holds the lock.
 
     Raises:
         OSError: The file system has no locks.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collects what is asked within a moment of an event loop into batches, so that many askers cost one call.
+"""Collects items that are submitted at about the same time in an event loop into batches, to share one call.
 
-A batch belongs to the event loop in which its items were asked. An asker that is cancelled leaves its batch and
-changes nothing for the others.
+A batch belongs to the event loop in which its items were submitted. A cancelled caller leaves its batch without effect
+on the others.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ __all__ = ["Batch", "ClosedError", "MicroBatcher", "UnansweredError"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Batch = list[tuple[Item, asyncio.Future[Result]]]
-"""What `run` gets: each item, and the future that waits for its result."""
+"""Argument of `run`: each item with the future for its result."""
 
 
 class ClosedError(MedixError, RuntimeError):
-    """Something was asked of a service that is closed."""
+    """An item was submitted to a closed service."""
 
 
 class UnansweredError(MedixError, RuntimeError):
-    """A batch came to its end and left an item without a result."""
+    """A batch ended without a result for an item."""
 
 
 class _Places:
-    """A fair semaphore. asyncio's own looks at all woken waiters with every release: at 10,000 waiters, 50 us each."""
+    """A fair semaphore. asyncio's own checks all woken waiters at every release: 50 us each with 10,000 waiters."""
 
     __slots__ = ("free", "queue")
 
@@ -40,18 +40,18 @@ class _Places:
         self.queue: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for a place in the order of arrival; the caller has it when this returns."""
+        """Wait for a place in order of arrival; the caller has the place when this returns."""
         turn: asyncio.Future[None] = loop.create_future()
         self.queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had the place already
+            if turn.done() and not turn.cancelled():  # the place was granted already
                 self.release()
             raise
 
     def release(self) -> None:
-        """Give a place to the next who waits."""
+        """Give the place to the next waiter."""
         while self.queue:
             turn = self.queue.popleft()
             if not turn.done():
@@ -61,7 +61,7 @@ class _Places:
 
 
 class _Loop(Generic[Item, Result]):
-    """What waits and what runs in one event loop; kept only while something is asked there."""
+    """Waiting and running batches of one event loop; kept only while it has any."""
 
     __slots__ = ("asking", "idle", "places", "running", "timer", "waiting")
 
@@ -75,18 +75,18 @@ class _Loop(Generic[Item, Result]):
 
 
 class MicroBatcher(Generic[Item, Result]):
-    """Hands what is asked to `run`, batch by batch; may be asked from several event loops at once.
+    """Collects items and passes them to `run` in batches; may be used from several event loops at once.
 
     Args:
-        run: Sets the future of each item. It may set them one after the other, each asker goes on at once. A future
-            that it leaves unset gets the exception that it raised, or UnansweredError.
-        max_items: Items of one batch at most.
+        run: Sets the future of each item. It may set them one after the other; each caller continues at once. A future
+            that it does not set gets the exception that it raised, or UnansweredError.
+        max_items: Maximum items per batch.
         delay_s: How long the first item of a batch waits for others; 0 is one turn of the event loop.
-        max_running: Batches of one event loop that run at once; what is asked meanwhile becomes the next batch, which
-            starts as soon as one of them ends. None sets no limit.
-        max_waiting: Items of one event loop that wait or run at once; further askers wait until others have their
+        max_running: Concurrent batches of one event loop; items that arrive meanwhile form the next batch, which starts
+            as soon as one of them ends. None sets no limit.
+        max_waiting: Items of one event loop that wait or run at once; further callers wait until others have their
             result. None sets no limit.
-        start_at: A batch of so many items does not wait for `delay_s`; None takes `max_items`.
+        start_at: A batch of this many items does not wait for `delay_s`; None takes `max_items`.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class MicroBatcher(Generic[Item, Result]):
         self._closed = False
 
     async def ask(self, item: Item) -> Result:
-        """Put an item into the running loop's next batch and wait for its result.
+        """Add an item to the running loop's next batch and wait for its result.
 
         Raises:
             ClosedError: `close` was called before.
-            UnansweredError: The batch ended and left the item without a result.
+            UnansweredError: The batch ended without a result for the item.
             Exception: Whatever `run` raised.
         """
         if self._closed:
@@ -146,7 +146,7 @@ class MicroBatcher(Generic[Item, Result]):
                 self._rest(loop, state)
 
     async def drain(self) -> None:
-        """Wait until all that was asked in this event loop is answered; then end the batches that nobody waits for."""
+        """Wait until all items of this event loop have results; then cancel batches that no caller waits for."""
         loop = asyncio.get_running_loop()
         state = self._loops.get(loop)
         if state is None:
@@ -161,7 +161,7 @@ class MicroBatcher(Generic[Item, Result]):
         await asyncio.gather(*left, return_exceptions=True)
 
     async def close(self) -> None:
-        """Refuse what is asked from now on, and answer what was asked in this event loop before."""
+        """Refuse new items, and finish those already submitted in this event loop."""
         self._closed = True
         await self.drain()
 
@@ -174,7 +174,7 @@ class MicroBatcher(Generic[Item, Result]):
         return self._max_running is None or len(state.running) < self._max_running
 
     def _start(self, loop: asyncio.AbstractEventLoop, state: _Loop[Item, Result]) -> None:
-        """Start the next batches, without the items whose askers have gone."""
+        """Start the next batches, without items whose callers were cancelled."""
         while state.waiting and self._may_start(state):
             if state.timer is not None:
                 state.timer.cancel()
@@ -190,13 +190,13 @@ class MicroBatcher(Generic[Item, Result]):
                 task.add_done_callback(lambda task: self._ended(loop, state, task))
 
     async def _finish(self, batch: Batch[Item, Result]) -> None:
-        """Run a batch to its end; whatever happens, no future of it stays unset."""
+        """Run a batch to its end; every future of it gets a result or an exception."""
         error: Exception = UnansweredError("the batch ended without an answer to this question")
         try:
             await self._run(list(batch))  # a copy: `run` may change its own
-        except StopIteration as raised:  # no future takes this one
+        except StopIteration as raised:  # a future does not accept StopIteration
             error = UnansweredError(f"the batch ended with {raised!r}")
-        except Exception as raised:  # noqa: BLE001 - it is the askers' to handle, or they would wait for ever
+        except Exception as raised:  # noqa: BLE001 - set on the callers' futures, which would hang otherwise
             error = raised
         finally:
             for _, future in batch:
@@ -204,14 +204,14 @@ class MicroBatcher(Generic[Item, Result]):
                     future.set_exception(error)
 
     def _ended(self, loop: asyncio.AbstractEventLoop, state: _Loop[Item, Result], task: asyncio.Task[None]) -> None:
-        """A batch has ended: what was asked meanwhile is next."""
+        """Callback when a batch has ended: start the next one."""
         del state.running[task]
         self._start(loop, state)
         if not state.asking:
             self._rest(loop, state)
 
     def _rest(self, loop: asyncio.AbstractEventLoop, state: _Loop[Item, Result]) -> None:
-        """Nobody waits any more in an event loop: forget it, so that it can be freed once it is closed."""
+        """Forget the state of an event loop without waiters, so that it can be freed once it is closed."""
         if state.timer is not None:
             state.timer.cancel()
             state.timer = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a process ends: a signal leaves through `finally`, as Ctrl-C does, and a child does not outlive its parent."""
+"""Ends processes cleanly: signals unwind through `finally` like Ctrl-C, children end with their parent; sessions."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["end_with_parent", "exit_on_signals", "run_until_signal"]
+__all__ = ["end_session", "end_with_parent", "exit_on_signals", "run_until_signal", "session_of"]
+
+if TYPE_CHECKING:
+    import psutil
 
 Result = TypeVar("Result")
 
 _POLL_S = 1.0
 _PR_SET_PDEATHSIG = 1
-# Looked up here: between fork and exec no library may be loaded, a thread may have held the loader's lock.
+# Looked up here: between fork and exec no library may be loaded, because a thread may have held the loader's lock.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 @contextlib.contextmanager
 def exit_on_signals(*numbers: signal.Signals) -> Iterator[None]:
-    """Turn these signals into SystemExit(128 + number) inside the block; the handlers of before come back after it.
+    """Turn these signals into SystemExit(128 + number) inside the block; the previous handlers are restored after it.
 
     A signal that this process was started to ignore stays ignored, such as SIGHUP under `nohup`.
     """
@@ -51,8 +54,8 @@ def exit_on_signals(*numbers: signal.Signals) -> Iterator[None]:
 def run_until_signal(work: Coroutine[Any, Any, Result], *numbers: signal.Signals) -> Result:
     """`asyncio.run`, in which these signals cancel the work; it then ends with SystemExit(128 + number).
 
-    An exception that a handler raises is lost where it happens to strike a destructor or a callback, and an event loop
-    has many; so the loop itself hears of the signal. One that this process was started to ignore stays ignored.
+    An exception raised by a handler is lost if it occurs inside a destructor or a callback, of which an event loop has
+    many. Therefore the signals are handled by the loop. A signal that this process was started to ignore stays ignored.
     """
     heard: list[int] = []
 
@@ -79,22 +82,23 @@ def run_until_signal(work: Coroutine[Any, Any, Result], *numbers: signal.Signals
 
 
 def end_with_parent(starter: int | None = None) -> None:
-    """In a child process: let it end when its parent has ended, even if that was killed and could clear up nothing.
+    """In a child process: make it end when its parent has ended, even if the parent was killed without clean-up.
 
-    There are two ways, because a thread does not survive `exec`, and the kernel's signal comes when the parent's
-    *thread* ends that started the child:
+    There are two ways, because a thread does not survive `exec`, and the kernel's signal is sent when the *thread* of
+    the parent that started the child ends:
 
-    - A Python child calls it without an argument, and a thread watches from then on: children of multiprocessing, as
-      the first thing of their target; a ProcessPoolExecutor, as its `initializer` (data.checking, embedding); vLLM's
-      engine processes, by its plugin (cpu.vllm_engine). The parent is gone when multiprocessing's sentinel says so or
-      when the child has another parent; the sentinel alone never tells a forked child whose siblings hold its other
-      end. The process ends within a second, without clean-up: nobody is left who could want an answer.
+    - A Python child calls it without an argument, which starts a thread that watches the parent: children of
+      multiprocessing, at the start of their target; a ProcessPoolExecutor, as its `initializer` (data.checking,
+      embedding); vLLM's engine processes, by its plugin (cpu.vllm_engine). The parent has ended when multiprocessing's
+      sentinel fires or the child has another parent. The sentinel alone is not enough: it never fires in a forked child
+      whose siblings have its other end open. The process ends within a second, without clean-up, because no process can
+      use its result.
     - A child that is another program gets it as `preexec_fn=partial(end_with_parent, os.getpid())` of
       `subprocess.Popen` (evaluation.server). The kernel then sends it SIGTERM, so that it can end what it started. The
-      thread that calls Popen must live as long as the child is wanted. Linux only; elsewhere it does nothing.
+      thread that calls Popen must live as long as the child is needed. Linux only; elsewhere it does nothing.
 
     Args:
-        starter: Number of the process that calls Popen, in a `preexec_fn`.
+        starter: PID of the process that calls Popen, in a `preexec_fn`.
     """
     if starter is None:
         parent = multiprocessing.parent_process()
@@ -104,6 +108,44 @@ def end_with_parent(starter: int | None = None) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != starter:  # it ended before the kernel knew
             os._exit(1)
+
+
+def session_of(leader: int, mark: tuple[str, str] | None = None) -> list[psutil.Process]:
+    """Living processes of the session of a leader.
+
+    Args:
+        leader: Its PID; it may have ended.
+        mark: A variable and its value: processes with it in their environment belong to the session too. A process can
+            leave its session, and one can overwrite its environment; none is known to do both.
+    """
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            is_ours = os.getsid(process.pid) == leader or (mark and process.environ().get(mark[0]) == mark[1])
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end_session(leader: int, grace_s: float = 10.0, mark: tuple[str, str] | None = None) -> None:
+    """End the remaining processes of a session (see session_of): SIGTERM, then SIGKILL after `grace_s` seconds.
+
+    Processes that do not end within another `grace_s` seconds are left.
+    """
+    import psutil
+
+    began = time.monotonic()
+    told: set[tuple[int, int]] = set()
+    while (left := session_of(leader, mark)) and (past := time.monotonic() - began) < 2 * grace_s:
+        number = signal.SIGTERM if past < grace_s else signal.SIGKILL
+        for process in left:
+            if (process.pid, number) not in told:
+                told.add((process.pid, number))
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(number)
+        time.sleep(0.1)
 
 
 def _watch(parent: int, sentinel: int | None) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One service for all processes of a Ray run: a named actor that holds it, and the client in each process.
+"""Shares one service between all processes of a Ray run: a named actor that runs it, and a client in each process.
 
-The actor is created by whichever process needs it first, takes no CPU and no GPU from Ray's books, and is restarted
-when its process dies; one that is gone for good is created anew. A client sends what one event loop asks in batches,
-hands out answers as they come, and sends again what had none when the actor was lost: a question may be asked twice,
-so its answer must depend on the question alone.
+The actor is created by the first process that needs it, reserves no CPU and no GPU in Ray, and is restarted when its
+process dies; an actor that is permanently gone is created again. A client collects the questions of an event loop into
+batches, returns answers as they arrive, and sends unanswered questions again if the actor is lost. A question may be
+asked twice, so its answer must depend on the question alone.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ __all__ = [
 ]
 
 GATHER_S = 0.01
-"""How long the first answer of a batch waits for others before it goes back."""
+"""How long the first answer of a batch waits for others before it is returned."""
 KEEP_S = 600.0
-"""A batch whose asker has died is ended after this."""
+"""Time after which a batch whose client has died is ended."""
 CALLS_AT_ONCE = 10_000
 OPEN_TRIES, OPEN_PAUSE_S = 50, 0.2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 PATIENCE_S = 180.0
-"""How long an actor may stay away; a process with our imports starts in seconds, on a busy machine in a minute."""
+"""How long an actor may be unreachable; a process with our imports starts in seconds, on a busy machine in a minute."""
 MAX_REASON = 300
-"""Characters of a reason; Ray writes whole pages."""
+"""Maximum characters of a reason; Ray's messages fill whole pages."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _Asked = tuple[Item, tuple[asyncio.Future[Result], ...]]
 """A question, and the futures that wait for its answer."""
 Answers = tuple[list[tuple[int, Any]], "str | None"]
-"""Place in the batch and answer of what is answered, and a ticket for the rest, None where there is none."""
+"""Place in the batch and answer of each answered item, and a ticket for the rest, None if there is none."""
 
 
 class ActorError(MedixError, RuntimeError):
@@ -64,36 +64,36 @@ class ActorError(MedixError, RuntimeError):
 
 
 class LostActorError(MedixError, RuntimeError):
-    """A call was not answered because the actor died, restarts, or does not know the ticket; it may come back."""
+    """A call was not answered because the actor died, restarts, or does not know the ticket; it may return."""
 
 
 class Service(Protocol):
-    """What lives in an actor. Further methods are called by name: SharedActor.call, call_named."""
+    """The service in an actor. Further methods are called by name: SharedActor.call, call_named."""
 
     def answer(self, items: Sequence[Any]) -> AsyncIterator[list[tuple[int, Any]]]:
-        """Answer a batch: place in it and answer of each item, in groups as they come (see `as_they_come`)."""
+        """Answer a batch: place in it and answer of each item, in groups as they are ready (see `as_they_come`)."""
         ...
 
     def note(self, told: Any) -> None:
-        """Take what a client tells beside its questions; called only by clients that have a `take_note`."""
+        """Receive a client's note, sent along with questions; called only for clients that have a `take_note`."""
         ...
 
     async def close(self) -> None:
-        """Release what the service holds."""
+        """Release the service's resources."""
         ...
 
 
 def in_ray() -> bool:
-    """Whether this process is connected to Ray; Ray is never imported to find out."""
+    """Whether this process is connected to Ray; does not import Ray."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
 
 
 async def as_they_come(asked: Sequence[Awaitable[Any]]) -> AsyncIterator[list[tuple[int, Any]]]:
-    """Place and result of each awaitable, in groups as they are done; what is left is cancelled when nobody goes on.
+    """Place and result of each awaitable, in groups as they are done; the rest is cancelled if the consumer stops.
 
     Raises:
-        Exception: What the first one raised that did, once all others are done.
+        Exception: The first exception of an awaitable, after all others are done.
     """
     tasks = [asyncio.ensure_future(one) for one in asked]
     done: list[tuple[int, Any]] = []
@@ -124,7 +124,7 @@ async def as_they_come(asked: Sequence[Awaitable[Any]]) -> AsyncIterator[list[tu
 
 @dataclass(slots=True)
 class _Kept:
-    """A batch under way in an actor."""
+    """A batch in progress in an actor."""
 
     task: asyncio.Task[None] | None = None
     answers: list[tuple[int, Any]] = field(default_factory=list)
@@ -133,13 +133,13 @@ class _Kept:
 
 
 class ActorHost:
-    """The class of every shared actor; plain Python, so that tests can hold it without Ray.
+    """The class of every shared actor; plain Python, so that tests can use it without Ray.
 
     Args:
         factory: Builds the service.
         args: Its arguments.
-        settings: What every client must have too.
-        title: What the actor is called in messages, such as `judge worker`.
+        settings: Settings that every client must share.
+        title: Name of the actor in messages, such as `judge worker`.
     """
 
     def __init__(
@@ -151,15 +151,15 @@ class ActorHost:
         self.service = factory(*args)
 
     async def ask(self, settings: str, items: Sequence[Any], note: Any = None) -> Answers:
-        """Answer a batch: returns as soon as some answers are there, with a ticket for the rest.
+        """Answer a batch: returns as soon as some answers are ready, with a ticket for the rest.
 
         Args:
-            settings: The asker's settings.
+            settings: The client's settings.
             items: The questions.
-            note: What the asker tells beside them; None is nothing.
+            note: The client's note; None is no note.
 
         Raises:
-            ActorError: The asker's settings are not this actor's.
+            ActorError: The client's settings differ from this actor's.
         """
         if settings != self.settings:
             raise ActorError(f"the run's {self.title} has other settings; give all reward processes the same recipe")
@@ -170,7 +170,7 @@ class ActorHost:
         return await self._next(batch)
 
     async def rest(self, ticket: str) -> Answers | None:
-        """The next answers of a batch; None for a ticket that an earlier life of this actor gave."""
+        """The next answers of a batch; None for a ticket issued before this actor was restarted."""
         batch = self.batches.pop(ticket, None)
         return None if batch is None else await self._next(batch)
 
@@ -202,13 +202,13 @@ class ActorHost:
             batch.arrived.set()
 
     async def _next(self, batch: _Kept) -> Answers:
-        """Wait for the first answers and a moment longer."""
+        """Wait for the first answers, and GATHER_S for more."""
         assert batch.task is not None
         try:
             await batch.arrived.wait()
             if not batch.task.done():
                 await asyncio.wait({batch.task}, timeout=GATHER_S)
-        except asyncio.CancelledError:  # the asker has gone
+        except asyncio.CancelledError:  # the client is gone
             _end(batch)
             raise
         answers, batch.answers = batch.answers, []
@@ -225,7 +225,7 @@ class ActorHost:
         return answers, ticket
 
     def _drop_old(self) -> None:
-        """End the batches that nobody came for."""
+        """End the batches that no client has fetched for KEEP_S."""
         limit = time.monotonic() - KEEP_S
         for ticket in [ticket for ticket, batch in self.batches.items() if batch.since < limit]:
             _end(self.batches.pop(ticket))
@@ -248,17 +248,17 @@ class ActorSpec:
     settings: str = ""
     """Everything that two processes must agree on to share the actor."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Further variables of its process. Ray hides all GPUs from an actor that books none; an actor that computes on
-    one needs RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0."""
+    """Further environment variables of its process. Ray hides all GPUs from an actor that reserves none; an actor that
+    computes on a GPU needs RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0."""
     title: str = ""
-    """What it is called in messages; the name where it is empty."""
+    """Its name in messages; `name` if empty."""
 
 
 class SharedActor:
-    """The way to one named actor: finds it, creates it, and finds it again when it is gone for good."""
+    """Link to one named actor: finds or creates it, and creates it again when it is permanently gone."""
 
     def __init__(self, spec: ActorSpec) -> None:
-        """Find the actor, or create it; whoever comes first.
+        """Find the actor, or create it if this process is the first.
 
         Raises:
             LostActorError: The name is still held by an actor that is ending.
@@ -268,17 +268,17 @@ class SharedActor:
         self.handle = self._open()
 
     async def ask(self, items: Sequence[Any], note: Any = None) -> Answers:
-        """Send a batch; answers as soon as some are there.
+        """Send a batch; returns as soon as some answers are ready.
 
         Raises:
             ActorError: The actor cannot be started, or refused.
-            LostActorError: It is not there; it may come back.
+            LostActorError: It is not available; it may return.
         """
         answers: Answers = await self._call("ask", self.spec.settings, items, note)
         return answers
 
     async def rest(self, ticket: str) -> Answers:
-        """The next answers of a batch; raises as `ask`, LostActorError also where the actor was restarted."""
+        """The next answers of a batch; raises as `ask`, and LostActorError if the actor was restarted."""
         answers: Answers | None = await self._call("rest", ticket)
         if answers is None:
             raise LostActorError(f"the {self.spec.title or self.spec.name} was restarted")
@@ -289,12 +289,12 @@ class SharedActor:
         return await self._call("call", method, *args)
 
     def call_now(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """`call` for a thread without an event loop; asks again while the actor is away.
+        """`call` for a thread without an event loop; retries while the actor is unavailable.
 
         Args:
             method: A method of the service.
             args: Its arguments.
-            timeout_s: Limit of the whole; None waits for an actor that works, and PATIENCE_S for one that is away.
+            timeout_s: Limit of the whole call; None waits for a working actor, and PATIENCE_S for an unavailable one.
 
         Raises:
             ActorError: The actor cannot be started, or refused.
@@ -324,15 +324,15 @@ class SharedActor:
         try:
             return await getattr(handle, method).remote(*args)
         except ActorDiedError as error:
-            raise await asyncio.to_thread(self._told, error, handle) from error  # it may wait for the name
+            raise await asyncio.to_thread(self._told, error, handle) from error  # may block until the name is free
         except RayError as error:
             raise self._told(error, handle) from error
 
     def _told(self, error: Exception, handle: Any) -> LostActorError:
-        """What an error of Ray's means.
+        """The error to raise for an exception of Ray.
 
         Raises:
-            ActorError: Asking again would only repeat it.
+            ActorError: A retry would give the same error.
         """
         from ray.exceptions import ActorDiedError, RayTaskError
 
@@ -342,9 +342,9 @@ class SharedActor:
             raise ActorError(f"{kind}{cause}") from error
         if isinstance(error, ActorDiedError):
             if error.actor_init_failed:
-                last = str(error).strip().splitlines()[-1]  # above it stands the actor's traceback
+                last = str(error).strip().splitlines()[-1]  # the lines before are the actor's traceback
                 raise ActorError(f"it cannot be started: {last.strip()}") from error
-            # Not restarting any more: killed for good, or its creator has ended. The name is free for a new one.
+            # Not restarting any more: killed, or its creator has ended. The name is free for a new actor.
             with self._opening:
                 if self.handle is handle:
                     self.handle = self._open()
@@ -359,17 +359,17 @@ class SharedActor:
             "get_if_exists": True,
             "num_cpus": 0,
             "max_restarts": -1,
-            # Not retried by Ray: a call that was under way is sent again by us, without what was answered.
+            # Ray must not retry: we send the unanswered part of a lost call again.
             "max_task_retries": 0,
             "max_concurrency": CALLS_AT_ONCE,
         }
         if spec.env:
             options["runtime_env"] = {"env_vars": dict(spec.env)}
-        # Its process is called after the class: `ray::JudgeService` says more than the host of every service.
+        # Ray names the process after the class: `ray::JudgeService` is clearer than the name of the common host class.
         named = type(spec.factory.__name__, (ActorHost,), {})
         host = ray.remote(named).options(**options)
         for _ in range(OPEN_TRIES):
-            # An actor that ends between Ray's "is it there?" and "create it" fails both.
+            # Ray's "get or create" fails if the actor ends between its two steps.
             with contextlib.suppress(ValueError):
                 return host.remote(spec.factory, spec.args, spec.settings, spec.title or spec.name)
             time.sleep(OPEN_PAUSE_S)
@@ -377,12 +377,12 @@ class SharedActor:
 
 
 def _first_line(error: Exception) -> str:
-    """What Ray says, without its page of advice."""
+    """The first line of Ray's message, without its advice."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
 class Link(Protocol):
-    """What a client needs of the way to an actor; SharedActor has it."""
+    """What a client needs of a link to an actor; implemented by SharedActor."""
 
     async def ask(self, items: Sequence[Any], note: Any = None) -> Answers:
         """Send a batch."""
@@ -409,16 +409,16 @@ class BatchingClient(Generic[Item, Result]):
     """Asks shared actors for one process, in batches; may be used from several event loops at once.
 
     Args:
-        actors: The ways to the actors, which share the questions.
-        failed: Makes the result of a question without an answer, from the reason.
-        take_note: What to tell with the next batch; it is told once, however many batches overlap.
-        return_note: Takes a note back that was not told.
+        actors: Links to the actors, which divide the questions.
+        failed: Builds the result of a question without an answer, from the reason.
+        take_note: Returns the note to send with the next batch; it is sent once, even if batches overlap.
+        return_note: Takes a note back that could not be sent.
         on_lost: Called whenever a batch must be sent again.
-        title: What the actors are called in reasons, such as `judge worker`.
+        title: Name of the actors in reasons, such as `judge worker`.
         delay_s: How long the first question of a batch waits for others; 0 is one turn of the event loop.
-        max_items: Questions of one batch.
-        max_waiting: Questions of one event loop that wait or are under way; None sets no limit.
-        patience_s: How long an actor may stay away.
+        max_items: Maximum questions per batch.
+        max_waiting: Questions of one event loop that wait or are in progress; None sets no limit.
+        patience_s: How long an actor may be unavailable.
         pause_s: Attempt -> seconds before the next one.
         join_equal: Send equal (hashable) questions of one batch as one.
     """
@@ -453,11 +453,11 @@ class BatchingClient(Generic[Item, Result]):
         )
 
     def ask(self, item: Item, place: int = 0) -> Coroutine[Any, Any, Result]:
-        """Ask a question; `failed(reason)` where the actor refuses, fails, or stays away for too long.
+        """Ask a question; the result is `failed(reason)` if the actor refuses, fails, or is unavailable for too long.
 
         Args:
             item: The question.
-            place: Which actor is asked, modulo their number; equal questions should have equal places.
+            place: Index of the actor, modulo their number; equal questions should have equal places.
         """
         return self._batcher.ask((place % len(self.actors), item))
 
@@ -466,12 +466,12 @@ class BatchingClient(Generic[Item, Result]):
 
         Raises:
             ActorError: One refused.
-            LostActorError: One is not there.
+            LostActorError: One is not available.
         """
         return list(await asyncio.gather(*(actor.call(method, *args) for actor in self.actors)))
 
     async def close(self) -> None:
-        """Wait for what was asked in this event loop; the actors belong to the run and stay."""
+        """Wait for the pending questions of this event loop; the actors belong to the run and stay."""
         await self._batcher.drain()
 
     async def _send(self, batch: Batch[tuple[int, Item], Result]) -> None:
@@ -485,7 +485,7 @@ class BatchingClient(Generic[Item, Result]):
         await asyncio.gather(*(self._deliver(self.actors[at], self._joined(part)) for at, part in parts.items()))
 
     def _joined(self, batch: Batch[tuple[int, Item], Result]) -> list[_Asked[Item, Result]]:
-        """The questions, each with everybody who waits for its answer."""
+        """The questions, each with all futures that wait for its answer."""
         if not self._join_equal:
             return [(item, (future,)) for (_, item), future in batch]
         found: dict[Item, list[asyncio.Future[Result]]] = {}
@@ -494,7 +494,7 @@ class BatchingClient(Generic[Item, Result]):
         return [(item, tuple(futures)) for item, futures in found.items()]
 
     async def _deliver(self, actor: Link, asked: list[_Asked[Item, Result]]) -> None:
-        """Bring questions to their end: every future gets a result."""
+        """Process questions until every future has a result."""
         attempt, lost_since = 0, None
         now = asyncio.get_running_loop().time
         try:
@@ -514,16 +514,16 @@ class BatchingClient(Generic[Item, Result]):
                         return
                     self._on_lost()
                     await asyncio.sleep(self._pause_s(attempt))
-        except Exception as error:  # noqa: BLE001 - the askers must hear of it, or they would wait for ever
+        except Exception as error:  # noqa: BLE001 - becomes the callers' result, or they would hang
             self._give_up(asked, f"the {self._title} failed: {str(error) or type(error).__name__}")
 
     async def _once(self, actor: Link, asked: list[_Asked[Item, Result]]) -> None:
-        """Send questions and hand out the answers as they come.
+        """Send questions and set the results as they arrive.
 
         Raises:
-            LostActorError: The actor went away before the last one.
+            LostActorError: The actor was lost before the last answer.
         """
-        # Taken before the wait: other batches are sent meanwhile, and must not tell the same again.
+        # Taken before the await: overlapping batches must not send the same note.
         note = self._take_note()
         try:
             answers, ticket = await actor.ask([item for item, _ in asked], note)
@@ -540,7 +540,7 @@ class BatchingClient(Generic[Item, Result]):
             answers, ticket = await actor.rest(ticket)
 
     def _give_up(self, asked: Sequence[_Asked[Item, Result]], reason: str) -> None:
-        """What has no answer yet gets `failed`."""
+        """Set `failed(reason)` as the result of every unanswered question."""
         left = [future for _, futures in asked for future in futures if not future.done()]
         if left:
             result = self._failed(" ".join(reason.split())[:MAX_REASON])
@@ -561,7 +561,7 @@ def _named(name: str) -> Any:
 
 
 def call_named(name: str, method: str, *args: Any, timeout_s: float) -> Any | None:
-    """Call a method of a run's shared actor and wait; None where there is no such actor or it does not answer.
+    """Call a method of a run's shared actor and wait; None if there is no such actor or it does not answer.
 
     Raises:
         ActorError: It refused.
@@ -580,7 +580,7 @@ def call_named(name: str, method: str, *args: Any, timeout_s: float) -> Any | No
 
 
 def tell_named(name: str, method: str, *args: Any) -> None:
-    """Call a method of a run's shared actor without waiting; nothing happens where there is no such actor."""
+    """Call a method of a run's shared actor without waiting; does nothing if there is no such actor."""
     handle = _named(name)
     if handle is not None:
         handle.call.remote(method, *args)

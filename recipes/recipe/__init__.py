@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hydra's group `recipe`: one YAML file a recipe; see recipes/README.md."""
+"""Hydra's group `recipe`: one YAML file for each recipe; see recipes/README.md."""

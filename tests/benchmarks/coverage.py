@@ -19,13 +19,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
-from medix_verl.evaluation.intervals import bootstrap_mean, cluster_sums, clustered_mean, spread_of
-from medix_verl.evaluation.kappa import clustered_kappa
-from medix_verl.evaluation.paired import average_difference, mean_difference
-from medix_verl.evaluation.simulation import SIZES, Coverage, coverage, draw, draw_difference, draw_graded, draw_raters
-from medix_verl.evaluation.statistics import macro_average
+from medix_verl.evaluation.stats.intervals import cluster_sums, clustered_mean, spread_of
+from medix_verl.evaluation.stats.kappa import clustered_kappa
+from medix_verl.evaluation.stats.paired import average_difference, mean_difference
+from medix_verl.evaluation.stats.summary import macro_average
+
+sys.path.insert(0, str(Path(__file__).parent))
+from simulation import SIZES, Coverage, bootstrap_mean, coverage, draw, draw_difference, draw_graded, draw_raters
 
 CLUSTERS = (30, 60, 150, 300)
 SHARES = (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
@@ -85,7 +88,7 @@ def averages() -> Iterator[Setting]:
     for tasks, clusters, share, (sizes, correlation) in product((2, 17), CLUSTERS, (0.1, 0.5, 0.8, 0.95), KINDS):
         name = f"{tasks} tasks of {clusters} clusters ({sizes}), share {share}, correlation {correlation}"
         yield name, partial(one_average, tasks=[(clusters, share, correlation, sizes)] * tasks), share
-    mixed = [(CLUSTERS[n % 4], SHARES[n % 7], *reversed(KINDS[n % 3])) for n in range(17)]
+    mixed: list[tuple[Any, ...]] = [(CLUSTERS[n % 4], SHARES[n % 7], *reversed(KINDS[n % 3])) for n in range(17)]
     for name, some in (("any", mixed), ("60 clusters or more", [(max(60, task[0]), *task[1:]) for task in mixed])):
         yield f"17 tasks of {name}, all shares", partial(one_average, tasks=some), sum(t[1] for t in some) / 17
 

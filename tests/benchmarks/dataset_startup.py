@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medix_verl.data.image_store import ImageStore
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.io.parquet import write_samples
+from medix_verl.data.pictures.image_store import ImageStore
 from medix_verl.types import ImageRef, Sample
 
 

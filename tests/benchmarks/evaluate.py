@@ -3,7 +3,7 @@
 
     python tests/benchmarks/evaluate.py --text 2000 --images 600 --judge openai
 
-Model and judge are one mock server in a process of its own (medix_verl.evaluation.mock_model), so that every answer
+Model and judge are one mock server in a process of its own (medix_verl.evaluation.models.mock), so that every answer
 and every verdict goes over HTTP. One line a stage: questions a second, and the process's memory at its peak; memory is
 flat when ten times the questions take hardly more of it.
 """
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.evaluation.assemble import TaskChoices
-from medix_verl.evaluation.model_source import read_model
-from medix_verl.evaluation.protocol_spec import ProtocolSpec
+from medix_verl.evaluation.grading.spec import ProtocolSpec
+from medix_verl.evaluation.models.source import read_model
 from medix_verl.evaluation.suite import SuiteSpec, run_suite
-from medix_verl.evaluation.tasks import TaskSpec, find
+from medix_verl.evaluation.tasks.table import TaskSpec, find
 from medix_verl.types import ImageRef, Sample
 
 SIDE = 224
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--warm", type=int, default=50, help="questions of a first run, which pays the imports")
     args = parser.parse_args()
-    words = [sys.executable, "-m", "medix_verl.evaluation.mock_model"]
+    words = [sys.executable, "-m", "medix_verl.evaluation.models.mock"]
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().strip()

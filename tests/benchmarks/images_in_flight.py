@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from medix_verl.data.image_store import ImageStore
-from medix_verl.data.in_flight import FORMS
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.io.parquet import write_samples
+from medix_verl.data.pictures.image_store import ImageStore
+from medix_verl.data.pictures.messages import FORMS
 from medix_verl.types import ImageRef, Sample
 
 BUDGET = {"min_pixels": 262144, "max_pixels": 4194304}
@@ -69,8 +69,8 @@ def dataset_of(path: Path, model: str, form: str, budget: dict[str, int], **sett
     from medix_verl.data.dataset import MedixDataset
 
     medix = {"prompt": "medix", "images": form, "image_store": f"{path.parent}/{path.stem}.images"}
-    config = {"max_prompt_length": 9000, "image_patch_size": 16, "mm_processor_kwargs": budget, "medix": medix}
-    config = OmegaConf.create({**config, "filter_overlong_prompts": False, **settings})
+    keys = {"max_prompt_length": 9000, "image_patch_size": 16, "mm_processor_kwargs": budget, "medix": medix}
+    config = OmegaConf.create({**keys, "filter_overlong_prompts": False, **settings})
     return MedixDataset([str(path)], hf_tokenizer(model), config, processor=hf_processor(model))
 
 

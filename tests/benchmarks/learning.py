@@ -56,7 +56,7 @@ def table(runs: Mapping[str, Mapping[str, float]], control: Mapping[str, Mapping
     lines = [f"| before -> after | {' | '.join([*runs, 'mean', *control])} |", "|---" * (len(names) + 2) + "|"]
     for label, key in FIGURES.items():
         cells = [ends(run, key) for run in runs.values()]
-        mean = tuple(fmean(cell[place] for cell in cells) for place in (0, 1))
+        mean = (fmean(cell[0] for cell in cells), fmean(cell[1] for cell in cells))
         cells += [mean, *(ends(run, key) for run in control.values())]
         lines.append(f"| {label} | " + " | ".join(f"{first:.3f} -> {last:.3f}" for first, last in cells) + " |")
     return "\n".join(lines)

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medix_verl.data.parquet import write_samples
-from medix_verl.report.run_files import find_run
-from medix_verl.report.run_page import write_run_page
+from medix_verl.data.io.parquet import write_samples
+from medix_verl.report.run.files import find_run
+from medix_verl.report.run.page import write_run_page
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
 STEPS, A_STEP, GROUP = 200, 40, 5

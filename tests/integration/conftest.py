@@ -45,12 +45,21 @@ class Run:
     """Of its metrics and its answers."""
 
 
+DEMO = ROOT / "outputs" / "demo"
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Build the demo before the first test that needs it: a test's time limit would count its one or two minutes."""
+    needed = any("demo_folder" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needed and not session.config.option.collectonly:
+        build_demo(DEMO)
+
+
 @pytest.fixture(scope="session")
 def demo_folder() -> Path:
     """The demo's data and models; a finished build of an earlier run is used as it is."""
-    folder = ROOT / "outputs" / "demo"
-    build_demo(folder)
-    return folder
+    build_demo(DEMO)
+    return DEMO
 
 
 def command(demo: Path, records: Path, overrides: tuple[str, ...], recipe: str = "medix_cpu") -> list[str]:

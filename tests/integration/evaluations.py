@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        words = [sys.executable, "-m", "medix_verl.evaluation.mock_model", "--port", str(self.port), *self.flags]
+        words = [sys.executable, "-m", "medix_verl.evaluation.models.mock", "--port", str(self.port), *self.flags]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -107,6 +108,16 @@ def records(folder: Path) -> dict[str, list[dict[str, Any]]]:
     for path in sorted((folder / "records").glob("*.jsonl")):
         found[path.name] = [{**json.loads(line), "latency_s": None} for line in path.read_text().splitlines()]
     return found
+
+
+def kept(folder: Path) -> int:
+    """How many answers and judges' replies an evaluation has kept, while it runs or after."""
+    path = folder / "cache" / "replies.sqlite"
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+            return int(store.execute("SELECT count(*) FROM replies").fetchone()[0])
+    except sqlite3.OperationalError:  # it is not there yet
+        return 0
 
 
 def summary(folder: Path) -> dict[str, Any]:

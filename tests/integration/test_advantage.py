@@ -113,7 +113,7 @@ def test_refusals(parts: torch.Tensor, mask: torch.Tensor) -> None:
         estimate(on_tokens(parts), mask, groups(), config={"gdpo_reward_weights": [1, 1]})
 
 
-def test_stored_scores_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_scores_are_split(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     stored = torch.nested.as_nested_tensor(
         [torch.tensor([0, 0, 0, 0, 0.6625]), torch.tensor([0.0])], layout=torch.jagged
     )
@@ -130,6 +130,9 @@ def test_stored_scores_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.tolist() == pytest.approx([0.0, 0.5175, 0.0, 0.1, 0.045])
     assert second.tolist() == [0.0]
     assert (written["keys"], written["partition_id"]) == (["u_0_0", "u_1_0"], "train")
+    assert not caplog.records
+    advantage.split_scores(["u_0_0", "u_1_0"], "train", [right, {**right, "score": 0.5175, "format": 0.0}], SHARES)
+    assert "1 of 2 answers have a score and fewer tokens than there are terms (judge, semantic" in caplog.text
 
 
 @pytest.mark.long

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What we rely on in verl, held fast: when a release moves it, the failing test names the file of ours to change.
 
-SEAMS is the table: a seam, and the files that stand on it. Of the releases that setup.py claims (>= 0.9.1, < 0.10),
-0.9.1 is on PyPI, the oldest and the newest at once; a new one is tried with `pip install verl==...` and this file.
+SEAMS is the table: a seam, and the files that stand on it. Of the releases that setup.py claims (>= 0.9.0, < 0.10),
+0.9.0 and 0.9.1 are on PyPI: `make test` runs this on the newest, `.ci/other-verl` makes a place for another, and
+`make upstream CLONE=path` runs it on a clone of verl.
 """
 
 from __future__ import annotations
@@ -19,17 +20,24 @@ import pytest
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 SEAMS: dict[str, tuple[str, ...]] = {
-    "release": ("setup.py", "medix_verl/cli/checks.py"),
+    "release": ("setup.py", "medix_verl/recipe/checks/machine.py"),
     "entry points": ("medix_verl/plugin.py", "medix_verl/after_import.py", "setup.py"),
-    "search path": ("medix_verl/plugin.py", "medix_verl/recipes_index.py", "medix_verl/cli/probe.py"),
-    "reward manager": ("medix_verl/rewards/manager.py", "recipes/recipe/medix.yaml"),
+    "search path": (
+        *("medix_verl/plugin.py", "medix_verl/recipe/index.py", "medix_verl/recipe/checks/probe.py"),
+        *("medix_verl/recipe/compose.py", "recipes/hydra_plugins/medix_verl_guard.py"),
+    ),
+    "reward manager": ("medix_verl/rewards/manager.py", "recipes/recipe/medix_reward.yaml"),
+    "start of a run": ("medix_verl/plugin.py", "medix_verl/runs/start.py"),
+    "cores": ("medix_verl/recipe/facts.py", "medix_verl/recipe/checks/placement.py"),
     "raising rewards": ("medix_verl/rewards/manager.py", "medix_verl/errors.py"),
     "sampler": ("medix_verl/rewards/sampler.py", "medix_verl/rewards/spec.py"),
     "estimator": ("medix_verl/rewards/advantage.py", "recipes/recipe/medix_gdpo.yaml"),
     "dataset": ("medix_verl/data/dataset.py",),
-    "platform": ("medix_verl/cpu/platform.py",),
+    "SFT": ("medix_verl/data/sft/dataset.py", "medix_verl/recipe/sft.py", "recipes/recipe/medix_sft.yaml"),
+    "distillation": ("recipes/recipe/medix_distill.yaml",),
+    "platform": ("medix_verl/cpu/platform.py", "medix_verl/runs/start.py", "medix_verl/recipe/checks/probe.py"),
     "work-arounds": ("medix_verl/cpu/workarounds.py", "medix_verl/cpu/activate.py"),
-    "dataclasses": ("medix_verl/cli/composed.py",),
+    "dataclasses": ("medix_verl/recipe/validate.py",),
     "engines": ("recipes/model_engine/medix_fsdp2.yaml", "recipes/recipe/medix_megatron.yaml"),
     "trainer modes": ("recipes/recipe/medix_async.yaml", "recipes/recipe/medix_async_separate.yaml"),
     "judge served by verl": ("recipes/recipe/medix_judge_verl.yaml",),
@@ -90,7 +98,7 @@ def source(thing: Any) -> str:
 def test_the_release_is_one_that_we_claim() -> None:
     import verl
 
-    assert verl.__version__.startswith("0.9."), "setup.py claims verl >= 0.9.1, < 0.10"
+    assert verl.__version__.startswith("0.9."), "setup.py claims verl >= 0.9.0, < 0.10"
 
 
 @seam("entry points")
@@ -157,6 +165,41 @@ def test_dataset_seam() -> None:
     assert init.index("self._download()") < init.index("self._read_files_and_tokenize()")
 
 
+@seam("SFT")
+def test_sft_seam() -> None:
+    import verl.trainer.sft_trainer as trainer
+    import verl.trainer.sft_trainer_ray as by_ray
+    from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
+    from verl.workers.config import FSDPEngineConfig
+
+    for program in (trainer, by_ray):
+        assert "auto_set_device(config)" in source(program.main), "plugin.py: the first function of a start"
+        assert "pkg://" in source(program.create_sft_dataset) or "load_extern" in source(program.create_sft_dataset)
+    init = parameters(MultiTurnSFTDataset.__init__)[1:]
+    assert init == ["parquet_files", "tokenizer", "config", "processor", "max_samples"]
+    assert parameters(MultiTurnSFTDataset._process_single_message)[1:] == [
+        "index", "message", "full_message", "tools", "enable_thinking",
+    ]  # fmt: skip
+    item = source(MultiTurnSFTDataset.__getitem__)
+    for line in (
+        "self.dataframe.iloc[item].to_dict()",
+        "self._build_messages(row_dict)",
+        "self.sanity_check(input_ids, ",
+    ):
+        assert line in item, line
+    assert {"strategy", "ulysses_sequence_parallel_size"} <= set(FSDPEngineConfig.__dataclass_fields__)
+
+
+@seam("distillation")
+def test_distillation_seam() -> None:
+    from verl.trainer.distillation.losses import DISTILLATION_SETTINGS_REGISTRY
+    from verl.workers.config import DistillationConfig, DistillationLossConfig
+
+    assert {"enabled", "n_gpus_per_node", "nnodes", "teacher_models"} <= set(DistillationConfig.__dataclass_fields__)
+    assert {"topk", "use_task_rewards", "use_policy_gradient"} <= set(DistillationLossConfig.__dataclass_fields__)
+    assert DISTILLATION_SETTINGS_REGISTRY["forward_kl_topk"].use_topk
+
+
 @seam("platform")
 def test_platform_seam() -> None:
     from verl.plugin.platform.platform_manager import PlatformRegistry
@@ -176,6 +219,8 @@ def test_work_arounds_are_still_needed() -> None:
 
     gloo = inspect.unwrap(distributed.initialize_global_process_group_ray)
     assert 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"' in source(gloo), "cpu/workarounds.py: use_gloo_once"
+    sft = inspect.unwrap(distributed.initialize_global_process_group)
+    assert 'f"cpu:gloo,{get_device_name()}:{get_nccl_backend()}"' in source(sft), "cpu/workarounds.py: join_by_gloo"
     positions = inspect.unwrap(tensordicts.maybe_fix_3d_position_ids)
     assert "._ragged_idx = 2" in source(positions), "cpu/workarounds.py: rebuild_position_ids"
     assert 'os.getenv("VERL_ENGINE_DEVICE")' in source(engine), "cpu/activate.py: CPU_ENVIRONMENT"
@@ -222,7 +267,7 @@ def test_what_verl_makes_of_a_configuration() -> None:
     from verl.utils.config import omega_conf_to_dataclass, validate_config
     from verl.workers import engine_workers
 
-    from medix_verl.cli.composed import LIKE_THE_ACTOR
+    from medix_verl.recipe.validate import LIKE_THE_ACTOR
 
     assert parameters(validate_config) == ["config", "use_reference_policy", "use_critic"]
     assert parameters(need_critic) == parameters(need_reference_policy) == ["config"]
@@ -230,6 +275,31 @@ def test_what_verl_makes_of_a_configuration() -> None:
     text = source(engine_workers.ActorRolloutRefWorker)
     assert [key for key in LIKE_THE_ACTOR if f'pop("{key}"' not in text and f'"{key}"' not in text] == []
     assert "mini_batch_size % self.engine.get_data_parallel_size() == 0" in source(engine_workers.TrainingWorker)
+
+
+@seam("start of a run")
+def test_every_start_passes_our_check() -> None:
+    import importlib
+
+    from medix_verl.plugin import STARTS
+
+    for module, name in STARTS:
+        assert parameters(vars(importlib.import_module(module))[name])[0] == "config"
+    text = (Path(str(importlib.import_module("verl").__file__)).parent / "trainer" / "main_ppo.py").read_text()
+    assert text.index("validate_config(\n") < text.index("run_ppo(config, task_runner_class=TaskRunnerV1)")
+
+
+@seam("cores")
+def test_what_is_booked_with_each_gpu() -> None:
+    import transfer_queue.controller
+    from transfer_queue.storage import simple_storage
+    from verl.single_controller.ray.base import ResourcePoolManager
+
+    from medix_verl.recipe.facts import CORES_OF_A_GPU
+
+    assert ResourcePoolManager.__dataclass_fields__["max_colocate_count"].default == CORES_OF_A_GPU
+    assert "@ray.remote(num_cpus=1)\nclass TransferQueueController" in inspect.getsource(transfer_queue.controller)
+    assert "@ray.remote(num_cpus=1)\nclass SimpleStorageUnit" in inspect.getsource(simple_storage)
 
 
 @seam("engines")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +19,19 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 
-from medix_verl.data.in_flight import open_message
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.io.parquet import read_samples, write_samples
+from medix_verl.data.pictures import messages
+from medix_verl.data.pictures.messages import open_message
+from medix_verl.data.prepare.job import Job
+from medix_verl.data.prepare.prepare import prepare
 from medix_verl.data.prompts import render_prompt
 from medix_verl.data.schema import SAMPLE_SCHEMA
 from medix_verl.demo.build import COUNTS
-from medix_verl.errors import DataError
+from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import ImageRef, Sample
 
 pytestmark = pytest.mark.timeout(120)
-INFO = {"index", "split", "id", "question", "modality", "options", "synonyms", "tolerance", "credentialed"}
+INFO = {"index", "split", "id", "question", "modality", "options", "synonyms", "tolerance", "label", "credentialed"}
 
 
 def png(size: int = 64, shade: int = 128) -> bytes:
@@ -95,6 +99,27 @@ def test_the_recipe_names_our_class(build: Callable[..., Any], tmp_path: Path) -
     assert type(dataset).__name__ == "MedixDataset" and isinstance(dataset, RLHFDataset)
 
 
+def test_what_prepare_decoded_is_not_decoded_when_a_row_is_loaded(
+    build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("id,question,answer,image\nr0,Which organ?,lung,a.png\n", encoding="utf-8")
+    (tmp_path / "a.png").write_bytes(png(shade=90))
+    prepare(Job("own", "train", tmp_path / "made.parquet", place=str(table)), lambda line: None)
+    written(tmp_path / "plain.parquet", list(read_samples(tmp_path / "made.parquet")))
+    decoded: list[str] = []
+    real = messages.load_image
+
+    def counted(ref: ImageRef, name: str, *more: Any) -> Image.Image:
+        decoded.append(name)
+        return real(ref, name, *more)
+
+    monkeypatch.setattr(messages, "load_image", counted)
+    made, plain = build(tmp_path / "made.parquet")[0], build(tmp_path / "plain.parquet")[0]
+    assert decoded == ["r0"], "of the plain file only"
+    assert pictures(made)[0].tobytes() == pictures(plain)[0].tobytes()
+
+
 def test_a_mixed_batch(build: Callable[..., Any], tmp_path: Path) -> None:
     from verl.utils.dataset.rl_dataset import collate_fn
 
@@ -123,6 +148,31 @@ def test_a_credentialed_row_says_so_to_the_reward(build: Callable[..., Any], tmp
     named = replace(TEXT, id="c2", data_source="mimic-cxr")
     dataset = build(written(tmp_path / "a.parquet", [TEXT, closed, named]))
     assert [dataset[number]["extra_info"]["credentialed"] for number in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize("logger", ["wandb", "mlflow", "a_new_one"])
+def test_credentialed_texts_go_to_no_tracking_service(build: Callable[..., Any], tmp_path: Path, logger: str) -> None:
+    path = written(tmp_path / "a.parquet", [TEXT, replace(TEXT, id="c2", data_source="mimic-cxr")])
+
+    def made(**medix: Any) -> Any:
+        return build(path, val_files=[str(path)], medix={"prompt": "medix_short", **medix})
+
+    with pytest.raises(
+        ConfigError, match=rf"row 'c2' .* is credentialed, .* by trainer\.logger={logger}: type trainer\.log"
+    ):
+        made(loggers=["console", logger], logged_generations=10)
+    assert len(made(loggers=["console", logger], logged_generations=0)) == 2
+    assert len(made(loggers=["console", "file", "tensorboard"], logged_generations=10)) == 2
+    open_rows = written(tmp_path / "b.parquet", [TEXT])
+    away = {"prompt": "medix_short", "loggers": [logger], "logged_generations": 10}
+    assert len(build(open_rows, val_files=[str(open_rows)], medix=away)) == 1
+    # Training texts are not logged by it.
+    assert len(build(path, val_files=[str(open_rows)], medix=away)) == 2
+
+
+def test_the_recipe_tells_the_dataset_what_is_logged(parts: tuple[Any, Any, DictConfig]) -> None:
+    medix = parts[2].data.medix
+    assert list(medix.loggers) == ["console", "file"] and medix.logged_generations == 0
 
 
 def test_the_prompt_is_rendered_when_the_row_is_loaded(build: Callable[..., Any], tmp_path: Path) -> None:
@@ -246,6 +296,15 @@ def test_pictures_count_in_the_length(build: Callable[..., Any], tmp_path: Path)
     assert len(build(tmp_path / "a.parquet", max_prompt_length=4096)) == 2
 
 
+def test_a_picture_that_is_replaced_is_counted_anew(build: Callable[..., Any], tmp_path: Path) -> None:
+    for size, kept in ((64, 2), (1024, 1)):
+        (tmp_path / "a.png").write_bytes(png(size))
+        sample = Sample("many", "s", "What?", "this", "X_RAY", images=(ImageRef(path="a.png"),) * 2)
+        budget = {"min_pixels": 1024, "max_pixels": 2**20}
+        path = written(tmp_path / "a.parquet", [TEXT, sample])
+        assert len(build(path, mm_processor_kwargs=budget)) == kept
+
+
 def test_nothing_left_is_an_error(build: Callable[..., Any], tmp_path: Path) -> None:
     path = written(tmp_path / "a.parquet", [TEXT, ONE])
     with pytest.raises(DataError, match=r"all 2 prompts of .*a\.parquet.* are longer than data\.max_prompt_length=3"):
@@ -276,6 +335,22 @@ def test_a_file_that_is_no_parquet(build: Callable[..., Any], tmp_path: Path) ->
     (tmp_path / "a.parquet").write_text('{"question": "What?"}\n')
     with pytest.raises(DataError, match=r"a\.parquet"):
         build(tmp_path / "a.parquet")
+
+
+def test_a_name_is_no_pattern(build: Callable[..., Any], tmp_path: Path) -> None:
+    """Named alone, and in a mixture."""
+    written(tmp_path / "v1" / "train1.parquet", [replace(TEXT, id="another")])
+    path = written(tmp_path / "v[1]" / "train[1].parquet", [TEXT])
+    (tmp_path / "mix.yaml").write_text("sources:\n  - path: v[1]/train[1].parquet\n", encoding="utf-8")
+    for file in (path, tmp_path / "mix.yaml"):
+        assert [build(file)[0]["extra_info"]["id"]] == ["t1"]
+
+
+def test_a_replaced_file_with_the_old_time_gives_its_new_rows(build: Callable[..., Any], tmp_path: Path) -> None:
+    for answer in ("old", "new"):
+        path = written(tmp_path / "a.parquet", [replace(TEXT, answer=answer)])
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert build(path)[0]["reward_model"]["ground_truth"] == answer
 
 
 def test_the_demos_own_files(build: Callable[..., Any], demo_folder: Path) -> None:

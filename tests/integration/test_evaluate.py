@@ -80,9 +80,9 @@ def test_killed_and_resumed(source: Path, undisturbed: Path, tmp_path: Path, slo
         after = {"model": model.stats(), "judge": judge.stats()}
     assert records(out) == records(undisturbed)
     assert summary(out) == summary(undisturbed)
-    # Nothing is asked twice but what was under way; three rounds a question, and one preflight a run.
+    # Nothing is asked twice but what was under way; three rounds a question, and a preflight of two a run.
     assert after["model"]["requests"] <= COUNT + AT_ONCE
-    assert after["judge"]["requests"] <= 3 * COUNT + 2 + 2 * AT_ONCE
+    assert after["judge"]["requests"] <= 3 * COUNT + 2 * 2 + 2 * AT_ONCE
     assert before[slow]["requests"] < after[slow]["requests"]
     assert len(list((out / "logs").glob("*.eval"))) == 1
 
@@ -156,14 +156,18 @@ def test_rejudging_asks_the_model_nothing(undisturbed: Path, tmp_path: Path) -> 
         assert {line["judge"] for line in lines} == {"other"} and {line["value"] for line in lines} == {0.0}
         asked = judge.stats()["requests"]
         assert evaluate("rejudge", undisturbed, *words, "--resume").returncode == 0
-        assert judge.stats()["requests"] == asked + 1
+        assert judge.stats()["requests"] == asked + 2  # the preflight: a right and a wrong answer
     whole = records(undisturbed)["medqa.jsonl"]
     assert [line["response"] for line in lines] == [line["response"] for line in whole]
+    # It is an evaluation with logs of its own, and can be judged again; the first judge's words are not in them.
+    assert evaluate("rejudge", out, "--judge", "rule", "--out", tmp_path / "third").returncode == 0
+    assert evaluate("rejudge", undisturbed, "--judge", "rule", "--out", tmp_path / "direct").returncode == 0
+    assert records(tmp_path / "third") == records(tmp_path / "direct")
 
 
 SLICED = """
 import sys
-from medix_verl.evaluation import inspect_run
+from medix_verl.evaluation.inspect import run as inspect_run
 from medix_verl.cli.main import main
 inspect_run.SLICE = 20
 sys.exit(main(sys.argv[1:]))
@@ -180,6 +184,18 @@ def test_a_long_task_is_run_in_slices(source: Path, undisturbed: Path, tmp_path:
         )
         assert ran.returncode == 0, ran.stderr
         assert len(list((out / "logs").glob("*.eval"))) == 3
+        assert records(out) == records(undisturbed) and summary(out) == summary(undisturbed)
+        # Killed behind the second slice: its log and the first one's are not made again.
+        logs = sorted((out / "logs").glob("*.eval"))
+        logs[-1].unlink()
+        (out / "records" / "medqa.jsonl").unlink()
+        words = map(str, ["evaluate", model.url, *flags(source, out, judge, "--resume")])
+        ran = subprocess.run(
+            [sys.executable, "-c", SLICED, *words], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        left = sorted((out / "logs").glob("*.eval"))
+        assert left[:2] == logs[:2] and left[2:] != logs[2:] and len(left) == 3
         assert records(out) == records(undisturbed) and summary(out) == summary(undisturbed)
         done = evaluate("rejudge", out, "--out", tmp_path / "again", "--judge", "rule")
         assert done.returncode == 0, done.stderr

@@ -155,7 +155,7 @@ def test_re_judging_is_guarded_too(finished: Any, tmp_path: Path) -> None:
 
 def test_inspect_eval_is_sent_to_the_guarded_way() -> None:
     from medix_verl.errors import ConfigError
-    from medix_verl.evaluation import inspect_tasks
+    from medix_verl.evaluation.inspect import tasks as inspect_tasks
 
     with pytest.raises(ConfigError, match="medix-verl evaluate MODEL --tasks mimic_cxr_report_generation"):
         inspect_tasks.mimic_cxr_report_generation(source="x")

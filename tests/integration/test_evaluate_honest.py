@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import runpy
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from medix_verl.evaluation.store.identity import QUESTIONS as PROBES
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
@@ -29,21 +32,27 @@ ANSWER = {"choices": [{"message": {"content": "<think>t</think> <answer>drug 0</
 
 
 @contextmanager
-def refusing(status: int, only: str = "", listed: bytes = b"") -> Iterator[SimpleNamespace]:
+def refusing(
+    status: int, only: str = "", listed: bytes = b"", answer: Any = ANSWER, port: int = 0
+) -> Iterator[SimpleNamespace]:
     """A server that answers questions with `only` in them with a status, and others; it lists models where it can."""
-    seen = SimpleNamespace(asked=0, url="")
+    seen = SimpleNamespace(asked=0, probed=0, url="", seeds=[], listed=listed)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send(200 if listed else 404, listed)
+            self.send(200 if seen.listed else 404, seen.listed)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            seen.asked += 1
+            if any(question.encode() in body for question in PROBES):
+                seen.probed += 1
+            else:
+                seen.asked += 1
+                seen.seeds.append(json.loads(body).get("seed"))
             if only.encode() in body:
                 self.send(status, b'{"error": {"message": "refused for a test"}}')
             else:
-                self.send(200, json.dumps(ANSWER).encode())
+                self.send(200, json.dumps(answer).encode())
 
         def send(self, code: int, raw: bytes) -> None:
             self.send_response(code)
@@ -54,7 +63,7 @@ def refusing(status: int, only: str = "", listed: bytes = b"") -> Iterator[Simpl
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     seen.url = f"http://127.0.0.1:{server.server_port}/v1"
     try:
@@ -83,6 +92,7 @@ def test_a_refusal_of_everything_ends_the_run_at_once(source: Path, tmp_path: Pa
     with refusing(status) as server:
         done = evaluate(server.url, *flags(source, out, "--model-name", "wrong"))
         assert server.asked <= 4
+        assert server.probed <= 1
     assert done.returncode == 1 and "Traceback" not in done.stderr
     told = done.stderr.splitlines()[-1]
     assert f"HTTP {status}" in told and "--model-name" in told and "--api-key-env" in told and "--resume" in told
@@ -103,11 +113,182 @@ def test_the_cause_mended_the_run_goes_on(source: Path, tmp_path: Path) -> None:
 def test_one_question_that_is_refused_is_an_error_and_the_others_go_on(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     with refusing(400, only="patient 3?") as server:
-        done = evaluate(server.url, *flags(source, out, "--model-name", "m"))
+        # One of six is more than --max-unscored takes of itself.
+        done = evaluate(server.url, *flags(source, out, "--model-name", "m", "--max-unscored", "0.2"))
     assert done.returncode == 0, done.stderr
     assert f"medqa: {COUNT - 1} scored, 1 error" in done.stderr
     (lost,) = [line for line in records(out)["medqa.jsonl"] if line["status"] == "error"]
     assert "refused for a test" in lost["reason"] and manifest(out)["finished"]
+
+
+def test_a_task_that_lost_too_many_questions_has_bounds_and_is_not_finished(source: Path, tmp_path: Path) -> None:
+    """Five of six are wrong, and nobody knows of the sixth."""
+    out = tmp_path / "eval"
+    with refusing(400, only="patient 3?") as server:
+        done = evaluate(server.url, *flags(source, out, "--model-name", "m"))
+        table = (out / "table.md").read_text()
+        assert done.returncode == 1 and "1 of 6 questions have no score, more than 0.02" in done.stderr
+        assert "refused for a test" in done.stderr and "--errors wrong" in done.stderr
+        assert not manifest(out)["finished"] and "| medqa | 0.0% to 16.7% (bounds) |" in table
+        assert "| **average over 1 tasks** | 0.0% to 16.7% (bounds) |" in table and "Not finished" in table
+        assert evaluate("export", out, "--out", tmp_path / "export").returncode == 1
+        wrong = evaluate(server.url, *flags(source, out, "--model-name", "m", "--resume", "--errors", "wrong"))
+    assert wrong.returncode == 0, wrong.stderr
+    assert manifest(out)["finished"] and "| medqa | 0.0% " in wrong.stdout and "--errors wrong" in wrong.stdout
+    assert "| 5 | 0 | 1 | 0 |" in wrong.stdout, "what was lost is not counted any more"
+    assert evaluate("export", out, "--out", tmp_path / "export").returncode == 0
+    judged = evaluate("rejudge", out, "--judge", "rule", "--out", tmp_path / "again")
+    assert judged.returncode == 1 and "1 of 6 questions have no score" in judged.stderr
+    judged = evaluate("rejudge", out, "--judge", "rule", "--out", tmp_path / "wrong", "--errors", "wrong")
+    assert judged.returncode == 0 and manifest(tmp_path / "wrong")["finished"], judged.stderr
+
+
+def test_answers_that_were_cut_off_are_noted_counted_and_warned_of(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "eval"
+    cut = {"choices": [{"message": {"content": "<think>t"}, "finish_reason": "length"}]}
+    with refusing(400, only="no question has this", answer=cut) as server:
+        done = evaluate(server.url, *flags(source, out, "--model-name", "m"))
+    assert done.returncode == 0, done.stderr
+    told = f"{COUNT} of {COUNT} answers are not what the model would have said: {COUNT} cut at the limit of tokens"
+    assert told in done.stderr and told in done.stdout and f"| 0 | 0 | 0 | {COUNT} |" in done.stdout
+    assert {line["finish"] for line in records(out)["medqa.jsonl"]} == {"length"}
+    assert shared.summary(out)["tasks"][0]["cut_off"] == {"length": COUNT}
+    from medix_verl.evaluation.store.read import read_evaluation
+    from medix_verl.report.content import build
+    from medix_verl.report.page import render
+
+    page = render(build(read_evaluation(out)))
+    assert f"medqa: {told}; raise generation.max_tokens." in page
+    assert f'<td class="number bad" data-label="cut off">{COUNT}</td>' in page
+
+
+def test_a_question_that_was_retried_keeps_its_cause(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "eval"
+    with refusing(500, only="patient 3?") as server:
+        done = evaluate(server.url, *flags(source, out, "--model-name", "m"))
+        assert server.asked == COUNT + 3
+    (lost,) = [line for line in records(out)["medqa.jsonl"] if line["status"] == "error"]
+    assert "HTTP 500" in lost["reason"] and "refused for a test" in lost["reason"] and "Future" not in lost["reason"]
+    assert done.returncode == 1 and "HTTP 500" in done.stderr and "Future" not in done.stderr
+
+
+def test_repeats_of_a_question_have_different_seeds(source: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from inspect_ai import eval; from medix_verl.evaluation.inspect.tasks import medqa;"
+        "log, = eval(medqa(source=sys.argv[1], limit=2, seed=3), model='medix/m', model_base_url=sys.argv[2],"
+        "epochs=3, log_dir=sys.argv[3], display='none'); assert log.status == 'success', log.error"
+    )
+    with refusing(400, only="no question has this") as server:
+        done = subprocess.run(
+            [sys.executable, "-c", script, source, server.url, tmp_path / "logs"],
+            env=shared.environment({"XDG_DATA_HOME": str(tmp_path)}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert done.returncode == 0, done.stderr
+    assert sorted(server.seeds) == [3, 3, 3 + 7919, 3 + 7919, 3 + 2 * 7919, 3 + 2 * 7919]
+
+
+def test_a_resumed_run_of_something_else_is_refused_by_name(tmp_path: Path) -> None:
+    source, out = medqa(tmp_path / "medqa", COUNT), tmp_path / "eval"
+    lists = b'{"data": [{"id": "m", "root": "/models/%s"}]}'
+    with refusing(400, only="no question has this", listed=lists % b"a") as server:
+        first = evaluate(server.url, *flags(source, out))
+        assert first.returncode == 0, first.stderr
+        port = int(server.url.rpartition(":")[2].split("/")[0])
+    kept = manifest(out)
+    assert kept["server"]["model"] == {"root": "/models/a"} and kept["server"]["models"] == ["m"]
+    assert kept["sources"]["medqa"]["place"] == str(source) and kept["settings"]["prompt_sha256"]
+    (out / "records" / "medqa.jsonl").unlink()  # so that there is something left to do
+    with refusing(400, only="no question has this", listed=lists % b"b", port=port) as server:
+        other = evaluate(server.url, *flags(source, out, "--resume"))
+        assert other.returncode == 1 and "server.model.root '/models/a', now it is '/models/b'" in other.stderr
+        first_row, *rest = (source / "test.json").read_text().splitlines()
+        changed = json.dumps({**json.loads(first_row), "label": 3})
+        (source / "test.json").write_text("\n".join([changed, *rest]) + "\n")
+        server.listed = lists % b"a"
+        labels = evaluate(server.url, *flags(source, out, "--resume"))
+        assert labels.returncode == 1 and "sources.medqa.rows_sha256" in labels.stderr
+        assert server.asked == 0
+
+
+KEY = "made-up-Zq81LmnoPqrs77xyZ0aa"
+
+
+@contextmanager
+def repeating() -> Iterator[str]:
+    """A server that repeats its key: in a refusal of some questions, in its answers, in its lists and its version."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            key = self.headers.get("Authorization", "")
+            if self.path == "/v1/models":
+                self.send(200, {"data": [{"id": "m", "root": f"/models/{key}"}]})
+            else:
+                self.send(200, {"version": f"1 {key}"})
+
+        def do_POST(self) -> None:
+            body, key = self.rfile.read(int(self.headers["Content-Length"])), self.headers.get("Authorization", "")
+            if b"patient 3?" in body:
+                escaped = key.replace("-", "\\u002d")
+                self.send(400, {"error": {"message": f"invalid: {key}, {escaped}, {key[7:20]}"}})
+            elif b"patient 4?" in body:
+                self.send(500, {"error": {"message": f"failed with {key}"}})
+            elif b"patient 5?" in body:
+                message = {"content": None, "refusal": f"I do not answer {key}"}
+                self.send(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
+            else:
+                message = {"content": f"<answer>{key}</answer>"}
+                self.send(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
+
+        def send(self, code: int, said: Any) -> None:
+            raw = json.dumps(said).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_key_that_the_server_repeats_is_nowhere(source: Path, tmp_path: Path) -> None:
+    from inspect_ai.log import read_eval_log
+
+    out = tmp_path / "eval"
+    with repeating() as url:
+        words = (*flags(source, out, "--model-name", "m"), "--api-key-env", "SOME_KEY")
+        done = evaluate(url, *words, changes={"SOME_KEY": KEY})
+        judge = ("--judge", "openai", "--judge-url", url, "--judge-model", "m", "--judge-api-key-env", "SOME_KEY")
+        asked = evaluate(url, *words, *judge, "--out", tmp_path / "judged", changes={"SOME_KEY": KEY})
+    assert done.returncode == 1 and "3 of 6 questions have no score" in done.stderr
+    assert asked.returncode == 1 and "cannot be read" in asked.stderr
+    told = [done.stdout, done.stderr, asked.stdout, asked.stderr]
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        told.append(path.read_text("utf-8", "replace"))
+        if path.suffix == ".eval":
+            told.append(read_eval_log(str(path)).model_dump_json())
+    assert sum("***" in text for text in told) >= 5, "nothing was repeated"
+    pieces = {KEY[start : start + 10] for start in range(len(KEY) - 9)}
+    assert not [piece for piece in pieces for text in told if piece in text]
+
+
+def test_a_judge_that_cannot_be_read_is_refused_with_its_reply(source: Path, tmp_path: Path) -> None:
+    with serving() as model, refusing(400, only="no question has this") as judge:
+        words = ("--judge", "openai", "--judge-url", judge.url, "--judge-model", "q")
+        done = evaluate(model.url, *flags(source, tmp_path / "eval", *words))
+        assert model.stats()["requests"] == 0
+    assert done.returncode == 1 and "cannot be read" in done.stderr and "drug 0" in done.stderr
 
 
 def test_a_task_of_which_every_question_is_refused_has_failed(source: Path, tmp_path: Path) -> None:
@@ -163,7 +344,7 @@ def test_rows_that_were_refused_are_counted(tmp_path: Path) -> None:
 
 
 def test_two_rejudgings_into_one_folder_are_refused(source: Path, tmp_path: Path) -> None:
-    from medix_verl.evaluation.manifest import held
+    from medix_verl.evaluation.store.manifest import held
 
     with serving() as model:
         assert evaluate(model.url, *flags(source, tmp_path / "eval")).returncode == 0
@@ -175,9 +356,9 @@ def test_two_rejudgings_into_one_folder_are_refused(source: Path, tmp_path: Path
 def test_a_server_that_is_started_finds_models_and_login_where_they_were(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medix_verl.evaluation.model_source import Model
+    from medix_verl.evaluation.models.source import Model
     from medix_verl.evaluation.suite import SuiteSpec, run_suite
-    from medix_verl.evaluation.tasks import find
+    from medix_verl.evaluation.tasks.table import find
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     for name in ("HF_HOME", "XDG_DATA_HOME"):
@@ -185,7 +366,7 @@ def test_a_server_that_is_started_finds_models_and_login_where_they_were(
     seen = tmp_path / "seen.json"
     program = (
         f"import json, os; open({str(seen)!r}, 'w').write(json.dumps(dict(os.environ)));"
-        "from medix_verl.evaluation.mock_model import main; main(['--port', '{port}'])"
+        "from medix_verl.evaluation.models.mock import main; main(['--port', '{port}'])"
     )
     model = Model("any", load_limit_s=60.0, command=(sys.executable, "-c", program))
     level = logging.getLogger().level

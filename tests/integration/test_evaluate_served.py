@@ -4,9 +4,11 @@ and judged by the demo's own judge, served as well, and by the rule judge; and w
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import runpy
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from medix_verl.evaluation.server import ServerSpec, serving
+from medix_verl.evaluation.models.server import ServerSpec, serving
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
@@ -24,7 +26,7 @@ pytestmark = [
 ]
 HERE = Path(__file__).parent
 shared = SimpleNamespace(**runpy.run_path(str(HERE / "evaluations.py")))
-layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "unit" / "evaluation" / "task_layouts.py")))
+layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "unit" / "evaluation" / "tasks" / "task_layouts.py")))
 SERVE = "--max-model-len 2048 --dtype float32 --enforce-eager"
 COUNT = 60
 
@@ -39,12 +41,25 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_path: Path) -> None:
     out = tmp_path / "eval"
-    words = ["--tasks", "all", "--sources", sets, "--out", out, "--max-tokens", 96, "--connections", 8]
+    words = [
+        "--tasks",
+        "all,healthbench_hard,healthbench_consensus",
+        "--sources",
+        sets,
+        "--out",
+        out,
+        "--max-tokens",
+        96,
+        "--connections",
+        8,
+    ]
     spec = ServerSpec(str(demo_folder / "judge"), 300.0, tuple(SERVE.split()))
     with serving(spec, tmp_path / "judge.log", lambda line: None) as url:
         asked = ["--judge", "openai", "--judge-url", url, "--judge-model", spec.model, "--prompt", "medix_short"]
         # The demo's judge writes YES and NO; the published protocol asks for JSON.
         asked += ["--protocol", "robust", "--rounds", 1]
+        # What is graded from 0 to 5 is beyond it, and a task that lost so much would not be finished.
+        asked += ["--max-unscored", 1]
         done = shared.evaluate(demo_folder / "policy", *words, *asked, f"--serve-args={SERVE}", limit_s=1000)
     assert done.returncode == 0, done.stderr
     manifest = json.loads((out / "eval.json").read_text())
@@ -63,6 +78,28 @@ def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_p
     assert [line["response"] for line in again["medqa.jsonl"]] == [line["response"] for line in found["medqa.jsonl"]]
 
 
+@pytest.mark.parametrize(
+    ("change", "flags", "told"),
+    [
+        (("intermediate_size", 2), "", "RuntimeError"),  # the engine's worker fails, and then engine and server
+        (("intermediate_size", 1), "--max-model-len 100000000", "max_model_len (100000000) is greater"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_served_ends_the_wait(
+    demo_folder: Path, tmp_path: Path, change: tuple[str, int], flags: str, told: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(demo_folder / "policy", model)
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"][change[0]] *= change[1]
+    (model / "config.json").write_text(json.dumps(config))
+    shared.medqa(tmp_path / "medqa", 4)
+    words = [model, "--tasks", "medqa", "--sources", f"medqa={tmp_path / 'medqa'}", "--out", tmp_path / "eval"]
+    done = shared.evaluate(*words, f"--serve-args={flags}", limit_s=500)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "the model's server" in last and told in last and "server.log" in last
+
+
 def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: Path) -> None:
     shared.medqa(tmp_path / "medqa", COUNT)
     words = [demo_folder / "policy", "--tasks", "medqa", "--sources", f"medqa={tmp_path / 'medqa'}", "--max-tokens", 96]
@@ -70,14 +107,15 @@ def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: P
     whole = shared.evaluate(*words, tmp_path / "whole", limit_s=400)
     assert whole.returncode == 0, whole.stderr
     run = shared.begin(*words, tmp_path / "killed")
-    journal = tmp_path / "killed" / "cache" / "answers.jsonl"
     until = time.monotonic() + 300
-    while not (journal.is_file() and journal.read_bytes().count(b"\n") >= COUNT // 4):
+    while shared.kept(tmp_path / "killed") < COUNT // 4:
         assert run.poll() is None and time.monotonic() < until
         time.sleep(0.02)
     for process in psutil.Process(run.pid).children(recursive=True):
-        if "serve" in " ".join(process.cmdline()):
-            process.kill()
+        # A child may have ended since it was listed.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "serve" in " ".join(process.cmdline()):
+                process.kill()
     _, told = run.communicate(timeout=120)
     assert run.returncode == 1 and "Traceback" not in told, told
     assert shared.evaluate(*words, tmp_path / "killed", "--resume", limit_s=400).returncode == 0

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def served(url: str, api_key: str = "none") -> Any:
-    from medix_verl.evaluation.inspect_model import ServedModel
+    from medix_verl.evaluation.inspect.model import ServedModel
 
     return ServedModel("m", url, api_key)
 
@@ -115,7 +115,7 @@ def test_what_is_no_completion_may_be_asked_again(raw: bytes) -> None:
 
 
 def test_a_wrapped_error_is_found() -> None:
-    from medix_verl.evaluation.inspect_model import request_error
+    from medix_verl.evaluation.inspect.model import request_error
 
     error = RequestError("HTTP 404", Failure.MISCONFIGURED, 404)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medix_verl.data.parquet import read_samples
+from medix_verl.data.io.parquet import read_samples
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRINTED = {

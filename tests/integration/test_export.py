@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -15,10 +16,14 @@ from typing import Any
 
 import pytest
 
+from medix_verl.cli.evaluate.run_model import model_word
 from medix_verl.demo.build import COUNTS
-from medix_verl.errors import DataError, SetupError
-from medix_verl.runs.export import ExportSpec, export_checkpoint
-from medix_verl.runs.merge_adapter import merge_adapter
+from medix_verl.errors import ConfigError, DataError, SetupError
+from medix_verl.evaluation.models.generation import GenerationSpec
+from medix_verl.evaluation.models.source import Model
+from medix_verl.evaluation.models.trained import as_trained
+from medix_verl.runs.checkpoints.export import ExportSpec, export_checkpoint
+from medix_verl.runs.checkpoints.merge_adapter import merge_adapter
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
@@ -66,6 +71,23 @@ def test_the_model_has_the_checkpoints_weights(demo_folder: Path, tmp_path: Path
         expected = value * 2 if name.endswith("language_model.norm.weight") else value
         assert torch.equal(made[name], expected.bfloat16().float()), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_a_runs_folder_is_a_model_and_is_asked_as_it_was_trained(demo_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    actor = save(demo_folder / "policy", run)
+    (run / "medix_run.json").write_text(json.dumps({"config": {"data": {"medix": {"prompt": "medix_short"}}}}))
+    model = model_word(str(run))
+    assert model == str(run / "exported" / "global_step_4") and model_word(model) == model
+    asked = as_trained(Model(model), None, "auto", GenerationSpec())
+    assert (asked.template, asked.notes) == ("medix_short", ())
+    made = (Path(model) / "config.json").stat().st_mtime_ns
+    assert model_word(str(actor)) == model and (Path(model) / "config.json").stat().st_mtime_ns == made
+    save_time = made / 1e9 + 5
+    os.utime(actor / "model_world_size_1_rank_0.pt", (save_time, save_time))
+    with pytest.raises(ConfigError, match="was exported before"):
+        model_word(str(run))
+    assert model_word("owner/name") == "owner/name" and model_word(str(tmp_path)) == str(tmp_path)
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ def test_an_unreachable_judge_stops_the_run_with_its_cause(train: Callable[..., 
     """Nothing is scored 0: the answers stay unscored until their share ends the run."""
     run = train(
         LONG,
+        "medix.start=warn",
         "reward.medix.judge.kind=openai",
         "reward.medix.judge.url=http://127.0.0.1:9/v1",
         "reward.medix.judge.model=nobody",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real training run whose judge fails in the middle: nothing is scored wrong, every step completes."""
+"""Real training runs whose judge fails in the middle, or is slow by its rate: every step completes, nothing is lost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -18,7 +19,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 STEPS = 7
 
 
-def serve(port: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+def serve(port: int, log: Path, *more: str) -> tuple[subprocess.Popen[bytes], str]:
     """Start the mock judge; returns it with its address."""
     words = [
         sys.executable,
@@ -30,6 +31,7 @@ def serve(port: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
         "no",
         "--latency-ms",
         "20",
+        *more,
     ]
     with log.open("wb") as stream:
         server = subprocess.Popen(words, stdout=stream, stderr=subprocess.STDOUT)
@@ -41,11 +43,11 @@ def serve(port: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 @pytest.fixture
-def mock(tmp_path: Path) -> Iterator[Callable[[int], tuple[subprocess.Popen[bytes], str]]]:
+def mock(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], str]]]:
     with contextlib.ExitStack() as at_end:
 
-        def begin(port: int = 0) -> tuple[subprocess.Popen[bytes], str]:
-            server, url = serve(port, tmp_path / "mock.log")
+        def begin(port: int = 0, *more: str) -> tuple[subprocess.Popen[bytes], str]:
+            server, url = serve(port, tmp_path / "mock.log", *more)
             at_end.callback(server.wait)
             at_end.callback(server.kill)
             return server, url
@@ -87,3 +89,29 @@ def test_the_judge_and_its_worker_are_killed_in_the_middle(
     assert [step["medix/unscored"] for step in steps] == [0.0] * STEPS
     assert [step["medix/judge/valid"] for step in steps] == [1.0] * STEPS
     assert run.left_behind() == []
+
+
+def test_a_judge_that_takes_ten_requests_a_second(
+    train: Callable[..., Any], mock: Callable[..., tuple[subprocess.Popen[bytes], str]]
+) -> None:
+    """128 answers a step come at once, under default limits: each has its verdict, and the log says why it is slow."""
+    _, url = mock(0, "--per-second", "10", "--retry-after", "1")
+    run = train(
+        "trainer.total_training_steps=3",
+        "data.train_batch_size=16",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=16",
+        "actor_rollout_ref.rollout.n=8",
+        "reward.medix.judge.kind=openai",
+        f"reward.medix.judge.url={url}",
+        "reward.medix.judge.model=mock-judge",
+        limit_s=500.0,
+    )
+    assert run.end.returncode == 0, run.log[-3000:]
+    steps = [step.data for step in run.steps if step.is_training]
+    assert [step["medix/unscored"] for step in steps] == [0.0] * 3
+    assert [step["medix/judge/valid"] for step in steps] == [1.0] * 3
+    with urlopen(f"{url.removesuffix('/v1')}/stats") as answer:
+        stats = json.load(answer)
+    assert stats["limited"] > 0, "the limit was met"
+    assert stats["answered"] > 3 * 16, "by more answers than a second's"
+    assert "set judge.max_per_minute to its limit" in run.log

@@ -8,15 +8,14 @@ server never answered.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 ray = pytest.importorskip("ray")
 
 CLIENTS = 8
+MockProcess: Any = runpy.run_path(str(Path(__file__).parents[1] / "mock_process.py"))["Mock"]
 CLIENTS_ALIVE: list[Any] = []
 FINDINGS = ("effusion", "oedema", "nodule", "fracture", "cyst", "stenosis", "haematoma", "abscess")
 SPEC = JudgeSpec(kind="openai", model="mock", timeout_s=5.0, max_retries=8, breaker_seconds=1.0)
@@ -45,30 +45,14 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-class Mock:
-    """The mock server as a process."""
-
-    def __init__(self, *flags: str, port: int = 0) -> None:
-        words = [sys.executable, "-m", "medix_verl.judge.mock", "--port", str(port), *flags]
-        self.flags = flags
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats", timeout=10) as answer:
-            return json.load(answer)  # type: ignore[no-any-return]
+class Mock(MockProcess):  # type: ignore[misc, valid-type]
+    """The mock server as a process that can be waited for and started again."""
 
     def wait_for(self, requests: int) -> None:
         deadline = time.monotonic() + 100
         while self.stats["requests"] < requests:
             assert time.monotonic() < deadline, "the server was not asked"
             time.sleep(0.05)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
     def again(self) -> Mock:
         """A new process at the same address."""

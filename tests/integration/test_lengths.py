@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from medix_verl.data.lengths import PixelRule, count_by_model, image_tokens, rule_of
+from medix_verl.data.pictures.token_counts import PixelRule, count_by_model, image_tokens, rule_of
 from medix_verl.data.prompts import build_messages
 from medix_verl.errors import ConfigError
 from medix_verl.types import ImageRef, Sample

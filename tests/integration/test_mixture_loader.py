@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import open_dict
 
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.io.parquet import write_samples
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import Sample
 

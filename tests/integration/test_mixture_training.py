@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from medix_verl.cli.main import main
-from medix_verl.data.parquet import read_samples
+from medix_verl.data.io.parquet import read_samples
 
 pytestmark = pytest.mark.timeout(500)
 ROWS = 12

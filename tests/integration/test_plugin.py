@@ -92,7 +92,8 @@ def test_nothing_is_touched_beside_an_accelerator(code: str, variables: dict[str
     assert found["cpu"] is False
     assert found["patched"] == [False, False, False]
     assert found["variables"] == []
-    assert found["awaited"] == ["hydra.core.plugins"]
+    # Gemma 4's model is looked at when, and only where, it is imported.
+    assert found["awaited"] == ["hydra.core.plugins", "transformers.models.gemma4.modeling_gemma4"]
 
 
 def test_the_plugin_costs_next_to_nothing() -> None:
@@ -248,7 +249,7 @@ def test_recipes_of_a_folder_and_of_an_installed_package(tmp_path: Path) -> None
 
 
 def test_broken_recipes_stop_verl(monkeypatch: pytest.MonkeyPatch) -> None:
-    from medix_verl import recipes_index
+    from medix_verl.recipe import index as recipes_index
 
     def missing(package: str) -> None:
         raise ModuleNotFoundError(f"No module named '{package}'")

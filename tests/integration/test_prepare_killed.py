@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-SETS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "data" / "sets.py"))
+SETS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "data" / "prepare" / "sets.py"))
 ROWS = 4500
 """Four parts and a piece."""
 FILES = ("train.parquet", "train.report.json", "train.dropped.jsonl")

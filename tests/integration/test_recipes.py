@@ -2,7 +2,8 @@
 """Every recipe and every allowed combination composes with verl's real configuration and would be accepted by verl.
 
 Recipes and overlays are found, not listed, so that none is forgotten. `make test` composes each recipe, each overlay
-and each pair of overlays; `make long` composes all combinations.
+and lists that have every pair between them; `make long` composes each recipe with every set of overlays, and each with
+every algorithm, engine and one overlay more.
 """
 
 from __future__ import annotations
@@ -10,31 +11,42 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from medix_verl.cli.composed import booking, changes, compose_recipes, faults, unknown_keys
 from medix_verl.cli.main import main
-from medix_verl.cli.plan_recipe import plan_of
-from medix_verl.cli.planner import plan_checks
-from medix_verl.cli.recipe import begin, check, tables
+from medix_verl.cli.recipe.recipe import tables
 from medix_verl.errors import ConfigError
-from medix_verl.recipe_heads import check_list
-from medix_verl.recipes_index import recipe_heads
+from medix_verl.recipe.compose import booking, changes, complete, compose_recipes
+from medix_verl.recipe.heads import PPO, check_list, trainer_of
+from medix_verl.recipe.index import recipe_heads
+from medix_verl.recipe.own import begin
+from medix_verl.recipe.plan.estimate import plan_checks
+from medix_verl.recipe.plan.from_recipe import plan_of
+from medix_verl.recipe.validate import check, faults, unknown_keys
+from medix_verl.rewards.spec import RewardSpec
 from medix_verl.runs.compose import compose_record
 from medix_verl.runs.record import write_record
 
 pytestmark = pytest.mark.timeout(900)
-HEADS = recipe_heads()
-RECIPES = [name for name, head in HEADS.items() if not head.is_overlay]
+HEADS = {name: head for name, head in recipe_heads().items() if trainer_of(name, recipe_heads()) == PPO}
+"""Those for reinforcement learning; see test_sft.py for the others."""
+RECIPES = [name for name, head in HEADS.items() if not head.is_overlay and not head.is_part]
 OVERLAYS = [name for name, head in HEADS.items() if head.is_overlay]
+ALGORITHMS = [name for name in OVERLAYS if HEADS[name].instead_of]
+ENGINES = ["medix_megatron", "medix_sglang"]
+OTHERS = [name for name in OVERLAYS if name not in ALGORITHMS]
 LAST = "medix_debug"
 """The overlay that its head calls the last of a list."""
-MODELS = ("2B", "7B", "8B", "30B", "9B", "tiny")
-LOSSES = {"DAPO": ("vanilla", True), "GRPO": ("vanilla", False), "GSPO": ("gspo", False), "GDPO": ("vanilla", True)}
+MODELS = ("2B", "4B", "E4B", "7B", "8B", "30B", "9B", "27B", "135M", "tiny")
+LOSSES = {
+    **{"DAPO": ("vanilla", True), "GRPO": ("vanilla", False), "GSPO": ("gspo", False), "GDPO": ("vanilla", True)},
+    "distillation": ("vanilla", False),
+}
 
 
 @functools.cache
@@ -58,31 +70,59 @@ def allowed(names: list[str]) -> bool:
     return True
 
 
-def subsets() -> list[tuple[str, ...]]:
-    return [found for size in range(len(OVERLAYS) + 1) for found in itertools.combinations(OVERLAYS, size)]
+def in_order(names: Iterable[str]) -> list[str]:
+    """Recipe first, then the algorithm, and the overlay that is the last of a list behind the others."""
+    return sorted(names, key=lambda name: (name in OVERLAYS, name in OTHERS, name == LAST, name))
 
 
-def largest() -> list[list[str]]:
-    """Lists of overlays on `medix` to which no further overlay can be added, enough of them to have every pair."""
-    lists = [["medix", *sorted(found, key=lambda name: name == LAST)] for found in reversed(subsets()) if found]
-    chosen: list[list[str]] = []
-    seen: set[frozenset[str]] = set()
-    for names in filter(allowed, lists):
-        pairs = {frozenset(pair) for pair in itertools.combinations(names[1:], 2)}
-        if pairs - seen:
-            chosen.append(names)
-            seen |= pairs
-    return chosen
+def subsets(overlays: list[str]) -> list[tuple[str, ...]]:
+    return [found for size in range(len(overlays) + 1) for found in itertools.combinations(overlays, size)]
 
 
-ALONE = [[name] for name in RECIPES] + [["medix", name] for name in OVERLAYS]
-TOGETHER = largest()
+def pairs_of(names: Iterable[str]) -> set[frozenset[str]]:
+    """What stands beside what in a list: recipe and overlay, overlay and overlay."""
+    return {frozenset(pair) for pair in itertools.combinations(names, 2)}
+
+
+def all_pairs() -> set[frozenset[str]]:
+    """Every recipe with every overlay, and every two overlays, that some list may have."""
+    return {
+        frozenset(pair)
+        for recipe in RECIPES
+        for size in (1, 2)
+        for found in itertools.combinations(OVERLAYS, size)
+        if allowed(in_order([recipe, *found]))
+        for pair in itertools.combinations([recipe, *found], 2)
+    }
+
+
+def covering() -> list[list[str]]:
+    """Lists that have every pair between them: each takes as many overlays as bring a new one."""
+    missing, lists = all_pairs(), []
+    while missing:
+        first = sorted(min(missing, key=sorted))
+        recipe = next(
+            recipe
+            for recipe in RECIPES
+            if (recipe in first or not set(first) & set(RECIPES)) and allowed(in_order({recipe, *first}))
+        )
+        names = {recipe, *first}
+        for overlay in OVERLAYS:
+            if overlay not in names and (pairs_of({*names, overlay}) - pairs_of(names)) & missing:
+                names |= {overlay} if allowed(in_order({*names, overlay})) else set()
+        lists.append(in_order(names))
+        missing -= pairs_of(names)
+    return lists
+
+
+ALONE = [[name] for name in RECIPES] + [complete([name]) for name in OVERLAYS]
+TOGETHER = covering()
 
 
 def test_all_are_found() -> None:
     folder = Path(__file__).parents[2] / "recipes" / "recipe"
-    assert {path.stem for path in folder.glob("*.yaml")} <= set(HEADS)
-    assert len(RECIPES) >= 11 and len(OVERLAYS) >= 9
+    assert {path.stem for path in folder.glob("*.yaml")} <= set(recipe_heads())
+    assert len(RECIPES) >= 14 and len(OVERLAYS) >= 16 and len(ALGORITHMS) == 4
 
 
 @pytest.mark.parametrize("names", ALONE, ids=",".join)
@@ -97,37 +137,144 @@ def test_each_is_estimated_to_fit_80_gib(names: list[str]) -> None:
     config = composed(",".join(names))
     if config.trainer.device != "cpu":
         found = list(plan_checks(plan_of(config, 80.0)))
-        assert len(found) == 5 and [check for check in found if check.status == "FAIL"] == []
+        has_reference = bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
+        assert len(found) == 5 + has_reference and [check for check in found if check.status == "FAIL"] == []
 
 
-@pytest.mark.parametrize("overlay", ["medix_megatron", "medix_judge_verl", "medix_async_separate"])
-def test_the_largest_model_takes_two_nodes_for_these(overlay: str) -> None:
-    for names, fits in ((f"medix_30b,{overlay}", False), (f"medix_30b,{overlay},medix_multinode", True)):
-        found = {check.name for check in plan_checks(plan_of(composed(names), 80.0)) if check.status == "FAIL"}
-        assert found == (set() if fits else {"update"}), names
+@pytest.mark.parametrize(
+    ("overlay", "update"), [("medix_megatron", "FAIL"), ("medix_judge_verl", "ok"), ("medix_async_separate", "warn")]
+)
+def test_the_largest_model_with_fewer_gpus_to_train_on(overlay: str, update: str) -> None:
+    """The update is what may not fit one node; on two nodes all of it does."""
+    one, two = (
+        {check.name: check.status for check in plan_checks(plan_of(composed(names), 80.0))}
+        for names in (f"medix_30b,{overlay}", f"medix_30b,{overlay},medix_multinode")
+    )
+    assert one.pop("update") == update and "FAIL" not in {*one.values(), *two.values()}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("names", TOGETHER, ids=",".join)
-def test_many_overlays_at_once(names: list[str]) -> None:
-    """Together these have every pair of overlays that may stand in one list."""
+def test_every_pair(names: list[str]) -> None:
     assert faults(compose_recipes(names)) == []
 
 
+def test_the_reward_alone_on_a_configuration_of_ones_own() -> None:
+    """verl's model, data and algorithm stay, `reward.medix.*` can be set, and a critic is the user's own business."""
+    words = ["reward.medix.judge.kind=rule", "algorithm.adv_estimator=gae", "actor_rollout_ref.rollout.name=vllm"]
+    config = compose_recipes(["medix_reward"], [*words, "actor_rollout_ref.actor.use_dynamic_bsz=true"])
+    found = {key for key in changes(compose_recipes(()), config) if not key.startswith(("reward.", "medix."))}
+    assert found == {word.split("=")[0] for word in words[1:]} - {"algorithm.adv_estimator"} | {
+        "actor_rollout_ref.actor.use_dynamic_bsz"
+    }
+    assert [fault for fault in faults(config) if "critic" in fault or "reward" in fault] == []
+    assert check("medix_reward") == []
+    assert check("medix_reward", ["reward.medix.judge.kind=opnai"])[0].endswith("did you mean 'openai'?")
+
+
 def test_no_pair_is_missing() -> None:
-    pairs = {frozenset(pair) for pair in itertools.combinations(OVERLAYS, 2) if allowed(["medix", *sorted(pair)])}
-    seen = {frozenset(pair) for names in TOGETHER for pair in itertools.combinations(names[1:], 2)}
-    assert pairs == seen
+    assert set().union(*map(pairs_of, TOGETHER)) == all_pairs()
+    assert {frozenset(pair) for pair in itertools.product(["medix_2b", "medix_30b"], ALGORITHMS)} <= all_pairs()
+
+
+def refused(lists: Iterable[list[str]]) -> dict[str, list[str]]:
+    """Lists that their heads allow and that would not run -> why."""
+    tried = {",".join(names): names for names in map(in_order, lists) if allowed(in_order(names))}
+    assert tried
+    return {text: found for text, names in tried.items() if (found := faults(compose_recipes(names)))}
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_all_combinations(recipe: str) -> None:
-    lists = [[recipe, *sorted(found, key=lambda name: name == LAST)] for found in subsets()]
-    refused = {
-        ",".join(names): found for names in lists if allowed(names) and (found := faults(compose_recipes(names)))
-    }
-    assert refused == {}
+    assert refused([recipe, *found] for found in subsets(OTHERS)) == {}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if HEADS[recipe].columns[2] != "CPU"])
+def test_every_algorithm_with_every_engine_and_one_overlay_more(recipe: str) -> None:
+    more = [(), *((name,) for name in OTHERS if name not in ENGINES)]
+    assert (
+        refused(
+            [recipe, algorithm, *engines, *overlay]
+            for algorithm in ALGORITHMS
+            for engines in subsets(ENGINES)
+            for overlay in more
+        )
+        == {}
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("recipe", ["medix_2b", "medix_7b", "medix_gdpo", "medix_8b_grpo"])
+def test_an_algorithm_is_all_of_itself_on_whatever_comes_before(recipe: str, algorithm: str) -> None:
+    """Whatever algorithm the recipe has: nothing of it is left, but for weights that only GDPO reads."""
+    plain, put = composed(f"medix,{algorithm}"), composed(f"{recipe},{algorithm}")
+    keys = {*changes(plain, put)} - {*changes(composed("medix"), composed("medix_2b"))}
+    keys -= {"data.image_patch_size", "algorithm.gdpo_reward_weights"}
+    keys -= {f"actor_rollout_ref.actor.{key}" for key in ("kl_loss_coef", "kl_loss_type") if algorithm != "medix_grpo"}
+    assert keys == set()
+    assert put.trainer.experiment_name == f"medix_{put.medix.model}_{HEADS[algorithm].columns[0].lower()}"
+
+
+def test_dapo_is_what_the_recipe_has() -> None:
+    assert changes(composed("medix"), composed("medix,medix_dapo")) == {}
+
+
+def test_names_of_runs_are_as_they_were() -> None:
+    names = {recipe: composed(recipe).trainer.experiment_name for recipe in RECIPES}
+    assert {recipe: names[recipe] for recipe in NAMES} == NAMES
+    assert len(set(names.values())) == len(names), "two recipes would go on from each other's checkpoints"
+
+
+NAMES = {
+    "medix": "medix_8b_dapo",
+    "medix_2b": "medix_2b_dapo",
+    "medix_30b": "medix_30b_dapo",
+    "medix_7b": "medix_7b_gspo",
+    "medix_8b_grpo": "medix_8b_grpo",
+    "medix_8b_gspo": "medix_8b_gspo",
+    "medix_cpu": "medix_cpu",
+    "medix_gdpo": "medix_8b_gdpo",
+    "medix_qwen3_5": "medix_qwen3_5_dapo",
+    "medix_text": "medix_text_8b_dapo",
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_sglang_with_every_recipe(recipe: str) -> None:
+    if HEADS[recipe].columns[2] == "CPU":
+        assert not allowed([recipe, "medix_sglang"])
+        return
+    config = composed(f"{recipe},medix_sglang")
+    assert config.actor_rollout_ref.rollout.name == config.reward.reward_model.rollout.name == "sglang"
+    assert faults(config) == [] and unknown_keys(config) == []
+    # By the key alone as well, which is how verl's own documents have it.
+    assert faults(with_typed(recipe, ["actor_rollout_ref.rollout.name=sglang"])) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "typed", "fits"),
+    [
+        ("medix_2b,medix_1gpu", [], True),
+        ("medix_2b,medix_gspo,medix_1gpu", [], True),
+        ("medix_4b,medix_1gpu", [], False),
+        ("medix_4b,medix_1gpu", ["actor_rollout_ref.actor.fsdp_config.offload_policy=true"], True),
+    ],
+)
+def test_one_gpu_of_24_gib(names: str, typed: list[str], fits: bool) -> None:
+    found = list(plan_checks(plan_of(with_typed(names, typed), 24.0)))
+    assert ([check for check in found if check.status == "FAIL"] == []) is fits
+    if not fits:
+        assert "actor_rollout_ref.actor.fsdp_config.offload_policy=true" in found[0].todo
+
+
+def test_pictures_are_sized_by_what_the_model_knows() -> None:
+    for names in ("medix_gemma4", "medix_gemma4,medix_1gpu", "medix_gemma4,medix_debug"):
+        assert composed(names).data.mm_processor_kwargs is None, "min_pixels and max_pixels are Qwen's"
+    assert composed("medix_2b,medix_1gpu").data.mm_processor_kwargs == {"min_pixels": 262144, "max_pixels": 1048576}
+    assert composed("medix,medix_debug").data.mm_processor_kwargs == {"min_pixels": 4096, "max_pixels": 262144}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -141,7 +288,7 @@ def test_the_table_says_what_is_composed(recipe: str) -> None:
     filtered = config.algorithm.filter_groups.enable
     assert (config.actor_rollout_ref.actor.policy_loss.loss_mode, filtered) == LOSSES[algorithm]
     assert (config.algorithm.adv_estimator == "medix_gdpo") is (algorithm == "GDPO")
-    assert config.actor_rollout_ref.actor.use_kl_loss is (recipe == "medix_8b_grpo")
+    assert config.actor_rollout_ref.actor.use_kl_loss is (algorithm == "GRPO" and gpus != "CPU")
 
 
 def test_the_judge_fits_one_node_of_eight() -> None:
@@ -186,6 +333,36 @@ def test_placements_that_do_not_fit_are_said(names: str, override: str, message:
     assert any(message in fault for fault in faults(with_typed(names, [override])))
 
 
+PANEL = (
+    "reward.medix.judge.panel=[{model:a},{model:b,url:[http://127.0.0.1:1/v1,http://127.0.0.1:2/v1]},"
+    "{kind:verl,model:c,max_concurrent:8}]"
+)
+
+
+def test_a_panel_is_typed_on_the_command_line() -> None:
+    config = compose_recipes(["medix", "medix_judge_verl"], [PANEL, "reward.medix.judge.kind=openai"])
+    assert faults(config) == [] and unknown_keys(config) == []
+    block: Any = OmegaConf.to_container(config.reward.medix, resolve=True)
+    members = RewardSpec.from_mapping(block).judge.members
+    assert [(one.kind, one.model, len(one.urls), one.max_concurrent) for one in members] == [
+        ("openai", "a", 0, 256),
+        ("openai", "b", 2, 256),
+        ("verl", "c", 0, 8),
+    ]
+    # Without the overlay nothing serves the third one.
+    alone = faults(compose_recipes(["medix"], [PANEL]))
+    assert len(alone) == 1 and "add recipe medix_judge_verl" in alone[0]
+    twice = faults(compose_recipes(["medix"], ["reward.medix.judge.panel=[{model:a},{model:a}]"]))
+    assert len(twice) == 1 and "judge.panel[0] and judge.panel[1] are the same judge" in twice[0]
+
+
+def test_a_judge_that_sees_pictures_is_typed_on_the_command_line() -> None:
+    words = ["reward.medix.judge.images=true", "reward.medix.judge.prompt=pictures"]
+    assert faults(compose_recipes(["medix"], words)) == []
+    blind = faults(compose_recipes(["medix"], [*words, "reward.medix.judge.kind=rule"]))
+    assert len(blind) == 1 and "which sees no picture" in blind[0]
+
+
 def test_a_key_that_verl_does_not_have_is_seen() -> None:
     config = with_typed("medix", ["+trainer.v1.sampler.sampler_kwargs.x=1", "+trainer.nodes=2", "+data.medix.y=1"])
     assert unknown_keys(config) == ["trainer.nodes"]
@@ -201,13 +378,32 @@ def test_errors_of_composition_are_one_line() -> None:
 def test_the_published_recipe_differs_only_in_its_reward() -> None:
     found: dict[str, Any] = changes(composed("medix"), composed("medix_paper"))
     assert set(found) == {
-        "reward.medix.rule", "reward.medix.judge.prompt", "reward.medix.judge.show_question", "trainer.experiment_name"
+        "reward.medix.rule", "reward.medix.judge.prompt", "reward.medix.judge.show_question",
+        "reward.medix.semantic.contrast", "medix.model",
     }  # fmt: skip
+
+
+def test_the_semantic_term_stops_contradictions_but_as_published() -> None:
+    for recipe in RECIPES:
+        section = composed(recipe).reward.medix
+        assert RewardSpec.from_mapping(OmegaConf.to_container(section, resolve=True)).semantic.contrast is (
+            recipe != "medix_paper"
+        )
+
+
+def test_gdpo_with_the_published_rule_is_refused() -> None:
+    """In a short text without tags, which that rule scores, terms would share a token: all would count as one."""
+    (fault,) = faults(compose_recipes(["medix_gdpo"], ["+reward.medix.rule=published"]))
+    assert "reward.medix.rule=published with medix_gdpo" in fault and "type reward.medix.rule=medix, or" in fault
+    published = compose_recipes(["medix_paper"], ["algorithm.adv_estimator=medix_gdpo",
+                                "trainer.v1.sampler.sampler_kwargs.split_terms=true"])  # fmt: skip
+    assert "reward.medix.rule=published with medix_gdpo" in " ".join(faults(published))
+    assert faults(compose_recipes(["medix_gdpo"], ["+reward.medix.rule=medix"])) == []
 
 
 def test_the_readme_has_the_tables() -> None:
     readme = (Path(__file__).parents[2] / "recipes" / "README.md").read_text(encoding="utf-8")
-    assert tables(HEADS.values()) in readme, "paste what `medix-verl recipe list --markdown` prints"
+    assert tables(recipe_heads().values()) in readme, "paste what `medix-verl recipe list --markdown` prints"
 
 
 def test_a_new_recipe_is_sound_and_a_wrong_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +461,7 @@ def test_what_a_plan_advises_can_be_typed() -> None:
 def test_a_section_that_was_empty_is_told_by_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "show", "medix"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "data.mm_processor_kwargs.min_pixels=262144" in lines
+    assert "data.mm_processor_kwargs.min_pixels=${oc.select:medix.min_pixels,262144}" in lines
     assert not any(
         line.startswith(("data.mm_processor_kwargs=", "trainer.v1.sampler.sampler_kwargs=")) for line in lines
     )

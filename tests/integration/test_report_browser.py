@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a run in a real headless browser: fits phone and desktop, light and dark, and its filters work."""
+"""The pages in a real headless browser: they fit phone and desktop, no table is cut off, and filters work."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from medix_verl.report.run_files import find_run
-from medix_verl.report.run_page import write_run_page
+from medix_verl.cli.main import main
+from medix_verl.report.run.files import find_run
+from medix_verl.report.run.page import write_run_page
 
-made = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "report" / "test_run_page.py"))["made"]
+UNIT = Path(__file__).parents[1] / "unit" / "report"
+made = runpy.run_path(str(UNIT / "run" / "test_page.py"))["made"]
+made_evaluation = runpy.run_path(str(UNIT / "test_page.py"))["made"]
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
@@ -55,9 +58,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def look(page: Path, width: int, scheme: int) -> dict[str, Any]:
+def look(page: Path, width: int, scheme: int, script: str = LOOK) -> dict[str, Any]:
     outer = page.with_name(f"look-{width}-{scheme}.html")
-    outer.write_text(LOOK.replace("WIDTH", str(width)), encoding="utf-8")
+    outer.write_text(script.replace("WIDTH", str(width)), encoding="utf-8")
     words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
     words += [
         f"--blink-settings=preferredColorScheme={scheme}",
@@ -82,3 +85,36 @@ def test_it_fits_and_its_filters_work(page: Path, width: int) -> None:
 def test_a_dark_browser_gets_a_dark_page(page: Path) -> None:
     red = {scheme: int(re.findall(r"\d+", look(page, 1280, scheme)["light"])[0]) for scheme in (0, 1)}
     assert red[0] < 60 and red[1] > 200
+
+
+CUT = """<script>
+function told(frame) {
+  const page = frame.contentDocument;
+  page.querySelectorAll("details").forEach(part => part.open = true);
+  const wide = [...page.querySelectorAll(".wide")].filter(part => part.getClientRects().length);
+  const cut = wide.filter(part => part.scrollWidth > part.clientWidth + 1).map(part => part.textContent.slice(0, 60));
+  const label = page.querySelector(".stack td[data-label]");
+  document.title = JSON.stringify({
+    tables: wide.length, cut: cut, page: page.documentElement.scrollWidth,
+    label: label ? frame.contentWindow.getComputedStyle(label, "::before").content : "",
+  });
+}
+</script><title></title><iframe src="report.html" width="WIDTH" height="4000" onload="told(this)"></iframe>"""
+
+
+@pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "leaderboard"])
+def test_no_table_is_cut_off(kind: str, width: int, page: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    if kind == "run":
+        shutil.copy(page, out)
+    elif kind == "evaluation":
+        a, b = (made_evaluation(tmp_path / name, seed) for seed, name in enumerate("ab"))
+        assert main(["report", str(a), "--compare", str(b), "--out", str(out)]) == 0
+    else:
+        folders = [str(made_evaluation(tmp_path / name, seed)) for seed, name in enumerate("ab")]
+        assert main(["evaluate", "leaderboard", *folders, "--out", str(out)]) == 0
+    seen = look(out, width, 1, CUT)
+    assert seen["errors"] == [] and seen["tables"] > 1 and seen["page"] <= width
+    assert width == 1280 or seen["cut"] == []
+    assert (seen["label"] not in ("", "none", "normal")) == (width == 390)

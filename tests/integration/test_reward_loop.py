@@ -16,7 +16,7 @@ from medix_verl.errors import ConfigError, EncoderError, UnscoredError
 pytestmark = pytest.mark.timeout(180)
 NUMBERS = ("score", "acc", "judge", "semantic", "format", "modality")
 FLAGS = ("judge_ok", "semantic_ok", "modality_applies", "semantic_applies")
-KEYS = {*NUMBERS, *FLAGS, "reward_busy_s"}
+KEYS = {*NUMBERS, *FLAGS, "reward_busy_s", "thinking_open"}
 INFO: dict[str, Any] = {
     "index": 0, "split": "train", "id": "q7", "question": "What is shown?", "modality": "X_RAY",
     "options": None, "synonyms": ["pulmo"], "tolerance": None, "credentialed": False,

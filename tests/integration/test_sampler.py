@@ -141,7 +141,9 @@ def test_the_other_trainers_have_a_sampler_too(build: Callable[..., Any]) -> Non
     buffer = build(
         "trainer.v1.trainer_mode=colocate_async", "trainer.v1.sampler.custom_sampler.name=MedixReplayBufferAsync"
     )
-    assert type(buffer).__name__ == "MedixReplayBufferAsync" and hasattr(buffer, "get_sampleable_count")
+    from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
+
+    assert type(buffer).__name__ == "MedixReplayBufferAsync" and isinstance(buffer, ReplayBufferAsync)
 
 
 def test_an_unknown_setting_is_refused(build: Callable[..., Any]) -> None:
@@ -428,3 +430,21 @@ def test_a_refusal_ends_the_replacing_of_prompts(build: Callable[..., Any], monk
     with pytest.raises(RunStoppedError, match="row 'q7'"):
         buffer._refill(1)
     assert asked == []
+
+
+@pytest.mark.timeout(60)
+def test_a_refusal_ends_the_wait_of_hybrid_rollout(
+    build: Callable[..., Any], queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """verl's separate_async trainer waits outside of `sample` before it gives its GPUs back to training."""
+    from medix_verl.rewards import sampler
+
+    said = iter(["", "", "row 'q7' of mimic-cxr is credentialed data"])
+    monkeypatch.setattr(sampler, "read_fatal", lambda _ledger: next(said))
+    name = "trainer.v1.sampler.custom_sampler.name=MedixReplayBufferAsync"
+    buffer = build(NO_FILTER, "trainer.v1.trainer_mode=separate_async", name)
+    if not hasattr(buffer, "wait_for_sampleable"):
+        pytest.skip("verl 0.9.0 has no hybrid_rollout")
+    queue.add_group("a", [], status="running")
+    with pytest.raises(RunStoppedError, match="no answer can be scored: row 'q7'"):
+        buffer.wait_for_sampleable(1, "train", 2)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from medix_verl.data.parquet import read_samples
+from medix_verl.data.io.parquet import read_samples
 from medix_verl.data.prompts import build_messages
-from medix_verl.demo.build import COUNTS, build_demo, is_built
-from medix_verl.demo.judge_model import judge_prompt
+from medix_verl.demo.build import COUNTS, BuildSpec, build_demo, is_built
 from medix_verl.demo.measure import MeasureSpec, answer_lines, average, score_lines
-from medix_verl.demo.tokenizer import GRAMMAR_TOKENS
-from medix_verl.demo.warmup import TEMPLATE, encode_prompt, target_text
+from medix_verl.demo.models.judge_model import PROMPT, question
+from medix_verl.demo.models.tokenizer import GRAMMAR_TOKENS
+from medix_verl.demo.models.warmup import TEMPLATE, encode_prompt, target_text
 from medix_verl.response import parse_response
 from medix_verl.types import MODALITIES, Response, Sample
 
@@ -62,9 +62,9 @@ def generate(built: Built, sample: Sample) -> Response:
 
 
 def test_the_folder_is_complete_and_used_again(built: Built) -> None:
-    assert is_built(built.folder) and not is_built(built.folder, seed=1)
+    assert is_built(built.folder) and not is_built(built.folder, BuildSpec(seed=1))
     before = (built.folder / "manifest.json").read_bytes()
-    build_demo(built.folder, seed=0)
+    build_demo(built.folder)
     assert (built.folder / "manifest.json").read_bytes() == before
     assert len(built.validation) == COUNTS["val"]
     assert len(list(read_samples(built.folder / "data" / "train.parquet"))) == COUNTS["train"]
@@ -130,19 +130,25 @@ def test_measured_answers_are_those_of_the_policy_alone(built: Built, tmp_path: 
     greedy = [parse_response(line["response"]) for line in lines if line["decoding"] == "greedy"]
     assert greedy == [generate(built, row) for row in rows]
     assert [line["id"] for line in lines if line["decoding"] == "sampled"] == [row.id for row in rows for _ in range(2)]
-    figures = average(score_lines(lines, tmp_path / "answers.jsonl"))
+    figures = average(score_lines(lines, tmp_path / "answers.jsonl", "medix_cpu"))
     assert figures["greedy/format"] > 0.9 and 0 <= figures["sampled/acc"] < 0.6
 
 
-def test_the_judge_replies_yes_or_no(built: Built) -> None:
+def test_the_judge_tells_the_demos_answers_apart(built: Built) -> None:
+    """Every answer with itself, and with each of three others: YES and NO, on the prompt that verl asks it with."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(built.folder / "judge")
     judge = transformers.AutoModelForCausalLM.from_pretrained(built.folder / "judge")
-    verdicts = set()
-    for candidate in ("heart", "CT", "upper left", "lymph node"):
-        turns = [{"role": "user", "content": judge_prompt("heart", candidate)}]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        asked = tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        with torch.no_grad():
-            tokens = judge.generate(**asked, max_new_tokens=4, do_sample=False)
-        verdicts.add(tokenizer.decode(tokens[0, asked["input_ids"].shape[1] :], skip_special_tokens=True).strip())
-    assert verdicts <= {"YES", "NO"}
+    answers = sorted({row.answer for row in built.validation})
+    right = {True: 0, False: 0}
+    for place, reference in enumerate(answers):
+        for offset in (0, 1, 5, 11):
+            candidate = answers[(place + offset) % len(answers)]
+            turns = [{"role": "user", "content": question(reference, candidate)}]
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            asked = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+            with torch.no_grad():
+                tokens = judge.generate(**asked, max_new_tokens=4, do_sample=False)
+            said = tokenizer.decode(tokens[0, asked["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+            right[offset == 0] += said == ("YES" if offset == 0 else "NO")
+    assert right[True] >= 0.9 * len(answers) and right[False] >= 0.9 * 3 * len(answers), (right, len(answers))
+    assert (built.folder / "judge" / "prompt.txt").read_text() == PROMPT

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medix_verl.demo.run import JUDGE_SERVED_BY_VERL
-from medix_verl.report.run_content import read_run
-from medix_verl.report.run_files import find_run
+from medix_verl.report.run.content import read_run
+from medix_verl.report.run.files import find_run
 from medix_verl.runs.record import read_record
 
 pytestmark = pytest.mark.timeout(500)
@@ -132,6 +132,7 @@ def test_the_judge_served_by_verl(train: Callable[..., Any], demo_folder: Path) 
         "trainer.total_training_steps=2",
         *JUDGE_SERVED_BY_VERL,
         f"reward.reward_model.model_path={demo_folder}/judge",
+        f"++reward.medix.judge.prompt={demo_folder}/judge/prompt.txt",
         limit_s=480.0,
     )
     assert served.end.returncode == 0, served.log[-3000:]

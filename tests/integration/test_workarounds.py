@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from importlib import metadata
@@ -14,7 +15,14 @@ from typing import Any
 
 import pytest
 
-from medix_verl.cpu.workarounds import answer_for_vllm, install, offload_unpinned, rebuild_position_ids, use_gloo_once
+from medix_verl.cpu.workarounds import (
+    answer_for_vllm,
+    install,
+    join_by_gloo,
+    offload_unpinned,
+    rebuild_position_ids,
+    use_gloo_once,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,11 +47,36 @@ def test_gloo_is_named_once() -> None:
     assert module.seen == [(30, "cpu:gloo"), (5, "gloo")]
 
 
+def test_the_sft_trainer_joins_by_gloo_alone() -> None:
+    """In a process of its own, with verl's own function: without the work-around torch refuses the device cpu twice."""
+    code = (
+        "import os, sys; import torch.distributed as dist; import verl.utils.distributed as module; import inspect\n"
+        "function = module.initialize_global_process_group\n"
+        "function = inspect.unwrap(function) if sys.argv[1] == 'upstream' else function\n"
+        "print(function(), dist.get_backend())"
+    )
+    variables = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "VERL_PLATFORM": "cpu", "MASTER_ADDR": "127.0.0.1"}
+    for which in ("ours", "upstream"):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = {"MASTER_PORT": str(free.getsockname()[1])}
+        done = subprocess.run(
+            [sys.executable, "-c", code, which], capture_output=True, text=True, timeout=200, check=False,
+            env={**os.environ, **variables, **place},
+        )  # fmt: skip
+        if which == "ours":
+            assert done.returncode == 0 and "(0, 0, 1) cpu:gloo" in done.stdout, done.stderr[-1000:]
+        else:
+            assert done.returncode != 0 and "cpu:gloo" in done.stderr, "verl mends it: the work-around can go"
+
+
 def test_a_changed_upstream_is_left_alone() -> None:
     def changed(*_args: Any) -> None:
         """Upstream mended it."""
 
-    distributed = SimpleNamespace(initialize_global_process_group_ray=changed)
+    distributed = SimpleNamespace(initialize_global_process_group_ray=changed, initialize_global_process_group=changed)
+    join_by_gloo(distributed)
+    assert distributed.initialize_global_process_group is changed
     tensordicts = SimpleNamespace(maybe_fix_3d_position_ids=changed)
     use_gloo_once(distributed)
     rebuild_position_ids(tensordicts)

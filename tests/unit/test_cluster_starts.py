@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medix_verl.recipes_index import recipe_heads
+from medix_verl.recipe.index import recipe_heads
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "cluster"

@@ -16,7 +16,7 @@ def test_all_is_sorted_and_every_name_is_there() -> None:
     assert set(medix_verl.__all__) == {
         *("CompositeReward", "Response", "RewardBreakdown", "__version__", "parse_response"),
         *("Failed", "Failure", "Judge", "JudgeSpec", "Question", "Reference", "RewardSpec", "Sample", "SemanticSpec"),
-        *("Term", "Verdict"),
+        *("Term", "Verdict", "evaluate"),
     }
     assert all(getattr(medix_verl, name) is not None for name in medix_verl.__all__)
     assert set(medix_verl.__all__) <= set(dir(medix_verl))

@@ -22,24 +22,32 @@ from typing import Any
 
 import pytest
 
-from medix_verl.data.answers import answer_flags, question_flags
+from medix_verl.chat_template import read_prompt, read_reply_start
+from medix_verl.choices import Choices as Choosable
+from medix_verl.choices import read_choice, read_yes_no
 from medix_verl.data.converters.assemble import Choices, assemble, question_of
-from medix_verl.data.converters.mmmu_medical import texts_in
-from medix_verl.data.converters.own_table import list_of
-from medix_verl.data.converters.pmc_vqa import SPEC
-from medix_verl.data.converters.reports import parts_of
-from medix_verl.data.deidentify import as_text, is_anonymised
-from medix_verl.data.dicom_window import parse_window
-from medix_verl.data.fingerprints import fingerprint
-from medix_verl.data.jsonl import read_object
+from medix_verl.data.converters.own.columns import read_renamed
+from medix_verl.data.converters.own.table import list_of
+from medix_verl.data.converters.radiology.report_parts import parts_of
+from medix_verl.data.converters.vqa.mmmu_medical import texts_in
+from medix_verl.data.converters.vqa.pmc_vqa import SPEC
+from medix_verl.data.dicom.deidentify import as_text, is_anonymised
+from medix_verl.data.dicom.pixel_data import codestream_size
+from medix_verl.data.dicom.window import parse_window
+from medix_verl.data.duplicates.fingerprints import fingerprint
+from medix_verl.data.io.encodings import is_western
+from medix_verl.data.io.jsonl import read_object
+from medix_verl.data.io.row_files import read_rows
+from medix_verl.data.io.tables import read_table
 from medix_verl.data.modalities import read_modality
+from medix_verl.data.pictures.metadata import strip_notes
+from medix_verl.data.prepare.checks import answer_flags, question_flags
 from medix_verl.data.prompts import render_prompt
-from medix_verl.data.rowfiles import read_rows
-from medix_verl.data.tables import read_table
+from medix_verl.embedding.contrast import aspects, contrast
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.errors import MedixError
-from medix_verl.evaluation.subjects import candidate_of
-from medix_verl.evaluation.votes import read_binary
+from medix_verl.evaluation.grading.subjects import candidate_of
+from medix_verl.evaluation.grading.votes import read_binary
 from medix_verl.judge.judge import Question
 from medix_verl.judge.prompt import fill
 from medix_verl.judge.reply import probability_of_yes, read_verdict
@@ -48,12 +56,12 @@ from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.rule.normalise import normalise
 from medix_verl.judge.rule.quantity import read_quantity
-from medix_verl.openai_client import read_retry_after
-from medix_verl.recipe_heads import read_head
-from medix_verl.report.run_page import settings_of
+from medix_verl.openai_client import Completion, read_retry_after, split_reasoning
+from medix_verl.recipe.heads import read_head
+from medix_verl.report.run.page import settings_of
 from medix_verl.response import parse_response
 from medix_verl.rewards.reading import parse_ground_truth, parse_published
-from medix_verl.runs.secrets import find_secrets, scrub
+from medix_verl.secrets import find_secrets, scrub
 from medix_verl.types import Reference, Sample
 
 try:
@@ -86,9 +94,9 @@ END = "\x01"
 """A character that few repetitions take, so that what came before fails."""
 MADE_WHEN_NEEDED = {
     # A user's own expression for a DICOM series, from the command line.
-    "data/dicom_series.py: re.compile(self.description)": None,
-    "data/dicom_series.py: re.compile(choice.description)": None,
-    "data/deidentify.py: re.compile('|'.join": "anonymised",
+    "data/dicom/series.py: re.compile(self.description)": None,
+    "data/dicom/series.py: re.compile(choice.description)": None,
+    "data/dicom/deidentify.py: re.compile('|'.join": "anonymised",
 }
 """Calls whose expression is not in the source -> the function that gives it; None where it is not ours."""
 
@@ -289,8 +297,9 @@ def seconds(call: Callable[[], Any], times: int = 1) -> float:
 
 @cache
 def memories() -> list[Any]:
-    """Functions of the rule judge that remember what they gave."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("medix_verl.judge.rule")]
+    """Functions of the rule judge and of the contrast that remember what they gave."""
+    held = ("medix_verl.judge.rule", "medix_verl.embedding.statements")
+    modules = [module for name, module in sys.modules.items() if name.startswith(held)]
     return [value for module in modules for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
@@ -378,7 +387,15 @@ def in_file(name: str, read: Callable[[Path], Any]) -> Callable[[str, Path], Any
     return call
 
 
+def octets(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
+
+
 READERS: dict[str, Callable[[str, Path], Any]] = {
+    "strip_notes, a JPEG": lambda text, _: strip_notes(b"\xff\xd8\xff\xda\0\2" + octets(text)),
+    "strip_notes, a PNG": lambda text, _: strip_notes(b"\x89PNG\r\n\x1a\n" + octets(text)),
+    "strip_notes, a GIF": lambda text, _: strip_notes(b"GIF89a" + octets(text)),
+    "codestream_size, a JPEG": lambda text, _: codestream_size(b"\xff\xd8" + octets(text.replace("a", "\xff"))),
     "guard, a plain reference": lambda text, _: guard(text, Reference("pneumonia", question="What is shown here?")),
     "guard, options": lambda text, _: guard(text, Reference("B", question="Which is it?", options=CHOICE)),
     "guard, long options": lambda text, _: guard(
@@ -391,15 +408,27 @@ READERS: dict[str, Callable[[str, Path], Any]] = {
         f"{text[:3900]} B", Reference("B", question=text, options=(text[: len(text) // 2], text[:50]))
     ),
     "equal": lambda text, _: equal(text, Reference(f"{text}x", synonyms=("3 cm",))),
+    "equal, a label": lambda text, _: equal(text, Reference("b", options=(*CHOICE, text[:300]), label="B")),
+    "equal, a list": lambda text, _: equal(f"heart, {text}"[:290], Reference(f"{text[:280]} and heart")),
+    "read_choice": lambda text, _: read_choice(text, Choosable.of(CHOICE)),
+    "read_choice, the text is an option": lambda text, _: read_choice(text, Choosable.of((text[:40], "a cyst"))),
+    "read_choice, explained": lambda text, _: read_choice(f"The answer is B. {text}", Choosable.of(CHOICE)),
+    "read_yes_no": lambda text, _: [read_yes_no(text, "Is there a cyst?"), read_yes_no(f"Yes, {text}", text)],
     "RuleJudge": lambda text, _: asyncio.run(RuleJudge().ask(Question(text[:1900], Reference("3 cm", options=CHOICE)))),
     "normalise": lambda text, _: normalise(text),
     "read_quantity": lambda text, _: [read_quantity(text), read_quantity(text[:120])],
     "fill": lambda text, _: fill("{question}{reference}{fence}{candidate}", text, Reference(text, question=text), 4000),
-    "read_verdict": lambda text, _: [read_verdict(text, kind) for kind in ("none", "json_schema")],
+    "read_verdict": lambda text, _: [read_verdict(text)],
     "probability_of_yes": lambda text, _: probability_of_yes({"content": [{"token": text, "logprob": 0.0}]}),
+    "read_verdict, a reply that is not too long": lambda text, _: read_verdict(text[:4000]),
+    "split_reasoning": lambda text, _: split_reasoning(Completion(text)),
     "read_retry_after": lambda text, _: read_retry_after(text),
     "parse_response": lambda text, _: parse_response(text),
     "parse_response, in a block": lambda text, _: parse_response(f"<think>{text}</think><answer>{text}</answer>"),
+    "parse_response, behind an open prompt": lambda text, _: parse_response(text, "open"),
+    "parse_response, behind a closed prompt": lambda text, _: parse_response(text, "closed"),
+    "read_prompt": lambda text, _: read_prompt(text),
+    "read_reply_start": lambda text, _: read_reply_start(text),
     "parse_published": lambda text, _: parse_published(text),
     "parse_published, in a block": lambda text, _: parse_published(f"<think>{text}</think><answer>{text}</answer>"),
     "parse_ground_truth": lambda text, _: parse_ground_truth(text),
@@ -425,12 +454,17 @@ READERS: dict[str, Callable[[str, Path], Any]] = {
     "is_anonymised": lambda text, _: is_anonymised(as_text(text)),
     "read_object": lambda text, _: read_object(text.encode()),
     "compare": lambda text, _: asyncio.run(HashingEncoder().compare(text, text[1:])),
+    "aspects": lambda text, _: aspects(text),
+    "contrast, to a short reference": lambda text, _: contrast(text, "no left effusion of 3 cm, stage II", text),
+    "contrast, the text on both sides": lambda text, _: contrast(f"{text[:390]}a", text[:390]),
     "settings_of": in_file("settings.yaml", settings_of),
     "read_rows, JSON": in_file("rows.json", read_rows),
     "read_rows, a list": lambda text, folder: in_file("rows.json", read_rows)(f"[{text}", folder),
     "read_rows, JSON lines": in_file("rows.jsonl", read_rows),
     "read_rows, CSV": in_file("rows.csv", read_rows),
     "read_table": in_file("table.csv", read_table),
+    "is_western": lambda text, _: is_western([text.encode(), text.encode("cp1252", "replace")]),
+    "read_renamed": lambda text, _: read_renamed(text, ("question", "answer")),
 }
 """What reads a text that somebody else wrote."""
 

@@ -450,7 +450,48 @@ def test_retry_after_as_a_date() -> None:
     assert read_retry_after(f"Wed, 21 Oct 2015 07:28:00 +{'9' * 20}") == 0
 
 
+CODES = [
+    (404, {"error": {"code": "model_not_found"}}, Failure.MISCONFIGURED, False, "OpenAI"),
+    (404, {"error": {"param": "model", "code": 404, "type": "NotFoundError"}}, Failure.MISCONFIGURED, False, "vLLM"),
+    (404, {"error": {"code": "DeploymentNotFound"}}, Failure.MISCONFIGURED, False, "Azure"),
+    (404, {"detail": "Not Found"}, Failure.MISCONFIGURED, True, "a path that is not there, or a prompt that is hidden"),
+    (403, {"error": {"message": "model_not_found"}}, Failure.MISCONFIGURED, True, "a sentence is no code"),
+    (403, {"error": {"code": "content_policy_violation"}}, Failure.REFUSED, False, "a prompt"),
+    (403, ["a", "list"], Failure.MISCONFIGURED, True, "no object"),
+    (400, {"error": {"code": "invalid_api_key"}}, Failure.MISCONFIGURED, False, "a key, with another status"),
+    (400, [{"error": {"status": "UNAUTHENTICATED"}}], Failure.MISCONFIGURED, False, "Google, in a list"),
+    (400, {"error": {"code": "content_filter"}}, Failure.REFUSED, False, "Azure's filter"),
+    (
+        400,
+        {"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+        Failure.REFUSED,
+        False,
+        "the same, within",
+    ),
+    (429, {"error": {"code": "rate_limit_exceeded", "type": "tokens"}}, Failure.RATE_LIMITED, False, "a limit"),
+    (429, {"error": {"type": "insufficient_quota"}}, Failure.MISCONFIGURED, False, "a quota that is spent"),
+    (429, {"error": {"message": "insufficient_quota"}}, Failure.RATE_LIMITED, False, "a sentence is no code"),
+    (403, {"error": {"code": "rate_limit_exceeded"}}, Failure.RATE_LIMITED, False, "a limit, with another status"),
+    (500, {"error": {"code": "invalid_api_key"}}, Failure.SERVER_ERROR, False, "it says itself that it failed"),
+]
+"""Status, body, what it means, whether it is unclear whom it concerns, and whose it is."""
+
+
+@pytest.mark.parametrize(("status", "body", "failure", "is_unclear", "why"), CODES, ids=[case[4] for case in CODES])
+def test_machine_readable_codes(status: int, body: Any, failure: Failure, is_unclear: bool, why: str) -> None:
+    error = failed(says(answer(json.dumps(body).encode(), status)))
+    assert (error.failure, error.is_unclear, error.status) == (failure, is_unclear, status), why
+
+
+def test_a_pause_in_milliseconds() -> None:
+    assert failed(says(answer(b"{}", 429, retry_after_ms="1500"))).retry_after_s == 1.5
+    assert failed(says(answer(b"{}", 429, retry_after_ms="soon"))).retry_after_s == 0
+    assert failed(says(answer(b"{}", 429, retry_after_ms="99999999"))).retry_after_s <= 60
+
+
 def test_an_error_travels_between_processes() -> None:
+    unclear = pickle.loads(pickle.dumps(RequestError("HTTP 403", Failure.MISCONFIGURED, 403, is_unclear=True)))
+    assert (unclear.status, unclear.is_unclear) == (403, True)
     error = pickle.loads(pickle.dumps(RequestError("HTTP 429", Failure.RATE_LIMITED, 429, 2.5)))
     assert (str(error), error.failure, error.status, error.retry_after_s) == ("HTTP 429", "rate_limited", 429, 2.5)
 
@@ -561,6 +602,18 @@ def test_a_long_page_is_masked_in_linear_time() -> None:
     client.hide_key("\\" * 100_000)
     client.hide_key(" " * 100_000)
     assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("written", [KEY, KEY.replace("/", "\\/")])
+def test_an_answer_that_repeats_the_key_is_masked_and_one_with_a_word_for_none_is_not(written: str) -> None:
+    raw = completion("KEY, EMPTY").replace(b"KEY", written.encode())
+    assert read_completion(ask(says(answer(raw)))).text == "***, EMPTY"
+
+    async def of(key: str) -> bytes:
+        async with serving(says(answer(completion("EMPTY")))) as server, OpenAIClient(server.url, key) as client:
+            return await client.post("/chat/completions", b"{}")
+
+    assert read_completion(asyncio.run(of("EMPTY"))).text == "EMPTY"
 
 
 def test_without_a_key_nothing_is_masked() -> None:

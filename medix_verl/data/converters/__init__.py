@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Public data sets to the sample schema, one file a set. A converter reads local files only and keeps every row."""
+"""Convert data sets to the sample schema, one module per data set. Every row becomes a Sample or a Refused."""
 
 __all__: list[str] = []

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a converter is: a module with `SPEC` and `read`, and, where it has choices, `OPTIONS`.
+"""Interface of a converter: a module with `SPEC`, `read` and, optionally, `OPTIONS`.
 
-    SPEC: SetSpec                                    what the set is, for `medix-verl prepare --list`
-    OPTIONS: Mapping[str, Option]                    optional: what `--set KEY=VALUE` may say
+    SPEC: SetSpec                                    describes the data set for `medix-verl prepare --list`
+    OPTIONS: Mapping[str, Option]                    optional: the options that `--set KEY=VALUE` accepts
     read(source, split) -> Iterator[Sample | Refused]
 
-`read` gives one item for each question, in an order that never changes, and never decodes a picture. A row that
-cannot be used is a Refused with its id, never skipped and never an exception; a layout that is not the published one
-is a DataError. `split` is ours (train, val, test); the source's own word for it is `SPEC.splits[split]`. An option's
-value is `source.options["key"]`: every declared key is there, with its default where the user gave none.
+`read` yields one item per question in a fixed order and never decodes a picture. A row that cannot be used becomes a
+Refused with its id; it is not skipped and raises no exception. A layout other than the published one raises DataError.
+`split` is our name (train, val, test); the data set's own name for it is `SPEC.splits[split]`. `source.options["key"]`
+has a value for every declared option: the user's, or else the default.
 
-A sample's meta always holds `licence`, `answer_type` (one of ANSWER_TYPES) and `image_id` (a list: the set's own names
-of the pictures, by which statistics cluster), `patient_id` where the set has one, and `credentialed: true` where so.
+A sample's meta always contains `licence`, `answer_type` (one of ANSWER_TYPES) and `image_id` (a list of the data set's
+own picture names, the clusters of the statistics). Where they apply, it also contains `patient_id`,
+`credentialed: true`, and `rationale` (the published explanation of the answer; `--sft` writes it).
 """
 
 from __future__ import annotations
@@ -28,19 +29,32 @@ from medix_verl.types import Sample
 if TYPE_CHECKING:
     from medix_verl.data.source import Source
 
-__all__ = ["ANSWER_TYPES", "SPLITS", "TASKS", "Converter", "Ids", "Option", "Refused", "SetSpec", "resolve_options"]
+__all__ = [
+    "ANSWER_TYPES",
+    "LOST_FOR_ENCODING",
+    "SPLITS",
+    "TASKS",
+    "Converter",
+    "Ids",
+    "Option",
+    "Refused",
+    "SetSpec",
+    "resolve_options",
+]
 
 SPLITS = ("train", "val", "test")
 TASKS = ("open", "closed", "mixed", "report", "rubric")
 ANSWER_TYPES = ("open", "closed")
+LOST_FOR_ENCODING = "bad encoding"
+"""Reason of a row that is refused only for its encoding; a preparation then fails unless `--allow-lost` is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetSpec:
-    """What a data set is: everything that `medix-verl prepare --list` shows."""
+    """Description of a data set, as `medix-verl prepare --list` shows it."""
 
     name: str
-    """What the user types."""
+    """The name that the user types."""
     title: str
     licence: str
     task: str
@@ -49,17 +63,17 @@ class SetSpec:
     about: str
     """One line."""
     splits: Mapping[str, str]
-    """Ours (of SPLITS) -> the set's own name of the split."""
+    """Our split name (one of SPLITS) -> the data set's own split name."""
     rows: Mapping[str, int] = field(default_factory=dict)
-    """Ours -> the published number of rows, where it is known."""
+    """Our split name -> the published number of rows, where it is known."""
     hub_id: str | None = None
     config: str | None = None
     credential: str = ""
-    """What must be signed, and where; empty where nothing is."""
+    """The agreement that must be signed, and where; empty if none."""
     credentialed: bool = False
     """Whether the rows must not leave the machine."""
     files: str = ""
-    """What has to lie beside the rows, such as `imgs.zip`."""
+    """Further files that must be in the folder of the rows, such as `imgs.zip`."""
 
     def __post_init__(self) -> None:
         """Refuse a spec that `--list` or `--split` could not use."""
@@ -76,37 +90,37 @@ class Refused:
 
     id: str
     reason: str
-    """A short stable kind, by which the report counts: `no answer`."""
+    """Short, stable category; the report counts by it. Example: `no answer`."""
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A choice that a converter offers on the command line."""
+    """An option that a converter accepts on the command line."""
 
     default: str
     about: str
     accepted: tuple[str, ...] = ()
-    """The accepted values; empty where the converter itself reads the text."""
+    """The accepted values; empty if the converter parses the value itself."""
     place: bool = False
-    """Whether the value is the path of a folder or file: a preparation starts anew when what lies there has changed."""
+    """Whether the value is a path; a preparation restarts if the contents of that file or folder have changed."""
 
 
 class Converter(Protocol):
-    """What a converter's module looks like; `OPTIONS` may be missing."""
+    """Protocol of a converter's module; `OPTIONS` is optional."""
 
     @property
     def SPEC(self) -> SetSpec:
-        """What the set is."""
+        """Description of the data set."""
 
     def read(self, source: Source, split: str) -> Iterator[Sample | Refused]:
         """One item for each question."""
 
 
 class Ids:
-    """Names rows of a set that has no ids: the set's name and a hash of the row's content.
+    """Ids for the rows of a data set without ids: the data set's name and a hash of the row's content.
 
-    A row that is there twice gets `-2`, in reading order, so that ids stay unique and stable.
+    A duplicate row gets the suffix `-2`, `-3`, ... in reading order, so that ids are unique and stable.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -115,7 +129,7 @@ class Ids:
         self._seen: set[bytes] = set()
 
     def of(self, *parts: str | bytes | None) -> str:
-        """The id of the next row, from what makes it this row: question, answer, picture bytes or file name."""
+        """Return the id of the next row, from its identifying parts: question, answer, picture bytes or file name."""
         digest = hashlib.sha256()
         for part in parts:
             data = b"\x00" if part is None else part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -130,10 +144,10 @@ class Ids:
 
 
 def resolve_options(name: str, offered: Mapping[str, Option], given: Mapping[str, str]) -> dict[str, str]:
-    """Every option that a converter offers, as given or by default.
+    """Return the value of every option of a converter: the given one, or the default.
 
     Raises:
-        ConfigError: An option that it does not offer, or a value that is not accepted.
+        ConfigError: An option is unknown, or its value is not accepted.
     """
     for key, value in given.items():
         if key not in offered:

@@ -1,51 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a published row: by value, or files beside the rows; never decoded here.
+"""Read the pictures of a published row, embedded or as files next to the rows, without decoding them.
 
-A picture that is not there is noted and not an error, so that its row alone is refused. A set that embeds its pictures
-has no names of them; they are called by a hash of their bytes, which is the same wherever the same picture stands.
+A missing picture is recorded and raises no error, so that only its row is refused. Embedded pictures have no names;
+each is named by a hash of its bytes, so that equal pictures have equal names.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from medix_verl.data.converters.base import Option
+from medix_verl.data.io.archives import NotGiven
+from medix_verl.data.source import Source
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef
 
-if TYPE_CHECKING:
-    from medix_verl.data.source import Source
+__all__ = ["KEEP_NAMES", "KEEP_NAMES_OPTION", "NO_PICTURES", "Pictures", "by_name", "by_value"]
 
-__all__ = ["NO_PICTURES", "Pictures", "by_name", "by_value"]
+
+KEEP_NAMES = "keep-names"
+"""The option that the flag --keep-names sets."""
+KEEP_NAMES_OPTION = Option(
+    "no", "keep names of files, which may be patients', in meta and in what is said", ("no", "yes")
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """The pictures of a row, in order, with the set's own names of them."""
+    """The pictures of a row, in order, with the data set's own names for them."""
 
     refs: tuple[ImageRef, ...] = ()
     names: tuple[str, ...] = ()
     missing: str = ""
-    """What is said of a picture that is not there; the row is then refused."""
+    """Message about a missing picture; if set, the row is refused."""
 
 
 NO_PICTURES = Pictures()
 
 
 def by_value(values: Iterable[Any], column: str = "image") -> Pictures:
-    """The pictures that a row carries itself, encoded.
+    """Return the encoded pictures that a row embeds.
 
     Args:
-        values: Structs of bytes and path, or bytes.
-        column: Where they stand, for the messages.
+        values: Structs of bytes and path, bytes, or lists of them; copies of one data set differ in this.
+        column: The column's name, for the messages.
 
     Raises:
-        DataError: The column holds something else.
+        DataError: The column contains something else.
     """
     refs, names, missing = [], [], ""
-    for value in values:
+    for value in flat(values):
         data = value.get("bytes") if isinstance(value, Mapping) else value
         if data is not None and not isinstance(data, bytes):
             raise DataError(f"column {column} holds a {type(data).__name__}; expected pictures: structs of bytes, path")
@@ -53,27 +60,45 @@ def by_value(values: Iterable[Any], column: str = "image") -> Pictures:
             missing = missing or f"column {column} is empty"
             continue
         refs.append(ImageRef(bytes=data))
-        names.append(hashlib.sha256(data).hexdigest()[:16])
+        names.append(name_of(data))
     return Pictures(tuple(refs), tuple(names), missing)
 
 
-def by_name(source: Source, names: Iterable[str]) -> Pictures:
-    """The pictures of these names: files beside the rows, or in an archive there.
+def flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from value
+        else:
+            yield value
+
+
+def by_name(source: Source, names: Iterable[str], keep_names: bool = True) -> Pictures:
+    """Return the pictures of these names: files next to the rows, or in an archive there.
 
     Args:
-        source: The set.
+        source: The data set.
         names: As `Source.member` takes them.
+        keep_names: Whether file names may be written to meta and messages. A published data set's may. In a user's own
+            data a folder may be named after a patient: pictures are then named by a hash of their bytes, and missing
+            ones by their position in the row.
     """
     wanted, refs = tuple(names), []
     missing = "" if wanted else "the row names no picture"
-    for name in wanted:
+    for place, name in enumerate(wanted, 1):
         try:
             data = source.member(name)
         except DataError as cause:
-            missing = missing or str(cause)
+            nameless = cause.nameless if isinstance(cause, NotGiven) else "it cannot be read"
+            missing = missing or (str(cause) if keep_names else f"picture {place} of the row: {nameless}")
             continue
         if data:
             refs.append(ImageRef(bytes=data))
         else:
-            missing = missing or f"{name} is an empty file"
-    return Pictures(tuple(refs), wanted, missing)
+            missing = missing or f"{name if keep_names else f'picture {place} of the row'} is an empty file"
+    called = wanted if keep_names else tuple(name_of(ref.bytes or b"") for ref in refs)
+    return Pictures(tuple(refs), called, missing)
+
+
+def name_of(data: bytes) -> str:
+    """Return a picture's name from its content; equal pictures have equal names."""
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and units: `read_quantity` reads a text that is nothing but a measured quantity or a count.
+"""Parses numbers with units: `read_quantity` reads a text that is only a measured quantity or a count.
 
-"3 cm" and "30 mm" are the same; "3" and "3 cm" are not, nor "> 3 cm" and "3 cm". A text with anything else in it, or
-with a unit that is not in the table, is no quantity (None), because half-understood numbers must not be compared.
-Conversions are exact fractions.
+"3 cm" and "30 mm" are the same; "3" and "3 cm" are not, nor are "> 3 cm" and "3 cm". The result is None for a text with
+anything else in it, with a unit that is not in the table, with leading zeros (00100 is a code), or with an ambiguous
+comma ("3,5": a decimal comma or two numbers), because a partly parsed number must not be compared. Case counts if it
+changes the unit: mM, D, G. Conversions are exact fractions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["Quantity", "read_quantity", "same_quantity", "within_tolerance"]
 
 EXACT = Fraction(1, 10**9)
 MAX_CHARS = 120
-"""Longer texts are no quantities; it also keeps Python's integers small."""
+"""Longer texts are not quantities; this also bounds the size of Python's integers."""
 
 NUMBER_WORDS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
@@ -32,7 +33,7 @@ UNITS: dict[str, tuple[str, Fraction]] = {}
 
 
 def add_units(dimension: str, table: dict[str, str]) -> None:
-    """Enter units of one dimension: size in the base unit -> spellings divided by commas."""
+    """Add units of one dimension: size in the base unit -> spellings separated by commas."""
     for size, spellings in table.items():
         for spelling in spellings.split(", "):
             UNITS[spelling] = (dimension, Fraction(size))
@@ -51,10 +52,13 @@ add_units(
 add_units(
     "mass [mg]",
     {
+        "1/1000000000": "pg, picogram, picograms",
+        "1/1000000": "ng, nanogram, nanograms",
         "1/1000": "ug, μg, mcg, microgram, micrograms",
         "1": "mg, milligram, milligrams",
         "1000": "g, gram, grams",
         "1000000": "kg, kilogram, kilograms",
+        "453592.37": "lb, lbs, pound, pounds",
     },
 )
 add_units(
@@ -77,7 +81,7 @@ add_units(
         "604800000": "wk, wks, week, weeks",
     },
 )
-# A month has no fixed number of days, so that months and years are a dimension of their own.
+# A month has no fixed number of days, so months and years are a separate dimension.
 add_units(
     "calendar [month]",
     {"1": "mo, month, months, month old, months old", "12": "yr, yrs, year, years, year old, years old"},
@@ -90,10 +94,29 @@ add_units(
 add_units(
     "rate [1/min]", {"1": "bpm, /min, per min, per minute, beats/min, beats/minute, beats per min, beats per minute"}
 )
+add_units(
+    "amount [mmol]",
+    {
+        "1/1000000000": "pmol",
+        "1/1000000": "nmol",
+        "1/1000": "umol, μmol, micromole, micromoles",
+        "1": "mmol, millimole, millimoles",
+        "1000": "mol, mole, moles",
+    },
+)
+# The dimension name that unit_of builds for mmol/l.
+add_units(
+    "amount [mmol]/volume [ml]",
+    {"1/1000000000": "nM", "1/1000000": "uM, \u00b5M, \u03bcM", "1/1000": "mM, millimolar", "1": "M, molar"},
+)
+add_units("magnetic field [mT]", {"1/10": "gauss", "1": "mt, millitesla", "1000": "T, tesla"})
+add_units("equivalents [mEq]", {"1": "meq"})
+add_units("international units [IU]", {"1": "iu"})
 add_units("attenuation [HU]", {"1": "hu, hounsfield unit, hounsfield units"})
 add_units("temperature [°C]", {"1": "°c, degree celsius, degrees celsius, degree c, degrees c"})
 
-NUMBER = r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+# A comma after a leading zero is a decimal comma; others separate thousands.
+NUMBER = r"[+-]?(?:(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|0|[1-9][0-9]*)(?:\.[0-9]+)?|0,[0-9]+|\.[0-9]+)"
 PART = re.compile(rf"(?P<number>{NUMBER}|{'|'.join(reversed(WORDS))})(?:[ -]?(?P<unit>[^\d\s.,+-][^\d]*))?")
 TIMES = re.compile(r" ?(?:[x\u00d7*]|(?<= )by(?= )) ?(?=[+-]?[0-9.])")
 COMPARATOR = re.compile(r"(?:[<>≤≥]|(?:less than|more than|greater than|at least|at most) )")
@@ -117,20 +140,20 @@ class Quantity:
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """Read a text that is wholly one quantity, such as "3cm", "28 x 27 mm", "five", "> 6.5 %" or "1,200 ml".
+    """Read a text that is only a quantity, such as "3cm", "28 x 27 mm", "five", "> 6.5 %" or "1,200 ml".
 
     Args:
         text: The text, as written.
 
     Returns:
-        The quantity, or None where the text is anything more, less or other.
+        The quantity, or None for any other text.
     """
     return None if len(text) > MAX_CHARS else read_form(normalise(text))
 
 
 @lru_cache(maxsize=8192)
 def read_form(text: str) -> Quantity | None:
-    """`read_quantity` of a normalised text; the same few forms are compared again and again."""
+    """`read_quantity` for a normalised text; cached, because the same forms are compared often."""
     mark = COMPARATOR.match(text)
     parts = [PART.fullmatch(part) for part in TIMES.split(text[mark.end() :].strip() if mark else text)]
     found = [part for part in parts if part is not None]
@@ -144,22 +167,42 @@ def read_form(text: str) -> Quantity | None:
 
 
 def read_sides(parts: list[tuple[str, str | None]]) -> tuple[tuple[Fraction, ...], str | None] | None:
-    """Bring (number, unit) pairs to one base unit; a side without a unit has the last side's."""
+    """Convert (number, unit) pairs to one base unit; a side without a unit takes the last side's."""
     last = parts[-1][1]
     values: list[Fraction] = []
     dimensions: set[str | None] = set()
     for number, unit in parts:
-        spelling = unit or last
-        if spelling is None:
-            dimension, size = None, Fraction(1)
-        elif spelling in UNITS:
-            dimension, size = UNITS[spelling]
-        else:
+        found = unit_of(unit or last)
+        if found is None:
             return None
-        count = Fraction(WORDS.index(number)) if number in WORDS else Fraction(number.replace(",", ""))
-        values.append(count * size)
+        dimension, size = found
+        values.append(count_of(number) * size)
         dimensions.add(dimension)
     return (tuple(values), dimensions.pop()) if len(dimensions) == 1 else None
+
+
+def unit_of(spelling: str | None) -> tuple[str | None, Fraction] | None:
+    """Dimension and size of a unit, or of units divided by each other (mg/dl, ml/kg/h); None for an unknown one."""
+    if spelling is None:
+        return None, Fraction(1)
+    if spelling in UNITS:
+        return UNITS[spelling]
+    parts = [UNITS.get(part) for part in spelling.replace(" per ", "/").split("/")]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or len(known) == 1:
+        return None
+    size = known[0][1]
+    for _, divisor in known[1:]:
+        size /= divisor
+    return "/".join(dimension for dimension, _ in known), size
+
+
+def count_of(number: str) -> Fraction:
+    """A number, in digits or as a word."""
+    if number in WORDS:
+        return Fraction(WORDS.index(number))
+    decimal = number.lstrip("+-").startswith("0,")
+    return Fraction(number.replace(",", "." if decimal else ""))
 
 
 def same_quantity(candidate: Quantity, reference: Quantity) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terms that come with the package, each one class; what a term is says medix_verl.rewards.term."""
+"""The terms of the package, one class each; medix_verl.rewards.term defines the interface."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ BUILT_IN: dict[str, type[Term]] = {
     "format": FormatTerm,
     "modality": ModalityTerm,
 }
-"""In the order of rows and reports."""
+"""In the order used in rows and reports."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terms that read the response alone: whether it is well formed, and whether its modality tag is the right one."""
+"""The terms that read only the response: whether it is well formed, and whether its modality tag is right."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["FormatTerm", "ModalityTerm"]
 
 
 class FormatTerm(Term):
-    """1 for a well-formed response, else 0; it weighs `format_weight`, beside the content."""
+    """1 for a well-formed response, else 0; weighted by `format_weight`, separately from the content."""
 
     name = "format"
     can_fail = can_be_absent = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judge's verdict as a term: the one that decides right and wrong."""
+"""The judge's verdict as a term; it decides right and wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["JudgeTerm"]
 
 
 class JudgeTerm(Term):
-    """The judge's P(YES) where it gives one, else 1 for YES and 0 for NO; a response without an answer is wrong."""
+    """The judge's P(YES) if it gives one, else 1 for YES and 0 for NO; a response without an answer gets 0."""
 
     name = "judge"
     acc = True
@@ -22,7 +22,7 @@ class JudgeTerm(Term):
     tells_right = True
 
     def __init__(self, judge: Callable[[], GuardedJudge]) -> None:
-        """Keep where the judge comes from; it is built when it is first asked."""
+        """Store a function that returns the judge; the judge is built on first use."""
         self.judge = judge
 
     async def score(self, answer: Answer) -> Score:
@@ -40,7 +40,7 @@ class JudgeTerm(Term):
 
 
 def graded(verdict: Verdict) -> float:
-    """P(YES), held to [0, 1], of a verdict that has one, else 0 or 1."""
+    """P(YES) of a verdict, clipped to [0, 1]; 0 or 1 if the verdict has no probability."""
     probability = verdict.probability
     if probability is None or not math.isfinite(probability):
         return float(bool(verdict.correct))

@@ -14,11 +14,12 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from medix_verl.cli import answering
-from medix_verl.cli.answering import AnsweringSpec, answer_file, ask_all, line_of
-from medix_verl.cli.score_input import read_lines
+from medix_verl.cli.evaluate import answering
+from medix_verl.cli.evaluate.answering import AnsweringSpec, answer_file, ask_all, line_of
+from medix_verl.cli.scoring.score_input import read_lines
 from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import DataError, SetupError
+from medix_verl.thinking import Thinking
 from medix_verl.types import ImageRef, Sample
 
 
@@ -98,6 +99,12 @@ def test_score_reads_the_lines(tmp_path: Path) -> None:
     assert (second.reference.options, second.reference.synonyms) == (("x", "y"), ("beta",))
     assert second.reference.tolerance == 0.1
     assert json.loads(path.read_text().splitlines()[0])["question"] == "What is it?"
+
+
+def test_a_line_says_what_the_models_template_says_of_the_thinking(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line_of(SAMPLES[0], "a", Thinking.OPEN) + line_of(SAMPLES[1], "a"))
+    assert [line.thinking for line in read_lines(path)] == [Thinking.OPEN, None]
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

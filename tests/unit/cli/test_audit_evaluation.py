@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medix_verl.cli.main import main
-from medix_verl.evaluation.records import Record, record_path, write_records
+from medix_verl.evaluation.store.records import Record, record_path, write_records
 
 
 def made(folder: Path, judge: str = "JUDGE-A", flip: int = 0, task: str = "medqa") -> Path:
@@ -27,7 +27,7 @@ def made(folder: Path, judge: str = "JUDGE-A", flip: int = 0, task: str = "medqa
 
 def test_without_asking_anybody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = made(tmp_path / "e"), tmp_path / "out.json"
-    assert main(["audit-judge", "--from", str(folder), "--json", str(out)]) == 0
+    assert main(["audit-judge", "--from", str(folder), "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "evaluation             MODEL-X, judged by JUDGE-A" and lines[1] == "  verdicts             40"
     assert lines[2] == "  votes agree          -" and lines[3].startswith("  length and verdict   ") and len(lines) == 5
@@ -45,7 +45,7 @@ def test_another_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_asking_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--from", str(made(tmp_path / "e")), "--ask", "20", "--repeats", "2", "--json", str(tmp_path / "o.json")]
+    words = ["--from", str(made(tmp_path / "e")), "--ask", "20", "--repeats", "2", "--out", str(tmp_path / "o.json")]
     assert main(["audit-judge", *words]) == 0
     text = capsys.readouterr().out
     assert "pairs                  20 (0 unscored)" in text and "same when exchanged" in text

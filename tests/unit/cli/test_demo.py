@@ -58,9 +58,22 @@ def test_every_option(demo: FakeDemo, tmp_path: Path) -> None:
     assert demo.specs == [DemoSpec(out, 3, "verl", 7, 0.0, 60.0, ("trainer.nnodes=1", "+x.y=2"))]
 
 
+def test_another_policy_and_other_questions(demo: FakeDemo, tmp_path: Path) -> None:
+    words = ["--policy", "smollm2", "--questions", "ontology", "--weights", "w", "--warmup-steps", "4", "--resume"]
+    assert main(["demo", "--out", str(tmp_path), *words]) == 0
+    made = {"kind": "smollm2", "questions": "ontology", "weights": Path("w"), "warmup_steps": 4, "resume": True}
+    assert demo.specs == [DemoSpec(tmp_path, **made)]  # type: ignore[arg-type]
+    assert (demo.specs[0].last_step, demo.specs[0].seconds) == (60, 6600.0)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--policy", "smollm2", "--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 60"),
+        (["--warmup-steps", "0"], "--warmup-steps is 0, at least 1 is accepted: leave it out"),
+        (["--attack", "--policy", "smollm2"], "--attack is for --policy tiny and --questions pictures"),
+        (["--attack", "--questions", "ontology"], "--attack is for --policy tiny and --questions pictures"),
+        (["--ablate", "--resume"], "--resume is for one training; --ablate and --attack go on by themselves"),
         (["--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 52"),
         (["--steps", "-3"], "--steps is -3, at least 1 is accepted"),
         (["--lr", "-1"], "--lr is -1, 0 to below 1 is accepted: leave it out, or type --lr 0 for a control"),

@@ -13,38 +13,32 @@ from typing import Any, ClassVar
 
 import pytest
 
-from medix_verl.cli import doctor
-from medix_verl.cli.checks import (
+from medix_verl.cli.main import main
+from medix_verl.cli.recipe import doctor
+from medix_verl.cpu.environment import Mismatch
+from medix_verl.openai_client import RequestError, list_models
+from medix_verl.recipe.check import Check, first_cause
+from medix_verl.recipe.checks.encoder import check_encoder
+from medix_verl.recipe.checks.installation import check_platform, check_plugin, check_recipes, run_probe, verl_checks
+from medix_verl.recipe.checks.judge import check_judge
+from medix_verl.recipe.checks.machine import (
     REQUIREMENTS,
-    Check,
     Requirement,
     check_builds,
     check_machine,
     check_python,
     check_version,
 )
-from medix_verl.cli.main import main
-from medix_verl.cli.probe import MARKER, first_cause
-from medix_verl.cli.verl_checks import (
-    check_encoder,
-    check_judge,
-    check_platform,
-    check_plugin,
-    check_recipes,
-    run_probe,
-    verl_checks,
-)
-from medix_verl.cpu.environment import Mismatch
-from medix_verl.openai_client import RequestError, list_models
+from medix_verl.recipe.checks.probe import MARKER
 from medix_verl.types import Failure
 
 GOOD_PLUGIN = {"loaded": True, "registered": True, "searchpath": True, "platform": "cpu", "error": None}
 CPU = {"device": "cpu", "vendor": "cpu", "available": True, "count": 1, "error": None}
-RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}, "files": []}
+RULE = {"error": None, "judge": {"kind": "rule"}, "semantic": {"enable": False}, "files": [], "train": [], "val": []}
 OPENAI = {"kind": "openai", "url": "http://judge:8085/v1", "model": "Qwen/Qwen3-4B"}
 ENCODER = {"enable": True, "kind": "sentence_transformers"}
 
-NO_PLAN: dict[str, Any] = {"gpu_memory": None, "gpus": None, "nodes": None}
+NO_PLAN: dict[str, Any] = {"gpu_memory": None, "gpus": None, "nodes": None, "bench": [], "step_seconds": None}
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -61,12 +55,19 @@ def test_python(version: tuple[int, int, int], status: str) -> None:
 
 @pytest.mark.parametrize(
     ("version", "status"),
-    [("0.9.0", "FAIL"), ("0.9.1", "ok"), ("0.9.1.post2", "ok"), ("0.9.12", "ok"), ("0.10.0.dev1", "FAIL")],
+    [
+        ("0.8.0", "FAIL"),
+        ("0.9.0", "ok"),
+        ("0.9.1", "ok"),
+        ("0.9.1.post2", "ok"),
+        ("0.9.12", "ok"),
+        ("0.10.0.dev1", "FAIL"),
+    ],
 )
 def test_verl_version(version: str, status: str) -> None:
     check = check_version(REQUIREMENTS[0], lambda name: version)
     assert (check.name, check.status) == ("verl", status)
-    assert ("verl>=0.9.1,<0.10" in check.todo) == (status == "FAIL")
+    assert ("verl>=0.9.0,<0.10" in check.todo) == (status == "FAIL")
 
 
 def test_another_distribution_may_serve() -> None:
@@ -189,6 +190,63 @@ def test_judge_server_with_another_model() -> None:
 
 def test_judge_without_url() -> None:
     assert "reward.medix.judge.url" in check_judge({**OPENAI, "url": None}, "medix").todo
+
+
+def served_judge(text: str | None, models: bool = True, **judge: Any) -> Check:
+    """What the doctor finds of a judge that says `text` to each question; None: it has no such path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say({"data": [{"id": OPENAI["model"]}]} if models else None)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.say(None if text is None else {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+
+        def say(self, value: Any) -> None:
+            body = json.dumps(value or {"detail": "Not Found"}).encode()
+            self.send_response(200 if value else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        chosen = {"error": None, "judge": {**OPENAI, "url": f"http://127.0.0.1:{server.server_port}/v1", **judge}}
+        checks = verl_checks(report(chosen={"name": "medix", "semantic": {"enable": False}, "files": [], **chosen}))
+        server.shutdown()
+    return next(check for check in checks if check.name == "judge")
+
+
+def test_a_judge_must_give_a_verdict_before_anything_is_trained() -> None:
+    assert served_judge("YES").status == "ok"
+    check = served_judge("Well, I would say that they are the same.", structured="none")
+    assert check.status == "FAIL"
+    assert (
+        "gives no verdict: the judge's reply is no verdict: 'Well, I would say that they are the same.'" in check.found
+    )
+    assert "reward.medix.judge.structured=choice" in check.todo and "reward.medix.judge.max_tokens=2048" in check.todo
+
+
+def test_a_server_without_a_list_of_models_may_judge() -> None:
+    check = served_judge("NO", models=False)
+    assert check.status == "ok" and check.found.endswith("; it lists no models, and judges")
+    check = served_judge(None, models=False)
+    assert (check.status, check.todo) == ("FAIL", "check that the url ends in /v1")
+    check = served_judge(None)
+    assert check.status == "FAIL" and "HTTP 404" in check.found
+
+
+def test_a_judge_with_settings_that_are_refused_is_not_asked() -> None:
+    check = served_judge("YES", extra_body={"stream": True})
+    assert check.status == "FAIL" and "judge.extra_body has stream" in check.found
+
+
+def test_a_service_that_lists_hundreds_of_models_gets_one_line() -> None:
+    check = check_judge(OPENAI, "medix", lambda url, key: [f"model-{number}" for number in range(400)])
+    assert check.status == "FAIL" and "and 390 more" in check.found and len(check.found) < 300
 
 
 class Elsewhere(BaseHTTPRequestHandler):
@@ -325,7 +383,7 @@ def test_a_configuration_without_weights_is_no_encoder(tmp_path: Path, monkeypat
 def test_sound_report() -> None:
     checks = verl_checks(report())
     assert [check.name for check in checks] == [
-        "plugin", "platform", "recipes", "judge", "encoder", "credentialed rows"
+        "plugin", "platform", "recipes", "judge", "encoder", "credentialed rows", "train and val"
     ]  # fmt: skip
     assert all(check.status == "ok" for check in checks)
     assert "medix_cpu" in checks[3].found
@@ -344,7 +402,7 @@ def test_a_list_with_an_override_that_does_not_compose() -> None:
 
 def test_recipe_and_overrides_reach_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(doctor, "run_probe", lambda *words: asked.append(words) or report())
+    monkeypatch.setattr(doctor, "run_probe", lambda *words, trust: asked.append(words) or report())
     monkeypatch.setattr(doctor, "local_checks", lambda: [])
     assert main(["doctor", "--recipe", "[medix,medix_lora]", "reward.medix.judge.url=http://h:1/v1"]) == 0
     assert asked == [("medix,medix_lora", ["reward.medix.judge.url=http://h:1/v1"])]

@@ -2,16 +2,18 @@
 """The command's words: what is refused before anything heavy is imported, the list of tasks, local copies by name."""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from medix_verl.cli import evaluate
+from medix_verl.cli.evaluate import evaluate
+from medix_verl.cli.evaluate.sources import read_sources
 from medix_verl.cli.main import main
-from medix_verl.cli.sources import read_sources
 from medix_verl.errors import ConfigError
-from medix_verl.evaluation.judge_facts import check_judging
+from medix_verl.evaluation.grading.judge_settings import check_judging
+from medix_verl.evaluation.settings import as_flags
 
 
 @pytest.mark.parametrize(
@@ -29,19 +31,64 @@ from medix_verl.evaluation.judge_facts import check_judging
 )
 def test_wrong_words_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     if words[:1] == ["export"]:
-        pytest.importorskip("medix_verl.evaluation.export")
+        pytest.importorskip("medix_verl.evaluation.reports.medix_layout")
     assert main(["evaluate", *words]) == 1
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
 
 
-def test_the_list_has_every_column_and_loads_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--list"]) == 0
-    shown = capsys.readouterr().out.splitlines()
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run"], "no MODEL"),
+        (["run", "owner/name"], "got no --tasks"),
+        (["run", "owner/name", "--tasks", "medqa", "--limit", "0"], "--limit is 0"),
+        (["run", "owner/name", "--tasks", "medqa", "--few-shot", "-1"], "--few-shot is -1; set it to an integer"),
+        (["run", "owner/name", "--tasks", "medqa", "--connections", "0"], "--connections is 0"),
+        (["run", "owner/name", "--tasks", "gone.yaml"], "gone.yaml: there is no such file"),
+        (["run", "owner/name", "--tasks", "slake", "--without", "slake_vqa"], "--without leaves no task"),
+        (["rejudge", "a", "b"], "rejudge got 2 folders; type: medix-verl evaluate rejudge DIR"),
+        # Spelled as before there were subcommands.
+        (["--tasks", "medqa", "--limit", "0", "--", "owner/name"], "--limit is 0"),
+        (["--out", "x", "compare", "a"], "compare got 1 folders"),
+        (["--judge", "rule", "rejudge"], "rejudge got 0 folders"),
+        (["owner/name", "--debug"], "got no --tasks"),
+    ],
+)
+def test_subcommands_and_the_older_spelling(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *words]) == 1
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["compare", "a", "b", "--judge", "openai"], ["export", "a", "--protocol", "robust"], ["list", "--seed", "1"]],
+)
+def test_a_subcommand_has_its_own_flags_only(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", *words])
+    assert f"unrecognized arguments: {words[-2]}" in capsys.readouterr().err
+
+
+def test_help_names_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["-h"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(["evaluate", *words])
+        shown = capsys.readouterr().out
+        assert [name for name in evaluate.SUBCOMMANDS if f"    {name}" not in shown] == []
+    assert main(["evaluate", "--debug", "list"]) == 0
+
+
+def test_the_list_has_every_column_and_loads_nothing() -> None:
+    # In a process of its own: other tests import inspect_ai into this one.
+    program = "import sys; from medix_verl.cli.main import main; code = main(['evaluate', '--list'])"
+    program += "; sys.exit(code or 'inspect_ai' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.splitlines()
     assert shown[0].split() == ["task", "size", "type", "answers", "metric", "licence", "credential"]
     assert any("mimic_cxr_report_generation" in line and "physionet.org" in line for line in shown)
-    assert shown[-1].startswith("22 tasks")
-    assert "inspect_ai" not in sys.modules
+    assert shown[-1].startswith("30 tasks")
 
 
 def test_only_the_whole_flag_lets_credentialed_data_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +104,7 @@ def test_e1_no_flag_reads_the_word_false_as_true(capsys: pytest.CaptureFixture[s
 
 
 def test_e2_every_word_of_the_servers_command_is_a_text() -> None:
-    from medix_verl.evaluation.server import ServerSpec, serve_command
+    from medix_verl.evaluation.models.server import ServerSpec, serve_command
 
     words = serve_command(ServerSpec("owner/name"), 8005)
     assert all(isinstance(word, str) for word in words)
@@ -93,7 +140,9 @@ def test_a_word_that_is_nothing_is_refused() -> None:
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
-    return parser.parse_args(["m", "--judge", "openai", "--judge-url", "http://x/v1", "--judge-model", "q", *words])
+    return parser.parse_args(
+        ["run", "m", "--judge", "openai", "--judge-url", "http://x/v1", "--judge-model", "q", *words]
+    )
 
 
 def test_swap_belongs_to_the_robust_protocol() -> None:
@@ -116,5 +165,5 @@ def test_swap_belongs_to_the_robust_protocol() -> None:
 )
 def test_a_judge_flag_that_would_do_nothing_is_refused(more: list[str], told: str) -> None:
     args = parsed(*more)
-    with pytest.raises(ConfigError, match=told):
+    with as_flags(), pytest.raises(ConfigError, match=told):
         check_judging(evaluate.judge_settings(args), evaluate.protocol_of(args))

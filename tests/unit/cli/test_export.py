@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `medix-verl export` refuses before it merges anything."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from medix_verl.cli.export import means
+from medix_verl.cli.evaluate import answering
 from medix_verl.cli.main import main
+from medix_verl.cli.scoring import score as scoring
+from medix_verl.cli.training import export
+from medix_verl.cli.training.export import means
 
 SERVED = ["--judge", "openai", "--judge-url", "http://127.0.0.1:9/v1", "--judge-model", "m"]
 
@@ -34,6 +38,21 @@ def test_what_would_fail_after_the_merging_fails_before_it(
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "model"), *words]) == 1
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
+
+
+def test_what_is_typed_of_the_thinking_reaches_answers_scores_and_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+    parser = argparse.ArgumentParser()
+    export.add_arguments(parser)
+    args = parser.parse_args(["c", "--out", "d", "--score", "q.parquet", "--thinking", "open", "--evaluate", "medqa"])
+    monkeypatch.setattr(answering, "answer_file", lambda spec, log: seen.update(answers=spec.thinking) or 1)
+    monkeypatch.setattr(scoring, "run", lambda args: seen.update(scores=args.thinking))
+    monkeypatch.setattr(export, "means", lambda path: "none")
+    export.score(tmp_path / "m", args)
+    assert seen == {"answers": "open", "scores": "open"}
+    assert export.evaluation_of(tmp_path / "m", args).thinking == "open"
 
 
 def test_the_mean_of_every_term_of_the_scores(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import types
 import pytest
 
 from medix_verl.cli import lines
-from medix_verl.cli.lines import say, waiting
+from medix_verl.cli.lines import EscapedOutput, escaped, say, waiting
 
 
 class Terminal(io.StringIO):
@@ -71,3 +71,23 @@ def fail_later(screen: Terminal) -> None:
     with waiting("asking verl", patience_s=0.0):
         wait_for(screen, "asking verl")
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("r1\x1b]0;title\x07", "r1\\x1b]0;title\\x07"),
+        ("a\rb\x9b2J", "a\\rb\\x9b2J"),
+        ("gnp.\u202eexe\u2066", "gnp.\\u202eexe\\u2066"),
+        ("\ud800\u2028", "\\ud800\\u2028"),
+        ("one line\n\tand \u4e2d\u6587, \u00e9, e\u0301", "one line\n\tand \u4e2d\u6587, \u00e9, e\u0301"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert escaped(text) == shown and escaped(shown) == shown
+    say(text)
+    assert capsys.readouterr().err == f"{shown}\n"
+    print(text, "x", file=EscapedOutput(sys.stdout))
+    assert capsys.readouterr().out == f"{shown} x\n"

@@ -100,10 +100,12 @@ def test_wrong_option_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert "unrecognized arguments: --nope" in capsys.readouterr().err
 
 
-def test_no_command_is_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([])
-    assert "COMMAND" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [[], ["--debug"]])
+def test_without_a_command_they_are_listed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    told = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\n    {name}" not in told] == []
 
 
 def test_help_lists_every_command_and_imports_none() -> None:

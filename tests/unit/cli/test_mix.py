@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medix_verl.cli.main import main
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.io.parquet import write_samples
 from medix_verl.types import Sample
 
 

@@ -24,6 +24,7 @@ def described(kind: int, *names: Path | str | None) -> str:
         ("out/.model.4242.part", "out/model"),
         ("out/.train.parquet.parts/rows-3.tmp", "out/train.parquet"),
         ("out/.train.parquet.parts", "out/train.parquet"),
+        ("out/.train.parquet.lock", "out/train.parquet"),
         ("out/.hidden", "out/.hidden"),
         ("out/a.part", "out/a.part"),
     ],
@@ -42,6 +43,23 @@ def test_a_full_disk(tmp_path: Path, kind: int) -> None:
 @pytest.mark.parametrize("kind", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_no_permission(tmp_path: Path, kind: int) -> None:
     assert described(kind, tmp_path / "no" / "a").endswith(f"give another place, or see whose it is: ls -ld {tmp_path}")
+
+
+@pytest.mark.parametrize("kind", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path: Path, kind: int) -> None:
+    said = described(kind, tmp_path / ".train.parquet.lock")
+    told = "this file system cannot lock files; give a place on a local disk: df -T"
+    assert said == f"{tmp_path / 'train.parquet'}: {told} {tmp_path}"
+
+
+def test_a_link_is_named_with_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a").symlink_to(tmp_path / "disk" / "real")
+    said = described(errno.ENOSPC, tmp_path / "a")
+    assert said.startswith(f"{tmp_path / 'a'} (a link to {tmp_path / 'disk' / 'real'}): the disk is full; ")
+    assert said.endswith(f"df -h {tmp_path / 'disk'}")
+    (tmp_path / "b").symlink_to(tmp_path / "gone" / "real")
+    assert described(errno.ENOENT, tmp_path / "b").endswith(f"mend the link, or type: mkdir -p {tmp_path / 'gone'}")
 
 
 def test_a_missing_folder_and_a_missing_file(tmp_path: Path) -> None:

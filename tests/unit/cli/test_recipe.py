@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from medix_verl.cli import repeat
 from medix_verl.cli.main import main
-from medix_verl.cli.recipe import begin, check, tables
+from medix_verl.cli.recipe.recipe import tables
 from medix_verl.errors import ConfigError
-from medix_verl.recipe_heads import Head
-from medix_verl.recipes_index import recipe_heads
+from medix_verl.recipe.heads import Head
+from medix_verl.recipe.index import recipe_heads
+from medix_verl.recipe.own import begin, placed
+from medix_verl.recipe.validate import check
+from medix_verl.runs import repeat
 from medix_verl.runs.record import DataFile, write_record
 
 HEADS = [
@@ -59,11 +61,31 @@ def test_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "export" not in capsys.readouterr().out
 
 
+def test_begin_in_a_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = begin("lab/ours", "medix_2b", tmp_path)
+    monkeypatch.setenv("MEDIX_RECIPES", str(tmp_path))
+    assert path == tmp_path / "recipe" / "lab" / "ours.yaml"
+    head = recipe_heads()["lab/ours"]
+    assert (head.parents, head.relative, head.requires) == (("medix_2b",), (), "verl>=0.9.0,<0.10; medix-verl>=0.1")
+    assert "experiment_name: ours" in path.read_text() and "+recipe=lab/ours" in head.command
+    (tmp_path / "recipe" / "lab" / "base.yaml").write_text("# @package _global_\n")
+    monkeypatch.delenv("MEDIX_RECIPES")
+    for word in (str(path), f"{path.parent}/../lab/ours.yaml"):
+        with placed(word) as names:
+            assert names == ["lab/ours"] and {"lab/ours", "lab/base"} <= set(recipe_heads())
+    assert "lab/ours" not in recipe_heads()
+    with placed("medix,lab/ours") as names:
+        assert names == ["medix", "lab/ours"]
+
+
 @pytest.mark.parametrize(
     ("name", "parent", "message"),
     [
         ("medix", "medix", "'medix' is taken"),
         ("a b", "medix", "must be letters, digits"),
+        ("../a", "medix", "must be letters, digits"),
+        ("a/b/c", "medix", "must be letters, digits"),
+        ("Lab/a", "medix", "must be letters, digits"),
         ("ours", "medix_lora", "--from medix_lora: accepted are medix, "),
         ("ours", "nothing", "--from nothing: accepted are"),
         ("there", "medix", "is there already"),

@@ -12,10 +12,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.cli import score as module
-from medix_verl.cli.score import add_parser, run
-from medix_verl.cli.score_input import count_lines, read_line
-from medix_verl.cli.score_spec import read_spec
+from medix_verl.cli.scoring import score as module
+from medix_verl.cli.scoring.score import add_parser, run
+from medix_verl.cli.scoring.score_input import count_lines, read_line
+from medix_verl.cli.scoring.score_spec import read_spec
 from medix_verl.errors import ConfigError, DataError, EncoderError, MedixError
 
 KEYS = ["id", "score", "acc", "judge", "semantic", "format", "modality", "judge_ok", "semantic_ok", "answer"]
@@ -75,6 +75,47 @@ def test_options_synonyms_and_tolerance(tmp_path: Path) -> None:
         line("3.1 cm", ground_truth="3 cm", tolerance=0.1),
     )
     assert [row["acc"] for row in rows] == [1.0, 1.0, 1.0]
+
+
+BEHIND = {"response": "t</think>\n<X_RAY>\n<answer>Mass.</answer>", "ground_truth": "<X_RAY>\nmass"}
+OPENED = "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n<think>\n"
+
+
+def test_a_line_says_whether_its_prompt_opened_the_thinking(tmp_path: Path) -> None:
+    short = {**BEHIND, "response": "<X_RAY><answer>mass</answer>"}
+    rows = score(
+        tmp_path,
+        {**BEHIND, "prompt": OPENED},
+        {**BEHIND, "prompt": OPENED.removesuffix("<think>\n")},
+        {**BEHIND, "thinking": "open"},
+        {**BEHIND, "prompt": OPENED, "thinking": "none"},
+        {**short, "prompt": f"{OPENED}</think>\n\n"},
+        {**short, "thinking": "closed"},
+        BEHIND,
+        short,
+    )
+    assert [(row["format"], row["modality"]) for row in rows] == [
+        *((1.0, 1.0), (0.0, 0.0), (1.0, 1.0), (0.0, 0.0)),
+        *((1.0, 1.0), (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)),
+    ]
+
+
+def test_the_flag_says_it_for_all_lines(tmp_path: Path) -> None:
+    rows = score(tmp_path, BEHIND, {**BEHIND, "thinking": "none"}, flags=("--semantic", "off", "--thinking", "open"))
+    assert [row["score"] for row in rows] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"thinking": "opened"}, "thinking is 'opened'; accepted: none, open, closed"),
+        ({"prompt": "assistant: <reasoning>"}, "prompt: the prompt ends with '<reasoning>'"),
+        ({"prompt": 3}, "prompt is a number"),
+    ],
+)
+def test_what_a_line_says_of_its_prompt_is_checked(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    source = write(tmp_path / "in.jsonl", {**BEHIND, **more})
+    fail(tmp_path, DataError, message, str(source), "--out", str(tmp_path / "out.jsonl"), "--semantic", "off")
 
 
 @pytest.mark.parametrize("tail", [b"", b"\n", b"\n \n\r\n"])
@@ -212,6 +253,59 @@ def test_a_judge_that_answers_and_one_that_fails(
         assert rows[1] == dict(zip(KEYS, ["row-2", None, None, None, None, 1.0, None, 0, 0, "cyst"], strict=True))
         assert errors.startswith("medix-verl: warning: 1 of 2 answers unscored: judge: HTTP 400")
         assert errors.count("\n") == 1
+
+
+def served(answer: Any, *rows: dict[str, Any], tmp_path: Path) -> tuple[int, list[dict]]:
+    """Exit status and rows of a command whose judge answers each question with `answer(prompt)`."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return answer((await request.json())["messages"][0]["content"])
+
+    async def main() -> tuple[int, list[dict]]:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        source, out = write(tmp_path / "in.jsonl", *rows), tmp_path / "out.jsonl"
+        judge = ("--judge", "openai", "--judge-url", url, "--judge-model", "m")
+        args = parse(str(source), "--out", str(out), "--semantic", "off", *judge)
+        try:
+            code = await asyncio.to_thread(run, args)
+        finally:
+            await runner.cleanup()
+        return code, [json.loads(line) for line in out.read_text().splitlines()]
+
+    return asyncio.run(main())
+
+
+def test_a_summary_says_how_many_and_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(prompt: str) -> web.Response:
+        text = "Well, it depends." if "> cyst" in prompt else "YES"
+        return web.json_response({"choices": [{"message": {"content": text}}]})
+
+    other = {**WRONG, "response": "<think>t</think><answer>tumour</answer>", "id": "row-3"}
+    code, rows = served(answer, RIGHT, WRONG, other, tmp_path=tmp_path)
+    said = capsys.readouterr()
+    assert code == 0 and [row["score"] for row in rows] == [1.0, None, 1.0]
+    assert said.out == "2 answers scored, mean 1.0000; 1 unscored: 1 unreadable\n"
+    assert said.err.count("\n") == 1 and "warning: 1 of 3 answers unscored: judge: " in said.err
+
+
+def test_where_nothing_could_be_judged_it_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = {"error": {"message": "Incorrect API key", "code": "invalid_api_key"}}
+    code, rows = served(lambda prompt: web.json_response(refused, status=401), WRONG, WRONG, tmp_path=tmp_path)
+    said = capsys.readouterr()
+    assert code == 1 and [row["score"] for row in rows] == [None, None] and said.out == ""
+    assert said.err.startswith("medix-verl: error: none of 2 answers could be judged") and said.err.count("\n") == 1
+    assert "HTTP 401" in said.err
+
+
+def test_a_summary_of_the_rule_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    score(tmp_path, RIGHT, WRONG)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("2 answers scored, mean 0.5500; 0 unscored\n", "")
 
 
 ELSEWHERE = ("--semantic", "off", "--judge", "openai", "--judge-url", "http://93.184.216.34/v1", "--judge-model", "m")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,33 @@ PUBLISHED = {
 def test_the_words_of_the_public_sets_have_a_tag(word: str, tag: str) -> None:
     assert to_tag(word) == tag
     assert read_modality(word).known
+
+
+FOREIGN = {
+    "X_RAY": "R\u00f6ntgenbild|radiographie|radiograf\u00eda de t\u00f3rax|X\u7ebf|\u80f8\u7247",
+    "MICROSCOPY": "Histologie|anatomopathologie|microscop\u00eda|\u75c5\u7406\u5207\u7247",
+    "CLINICAL_PHOTOGRAPHY": "Fotografie|dermatoscopie|fotograf\u00eda cl\u00ednica|\u76ae\u80a4\u955c",
+    "CT_SCAN": "Computertomographie|tomodensitom\u00e9trie|TAC|CT\u626b\u63cf",
+    "ANGIOGRAPHY": "Angiographie|art\u00e9riographie|angiograf\u00eda|\u8840\u7ba1\u9020\u5f71",
+    "PET_SCAN": "Positronenemissionstomographie|TEP|tomograf\u00eda por emisi\u00f3n de positrones",
+    "ULTRASOUND": "Ultraschall|ULTRASCHALL|\u00e9chographie|Echographie|ecograf\u00eda|ecografia|\u8d85\u58f0",
+    "MRI_SCAN": "MRT|Kernspintomographie|IRM|resonancia magn\u00e9tica|\u78c1\u5171\u632f|\u6838\u78c1\u5171\u632f",
+    "FUNDUS_PHOTOGRAPHY": "Augenhintergrund|fond d'\u0153il|fond d\u2019\u0153il|fondo de ojo|\u773c\u5e95\u7167\u7247",
+    "OCT_SCAN": "optische Koh\u00e4renztomographie|tomograf\u00eda de coherencia \u00f3ptica",
+    "ENDOSCOPY": "Endoskopie|Koloskopie|coloscopie|endoscopia|\u80c3\u955c|\u5185\u7aa5\u955c",
+    "MAMMOGRAPHY": "Mammografie|mammographie|mamograf\u00eda|\u94bc\u9776",
+    "FLUOROSCOPY": "Durchleuchtung|radioscopie|fluoroscopia|\u900f\u89c6",
+    "GRAPHICS": "EKG|\u00e9lectrocardiogramme|electrocardiograma|\u5fc3\u7535\u56fe",
+    "OTHER": "Szintigraphie|scintigraphie|gammagraf\u00eda|\u5176\u4ed6",
+}
+
+
+@pytest.mark.parametrize(("tag", "words"), FOREIGN.items())
+def test_words_of_german_french_spanish_and_chinese(tag: str, words: str) -> None:
+    for word in words.split("|"):
+        assert (word, to_tag(word)) == (word, tag)
+        assert to_tag(unicodedata.normalize("NFD", word)) == tag, "as a Mac writes it"
+        assert to_tag(f"\ufeff{word}") == tag
 
 
 @pytest.mark.parametrize("tag", MODALITIES)

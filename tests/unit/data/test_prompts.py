@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medix_verl.data.prompts import build_messages, render_prompt, template_names
+from medix_verl.data.prompts import build_messages, is_template, render_prompt, template_names
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
@@ -17,8 +18,8 @@ TEXT = Sample("t", "src", "Which organ makes bile?", "liver")
 PICTURE = replace(TEXT, modality="CT_SCAN", images=(ImageRef(bytes=b"x"),))
 
 
-def test_both_templates_are_there() -> None:
-    assert template_names() == ("medix", "medix_short", "published")
+def test_the_templates_are_there() -> None:
+    assert template_names() == ("medix", "medix_short", "medix_thinking", "published")
 
 
 def test_a_picture_row_is_asked_for_a_tag_of_the_closed_list() -> None:
@@ -36,6 +37,15 @@ def test_a_text_row_is_not_asked_for_a_tag() -> None:
     assert "<TAG>" in render_prompt(PICTURE, "medix_short")
 
 
+def test_the_prompt_for_open_thinking_asks_for_the_tag_behind_it() -> None:
+    prompt = render_prompt(PICTURE, "medix_thinking")
+    assert all(f"<{tag}>" in prompt for tag in MODALITIES) and "<answer>" in prompt
+    assert "think>" not in prompt  # the template has opened it, perhaps with a mark of the model's own
+    assert prompt.index("close your thinking") < prompt.index("Directly behind it") < prompt.index("One tag")
+    text = render_prompt(TEXT, "medix_thinking")
+    assert not any(f"<{tag}>" in text for tag in MODALITIES) and "<answer>" in text
+
+
 def test_options_are_lettered_in_order() -> None:
     asked = replace(TEXT, options=("lung", "liver", "heart"))
     assert "A. lung\nB. liver\nC. heart\n" in render_prompt(asked)
@@ -47,7 +57,7 @@ def test_the_short_template_is_short() -> None:
     assert len(render_prompt(PICTURE, "medix_short").split()) < 40
 
 
-@pytest.mark.parametrize("template", ["medix", "medix_short"])
+@pytest.mark.parametrize("template", ["medix", "medix_short", "medix_thinking"])
 @given(question=st.text(min_size=1, max_size=60).filter(str.strip))
 def test_any_question_ends_the_prompt_as_it_is(template: str, question: str) -> None:
     assert render_prompt(replace(PICTURE, question=question), template).endswith(question.strip())
@@ -81,3 +91,16 @@ def test_errors_say_what_is_accepted() -> None:
         build_messages(PICTURE, [])
     with pytest.raises(DataError, match="row 't': 27 options; at most 26"):
         render_prompt(replace(TEXT, options=tuple(f"o{n}" for n in range(27))))
+
+
+def test_a_template_of_ones_own_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "answer.jinja"
+    path.write_text("{{ question }} {{ question.__class__.__mro__ }}", encoding="utf-8")
+    assert is_template(str(path)) and not is_template(str(tmp_path / "gone.jinja")) and not is_template("gone")
+    # Whoever shares a template runs no code by it.
+    with pytest.raises(ConfigError, match="cannot be rendered .*unsafe"):
+        render_prompt(Sample("a", "own", "What?", "this"), str(path))
+    path.with_name("other.jinja").write_text("Ward: {{ question }}", encoding="utf-8")
+    assert render_prompt(Sample("a", "own", "What?", "this"), str(path.with_name("other.jinja"))) == "Ward: What?"
+    with pytest.raises(ConfigError, match=r"gone.jinja' cannot be read \(FileNotFoundError\); check it"):
+        render_prompt(Sample("a", "own", "What?", "this"), str(tmp_path / "gone.jinja"))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medix_verl.data.parquet import read_samples, write_samples
+from medix_verl.data.io.parquet import read_samples, write_samples
 from medix_verl.data.schema import SAMPLE_SCHEMA, check_file, check_schema, from_row, to_row
 from medix_verl.errors import DataError
 from medix_verl.types import MODALITIES, ImageRef, Sample

@@ -15,9 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from medix_verl.demo import ablate, attack
 from medix_verl.demo.attack import PUNCTUATION, VARIANTS, attack_answer, attack_shares, run_attack
-from medix_verl.demo.rows import demo_samples
-from medix_verl.demo.run import DemoSpec, training_command
-from medix_verl.demo.warmup import answer_pools
+from medix_verl.demo.models.warmup import answer_pools
+from medix_verl.demo.questions.picture_rows import demo_samples
+from medix_verl.demo.run import ADDRESS, DemoSpec, training_command
 from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference
@@ -90,8 +90,8 @@ def test_each_variant_starts_from_the_attacking_policy(tmp_path: Path, monkeypat
     monkeypatch.setattr(attack, "build_attacker", lambda spec, folder, say: folder)
     figures = run_attack(DemoSpec(tmp_path, steps=3), lambda line: None)
     assert [spec.policy for spec in fake.specs] == [tmp_path / "attack" / "policy"] * 3
-    urls = {word for spec in fake.specs for word in spec.overrides if word.startswith(ablate.ADDRESS)}
-    assert len(urls) == 1 and urls.pop().startswith(f"{ablate.ADDRESS}http://127.0.0.1:")
+    urls = {word for spec in fake.specs for word in spec.overrides if word.startswith(ADDRESS)}
+    assert len(urls) == 1 and urls.pop().startswith(f"{ADDRESS}http://127.0.0.1:")
     assert figures["rule judge"]["after/punctuation"] == 1.0
     text = (tmp_path / "attack" / "attack.md").read_text()
     assert "| fooled judge, no guards | 0.250, 0.250 | 0.250 | 1.000 | 0.000 |" in text

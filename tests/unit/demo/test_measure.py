@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from medix_verl.cli.score_input import read_lines
+from medix_verl.cli.scoring.score_input import read_lines
 from medix_verl.demo.measure import average, describe, score_lines
-from medix_verl.demo.rows import demo_samples
-from medix_verl.demo.warmup import target_text
+from medix_verl.demo.models.warmup import target_text
+from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.errors import RunStoppedError
 
 ROWS = list(demo_samples("val", 20, seed=0))
@@ -55,7 +55,7 @@ def test_a_line_is_what_the_command_score_reads(tmp_path: Path) -> None:
 def test_scores_are_those_of_their_lines(tmp_path: Path) -> None:
     run = FakeScore()
     lines = [describe(row, "x", "sampled") for row in ROWS]
-    rows = score_lines(lines, tmp_path / "answers.jsonl", run)
+    rows = score_lines(lines, tmp_path / "answers.jsonl", "medix_cpu", run)
     assert [row["acc"] for row in rows] == list(range(len(ROWS)))
     assert [row["kind"] for row in rows] == [row.meta["kind"] for row in ROWS]
     assert run.words[1:4] == ["-m", "medix_verl", "score"] and run.words[run.words.index("--recipe") + 1] == "medix_cpu"
@@ -64,7 +64,7 @@ def test_scores_are_those_of_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("stderr", "cause"), [("a\nmedix-verl: error: b\n", "medix-verl: error: b"), ("", "nothing")])
 def test_answers_that_cannot_be_scored_stop_the_demo(tmp_path: Path, stderr: str, cause: str) -> None:
     with pytest.raises(RunStoppedError, match=f"answers.jsonl could not be scored: .*{cause}"):
-        score_lines([describe(ROWS[0], "x", "greedy")], tmp_path / "answers.jsonl", FakeScore(1, stderr))
+        score_lines([describe(ROWS[0], "x", "greedy")], tmp_path / "answers.jsonl", "medix_cpu", FakeScore(1, stderr))
 
 
 def test_averages_are_taken_by_decoding_picture_and_kind() -> None:

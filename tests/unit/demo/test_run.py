@@ -6,17 +6,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from medix_verl.data.parquet import write_samples
+from medix_verl.data.io.parquet import write_samples
 from medix_verl.demo import run as room
+from medix_verl.demo.build import BuildSpec
+from medix_verl.demo.measure import MeasureSpec
 from medix_verl.demo.processes import RunEnd
-from medix_verl.demo.rows import demo_samples
+from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.demo.run import DemoSpec, run_demo, training_command
-from medix_verl.errors import DataError, RunStoppedError
+from medix_verl.errors import ConfigError, DataError, RunStoppedError
 from medix_verl.types import Sample
 
 
@@ -24,18 +27,19 @@ class FakeTraining:
     """Stands for the build and for the training process: writes a log and metrics, one step at each tick."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.steps = 3
+        self.first, self.steps = 1, 3
+        self.log_before: str | None = None
         self.log = "starting\n"
         self.returncode: int | None = 0
         self.leaves: Path | None = None
-        self.built: list[tuple[Path, int]] = []
+        self.built: list[tuple[Path, BuildSpec]] = []
         self.environment: dict[str, str] = {}
         self.command: list[str] = []
         patch.setattr(room, "build_demo", self.build)
         patch.setattr(room, "run_marked", self.train)
 
-    def build(self, out: Path, seed: int, progress: Callable[[str], None]) -> None:
-        self.built.append((out, seed))
+    def build(self, out: Path, spec: BuildSpec, progress: Callable[[str], None]) -> None:
+        self.built.append((out, spec))
 
     def train(
         self,
@@ -46,11 +50,12 @@ class FakeTraining:
         on_tick: Callable[[], None],
     ) -> RunEnd:
         self.command, self.environment = list(command), dict(environment)
-        assert not log.exists()
+        self.log_before = log.read_text() if log.exists() else None
         log.write_text(self.log)
         on_tick()
         metrics = Path(environment["VERL_FILE_LOGGER_PATH"])
-        for number in range(1, self.steps + 1):
+        assert not metrics.exists()  # verl begins it anew
+        for number in range(self.first, self.steps + 1):
             data = {"medix/score/mean": number / 10, "timing_s/step": 2.0}
             with metrics.open("a") as stream:
                 stream.write(json.dumps({"step": number, "data": data}) + "\n")
@@ -112,7 +117,7 @@ def test_any_folder_reaches_verl_as_it_is(name: str) -> None:
 def test_a_finished_run_leaves_its_report(tmp_path: Path, training: FakeTraining) -> None:
     said: list[str] = []
     figures = run_demo(DemoSpec(tmp_path, seed=4), said.append)
-    assert training.built == [(tmp_path, 4)]
+    assert training.built == [(tmp_path, BuildSpec(seed=4))]
     assert training.environment == {"VERL_FILE_LOGGER_PATH": str(tmp_path / "metrics.jsonl")}
     assert figures["steps"] == 3 and figures["training_s"] == 30.0 and figures["peak_gib"] == 2.0
     assert json.loads((tmp_path / "report.json").read_text()) == figures
@@ -128,14 +133,14 @@ def test_the_policy_is_measured_before_and_after(
     samples = list(demo_samples("val", 3))
     write_samples(samples, tmp_path / "data" / "val.parquet")
 
-    def answers(folder: Path, processor: Path, asked: list[Sample]) -> list[dict[str, object]]:
+    def answers(folder: Path, processor: Path, asked: list[Sample], how: MeasureSpec) -> list[dict[str, object]]:
         assert processor == tmp_path / "policy" and asked == samples
         acc = float(folder == after)
         row = {"kind": "shows", "acc": acc, "score": acc, "format": 1.0, "modality": 1.0}
         return [{**row, "decoding": decoding} for decoding in ("greedy", "sampled")]
 
     monkeypatch.setattr(room, "answer_lines", answers)
-    monkeypatch.setattr(room, "score_lines", lambda lines, source: lines)
+    monkeypatch.setattr(room, "score_lines", lambda lines, source, recipe: lines)
     figures = run_demo(DemoSpec(tmp_path, steps=3), lambda _line: None)
     assert (figures["before/greedy/acc"], figures["after/greedy/acc"]) == (0.0, 1.0)
     assert "| acc, sampled | 0.000 | 1.000 |" in (tmp_path / "report.md").read_text()
@@ -166,6 +171,7 @@ def test_nothing_of_an_earlier_run_is_counted(tmp_path: Path, training: FakeTrai
     (tmp_path / "metrics.jsonl").write_text('{"step": 99, "data": {"timing_s/step": 1.0}}\n')
     (tmp_path / "train.log").write_text("old")
     assert run_demo(DemoSpec(tmp_path), lambda _line: None)["steps"] == 3
+    assert training.log_before is None
 
 
 @pytest.mark.parametrize(
@@ -208,3 +214,73 @@ def test_a_run_that_logged_nothing_has_no_report(tmp_path: Path, training: FakeT
     training.steps = 0
     with pytest.raises(DataError, match="the run ended before its first step"):
         run_demo(DemoSpec(tmp_path), lambda _line: None)
+
+
+def test_another_policy_brings_its_recipe_its_steps_and_its_checkpoints() -> None:
+    command = training_command(DemoSpec(Path("out"), kind="smollm2", questions="ontology", overrides=("a.b=1",)))
+    assert "+recipe=medix_cpu_135m" in command
+    assert {"trainer.total_training_steps=60", "trainer.save_freq=10", "trainer.test_freq=15"} <= set(command)
+    assert command[-2:] == ["data.max_response_length=48", "a.b=1"]
+    assert "trainer.save_freq=3" in training_command(DemoSpec(Path("out"), kind="smollm2", steps=3))
+
+
+def test_a_judge_that_is_known_to_be_useless_is_said_to_be(tmp_path: Path, training: FakeTraining) -> None:
+    said: list[str] = []
+    run_demo(DemoSpec(tmp_path, kind="smollm2", judge="verl"), said.append)
+    assert "useless as a judge" in said[0] and said[0].endswith("leave out --judge verl to have the rule judge")
+    said.clear()
+    run_demo(DemoSpec(tmp_path, kind="smollm2"), said.append)
+    assert not any("useless" in line for line in said)
+
+
+def checkpoint(folder: Path, step: int) -> None:
+    tracker = folder / "checkpoints" / "latest_checkpointed_iteration.txt"
+    tracker.parent.mkdir(exist_ok=True)
+    tracker.write_text(str(step))
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path: Path, training: FakeTraining) -> None:
+    spec = DemoSpec(tmp_path, steps=4)
+    training.returncode = 1
+    with pytest.raises(RunStoppedError, match=r"see .*train\.log$"):
+        run_demo(spec, lambda _line: None)
+    checkpoint(tmp_path, 2)
+    training.first = 3
+    with pytest.raises(RunStoppedError, match=r"see .*train\.log; add --resume to go on after step 2$"):
+        run_demo(replace(spec, resume=True), lambda _line: None)
+    checkpoint(tmp_path, 2)
+    training.returncode, training.steps = 0, 4
+    said: list[str] = []
+    figures = run_demo(replace(spec, resume=True), said.append)
+    assert "trainer.resume_mode=auto" in training.command and training.log_before is not None
+    assert figures["steps"] == 4  # steps 1 and 2 of the first run, 3 and 4 of the last; no step twice
+    numbers = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert numbers == [1, 2, 3, 4] and not (tmp_path / "metrics.earlier.jsonl").exists()
+    assert "going on after step 2" in said
+
+
+def test_a_run_killed_while_it_went_on_loses_no_metrics(tmp_path: Path, training: FakeTraining) -> None:
+    spec = DemoSpec(tmp_path, steps=4)
+    run_demo(spec, lambda _line: None)
+    checkpoint(tmp_path, 3)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.earlier.jsonl").write_text("".join(lines[:2]))
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[2:]))
+    training.first, training.steps = 4, 4
+    assert run_demo(replace(spec, resume=True), lambda _line: None)["steps"] == 4
+
+
+def test_a_run_goes_on_only_as_it_was_started(tmp_path: Path, training: FakeTraining) -> None:
+    with pytest.raises(ConfigError, match=r"--resume: there is no run in .*; leave --resume out to start one"):
+        run_demo(DemoSpec(tmp_path, resume=True), lambda _line: None)
+    run_demo(DemoSpec(tmp_path, steps=3), lambda _line: None)
+    with pytest.raises(ConfigError, match=r"was started with lr None, and now it is 0\.0; type it as it was"):
+        run_demo(DemoSpec(tmp_path, steps=3, lr=0.0, resume=True), lambda _line: None)
+    # How long may be waited does not make another run.
+    assert run_demo(DemoSpec(tmp_path, steps=3, limit_s=9.0, resume=True), lambda _line: None)["steps"] == 3
+
+
+def test_a_new_run_does_not_go_on_from_another_ones_checkpoint(tmp_path: Path, training: FakeTraining) -> None:
+    checkpoint(tmp_path, 50)
+    run_demo(DemoSpec(tmp_path), lambda _line: None)
+    assert not (tmp_path / "checkpoints" / "latest_checkpointed_iteration.txt").exists()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from medix_verl.embedding.curve import Labelled, calibrate, fit, worth
+from medix_verl.embedding.curve import Labelled, cosines_of, fit, worth
 from medix_verl.embedding.hashing import HashingEncoder
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import DataError
@@ -64,7 +64,7 @@ def test_refusals(cosines: list[float], labels: list[int], message: str) -> None
 def test_from_texts() -> None:
     pairs = [Labelled(f"left lower lobe pneumonia {n}", f"left lower lobe pneumonia {n + 1}", 1) for n in range(15)]
     pairs += [Labelled("fracture", f"pleural effusion {n}", 0) for n in range(15)]
-    found = asyncio.run(calibrate(pairs, HashingEncoder()))
+    found = fit(asyncio.run(cosines_of(pairs, HashingEncoder())), [pair.label for pair in pairs])
     assert found.pairs == 30
     assert 0 < found.low < found.high < 1
 
@@ -75,4 +75,4 @@ def test_a_pair_that_cannot_be_compared_is_refused() -> None:
             return Similarity(None, "model gone")
 
     with pytest.raises(DataError, match="pair 1 could not be compared: model gone"):
-        asyncio.run(calibrate([Labelled("a", "b", 1)], Broken()))
+        asyncio.run(cosines_of([Labelled("a", "b", 1)], Broken()))

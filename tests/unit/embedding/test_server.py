@@ -8,6 +8,7 @@ import base64
 import json
 import math
 import struct
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -171,6 +172,31 @@ def test_a_fault_leaves_answers_unscored_with_its_kind(fault: Any, failure: Fail
     found, _ = served(fault, max_retries=1)
     assert {item.failure for item in found} == {failure}
     assert all(message in item.reason for item in found)
+
+
+def test_a_rate_limit_costs_no_vector_and_the_log_names_the_setting(caplog: pytest.LogCaptureFixture) -> None:
+    """Three requests in any 0.2 s, no retries."""
+    taken: list[float] = []
+
+    def fault(texts: list[str], number: int) -> int | None:
+        now = time.monotonic()
+        taken[:] = [moment for moment in taken if moment > now - 0.2]
+        taken.append(now)
+        return 429 if len(taken) > 3 else None
+
+    found, server = served(fault, max_retries=0, batch_size=8, timeout_s=5.0)
+    assert all(item.ok for item in found) and len(server.batches) > 26
+    [line] = [text for text in caplog.messages if "wants fewer requests" in text]
+    assert "semantic.max_per_minute" in line
+
+
+def test_a_text_that_a_server_will_not_embed_costs_no_other() -> None:
+    """403 without a code, for whatever request has the text in it."""
+    found, server = served(lambda texts, number: 403 if "mass 0" in texts else None)
+    lost = [item for pair, item in zip(PAIRS, found, strict=True) if not item.ok]
+    assert {item.failure for item in lost} == {Failure.REFUSED}
+    assert len(lost) == sum(pair[1] == "mass 0" for pair in PAIRS)
+    assert server.batches
 
 
 def test_a_failure_that_passes_is_not_seen() -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.assemble import TaskChoices, load_items
-from medix_verl.evaluation.judge_facts import judge_specs
-from medix_verl.evaluation.pictures import Picture
-from medix_verl.evaluation.protocol_spec import ProtocolSpec, build_protocol
-from medix_verl.evaluation.task_run import Answering, Limits, TaskRun, answer_type_of, cluster_of, question_key
-from medix_verl.evaluation.tasks import find
+from medix_verl.evaluation.grading.judge_settings import judge_specs
+from medix_verl.evaluation.grading.spec import ProtocolSpec, build_protocol
+from medix_verl.evaluation.models.generation import GenerationSpec
+from medix_verl.evaluation.task_run import Answering, TaskRun, answer_type_of, cluster_of, question_key
+from medix_verl.evaluation.tasks.pictures import Picture
+from medix_verl.evaluation.tasks.table import find
 from medix_verl.runtime.dispatch import Breaker
 from medix_verl.types import ImageRef, Sample
 
@@ -52,9 +53,9 @@ def test_a_panel_has_a_server_for_each_or_one_for_all() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "openai", "model": "a"}, "--judge-url"),
-        ({"kind": "openai", "url": URL}, "--judge-model"),
-        ({"kind": "rule", "url": URL}, "type --judge openai"),
+        ({"kind": "openai", "model": "a"}, "got no judge.url"),
+        ({"kind": "openai", "url": URL}, "got no judge.model"),
+        ({"kind": "rule", "url": URL}, 'type judge.kind="openai"'),
         ({"kind": "openai", "url": f"{URL},{URL}", "model": "a,b,c"}, "2 servers for 3 models"),
         ({"kind": "opnai", "url": URL, "model": "a"}, "did you mean 'openai'"),
     ],
@@ -79,10 +80,10 @@ def test_a_response_depends_on_question_pictures_and_settings_and_nothing_else()
     others = [
         (run(sample(question="What?")), "a"),
         (run(sample("b")), "b"),
-        (run(sample(), seed=1), "a"),
-        (run(sample(), temperature=0.5), "a"),
+        (run(sample(), generation=GenerationSpec(seed=1)), "a"),
+        (run(sample(), generation=GenerationSpec(temperature=0.5)), "a"),
         (run(sample(), template="medix_short"), "a"),
-        (run(sample(), limits=Limits(max_tokens=7)), "a"),
+        (run(sample(), generation=GenerationSpec(max_tokens=7)), "a"),
     ]
     keys = {question_key(other, other.items[name]) for other, name in others}
     real = Picture("00", (1, 1), "image/png", data=b"x")

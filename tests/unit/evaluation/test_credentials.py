@@ -76,7 +76,7 @@ def test_a_network_that_is_none_is_refused(text: str, message: str) -> None:
 
 
 def test_the_refusal_says_what_to_type() -> None:
-    with pytest.raises(ConfigError, match="judge.clinic is 10.1.2.3.*127.0.0.1.*--allow-remote-credentialed"):
+    with pytest.raises(ConfigError, match="judge.clinic is 10.1.2.3.*127.0.0.1.*allow_remote=True"):
         check_address("the judge", "http://judge.clinic/v1", ["mimic"], resolver=resolver)
 
 

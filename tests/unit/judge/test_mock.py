@@ -126,7 +126,9 @@ def test_faults_follow_the_attempt_and_unanswered_prompts_are_counted() -> None:
 
     async def run() -> tuple[list[list[int]], dict[str, Any]]:
         async with MockJudge(spec) as mock, aiohttp.ClientSession() as session:
-            return [[(await post(session, mock, p))[0] for _ in range(3)] for p in PROMPTS[:50]], mock.stats()
+            # One flat list: Python 3.10 has no asynchronous comprehension inside another one.
+            told = [(await post(session, mock, p))[0] for p in PROMPTS[:50] for _ in range(3)]
+            return [told[place : place + 3] for place in range(0, len(told), 3)], mock.stats()
 
     statuses, stats = asyncio.run(run())
     assert statuses == [[503 if spec.fault(p, n) else 200 for n in range(3)] for p in PROMPTS[:50]]
@@ -192,9 +194,29 @@ def test_stop_and_start_again_on_the_same_port() -> None:
     assert up[0] == again[0] == 200 and isinstance(down, aiohttp.ClientError)
 
 
+def test_a_rate_limit_takes_so_many_in_any_second() -> None:
+    async def run() -> tuple[list[int], dict[str, Any]]:
+        async with MockJudge(MockSpec(per_second=4, retry_after=1)) as mock, aiohttp.ClientSession() as session:
+            found = await asyncio.gather(*(post(session, mock, f"x{place}") for place in range(10)))
+            await asyncio.sleep(1.05)
+            found.append(await post(session, mock, "later"))
+            body = json.dumps({"messages": [{"role": "user", "content": "x"}]})
+            for _ in range(4):
+                async with session.post(f"{mock.url}/chat/completions", data=body) as answer:
+                    headers, status, raw = answer.headers, answer.status, await answer.json()
+            assert status == 429 and headers["Retry-After"] == "1"
+            assert raw["error"]["code"] == "rate_limit_exceeded"
+            return [status for status, _ in found], mock.stats()
+
+    statuses, stats = asyncio.run(run())
+    assert statuses.count(200) == 5 and statuses.count(429) == 6 and statuses[-1] == 200
+    assert stats["limited"] == 7 and stats["requests"] == 8, "what was refused was not asked"
+
+
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
+        ({"per_second": 0}, "mock.per_second is 0"),
         ({"latency_ms": -1}, "mock.latency_ms is -1"),
         ({"slots": 0}, "mock.slots is 0"),
         ({"hang_share": 1.5}, "mock.hang_share is 1.5"),

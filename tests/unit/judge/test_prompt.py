@@ -92,13 +92,13 @@ def test_prompts_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("{question}|{reference}|{fence}|{candidate}", encoding="utf-8")
     assert fill(load_prompt(str(path)), "c", REFERENCE, 10).startswith("What is seen?|pneumonia|=====")
-    assert prompt_names() == ["published", "reference"]
+    assert prompt_names() == ["pictures", "published", "reference"]
 
 
 @pytest.mark.parametrize("name", ["refrence", "../prompts/reference", ""])
 def test_an_unknown_prompt(name: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"judge.prompt is .*; accepted: published, reference, or the path of a .txt file"
+        ConfigError, match=r"judge.prompt is .*; accepted: pictures, published, reference, or the path of a .txt file"
     ):
         load_prompt(name)
 

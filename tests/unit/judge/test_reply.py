@@ -11,62 +11,96 @@ from hypothesis import strategies as st
 from medix_verl.errors import JudgeError
 from medix_verl.judge.reply import probability_of_yes, read_verdict
 
+READ = [
+    ("@", "the word"),
+    (" @.\n", "white space, one full stop"),
+    ("@,", "the beginning of a sentence that was cut"),
+    ("@!", "another mark"),
+    ("**@**", "bold"),
+    ("**@.**", "a full stop within"),
+    ("**@**.", "and behind"),
+    ('"@"', "quotes"),
+    ("\u201c@\u201d", "typographic quotes"),
+    ("`@`", "code"),
+    ("[@]", "brackets"),
+    ("(@)", "parentheses"),
+    ("@<|im_end|>", "a special token that the server left there"),
+    ("@.<|eot_id|>", "with a full stop"),
+    ("@</s>", "of another tokenizer"),
+    ("\\boxed{@}", "a model that was trained on mathematics"),
+    ("$\\boxed{\\text{@}}$", "the same, in full"),
+    ("Verdict: @", "a label is no sentence"),
+    ("**Verdict:** @", "a bold label"),
+    ("**Final answer: @**", "all of it bold"),
+    ("<answer>@</answer>", "the tag of reasoning models"),
+    ("```\n@\n```", "a fence"),
+    ('{"verdict": "@"}', "JSON"),
+    (' {"verdict":"@"}\n', "without spaces"),
+    ('{"Verdict": "@"}', "its key too"),
+    ('```json\n{"verdict": "@"}\n```', "in a fence"),
+    ('{"verdict": "@", "reason": "No finding differs"}', "a further key says what it will"),
+    ('{"reason": "' + "x" * 1000 + '", "verdict": "@"}', "and as long as it will"),
+]
+"""A reply whose verdict stands at the @, and why it is read."""
 
-@pytest.mark.parametrize(
-    ("reply", "right"),
-    [("YES", True), ("no", False), (" Yes.\n", True), ("**NO**", False), ("**Yes.**", True), ("**YES**.", True)],
-)
-@pytest.mark.parametrize("structured", ["choice", "none"])
-def test_plain(reply: str, right: bool, structured: str) -> None:
-    assert read_verdict(reply, structured) is right
+
+@pytest.mark.parametrize(("word", "right"), [("YES", True), ("NO", False), ("yes", True), ("No", False)])
+@pytest.mark.parametrize(("form", "why"), READ, ids=[why for _, why in READ])
+def test_what_is_read(form: str, why: str, word: str, right: bool) -> None:
+    assert read_verdict(form.replace("@", word)) is right, why
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "",
-        "NOT YES",
-        "EYES",
-        "YES NO",
-        "YES\nNO",
-        "YES, because",
-        "Y",
-        "NO..",
-        "**YES",
-        "YES**",
-        "NO!",
-        "1",
-        "YES" * 500,
-    ],
-)
-def test_anything_else_is_no_verdict(reply: str) -> None:
+UNREAD = [
+    ("", "nothing"),
+    ("NOT YES", "a negation"),
+    ("EYES", "another word"),
+    ("YES NO", "both"),
+    ("YES\nNO", "both, in lines"),
+    ("YES/NO", "both, repeated from the prompt"),
+    ("YES or NO", "the same"),
+    ("[YES] [NO]", "both in brackets, which are no pair"),
+    ("**YES** **NO**", "the same, bold"),
+    ('"YES" and "NO"', "the same, in quotes"),
+    ("Verdict: YES Verdict: NO", "two labels"),
+    ("YES, because", "a sentence"),
+    ("Yes it is", "a sentence"),
+    ("The answer is YES", "a sentence"),
+    ("I would say: YES", "a label that is a sentence"),
+    ("Y", "a letter"),
+    ("1", "a number"),
+    ("YES?", "a question"),
+    ("NO..", "two marks"),
+    ("**YES", "half a pair"),
+    ("YES**", "the other half"),
+    ("YE\u017f", "a letter that becomes an S in capitals"),
+    ("YES" * 500, "many words"),
+    ("{}", "an object without a verdict"),
+    ('{"verdict": true}', "no word"),
+    ('{"verdict": ["YES"]}', "a list"),
+    ('{"answer": "YES"}', "another key"),
+    ('{"verdict": "NO", "verdict": "YES"}', "two verdicts"),
+    ('{"verdict": "YES", "verdict": "YES"}', "two verdicts, though equal"),
+    ('{"verdict": "YES", "final_verdict": "NO"}', "two verdicts under two names"),
+    ('{"verdict": "YES", "same": "NO"}', "a further key that contradicts"),
+    ('{"verdict": {"verdict": "YES"}}', "nested"),
+    ('{"result": {"verdict": "YES"}}', "nested in another"),
+    ('{"verdict": "YES", "then": {"verdict": "NO"}}', "nested, and another one"),
+    ('[{"verdict": "YES"}]', "a list of verdicts"),
+    ('{"verdict": "YES"} {"verdict": "NO"}', "two objects"),
+    ('{"verdict": "MAYBE"}', "another word"),
+    ('[["verdict", "YES"]]', "no object"),
+    ('{"verdict": "YES"', "cut"),
+    ("[" * 190, "deep"),
+    ('{"a":' + "[" * 1900 + "]" * 1900 + "}", "deep, and whole"),
+    ('Sure! ```json\n{"verdict": "YES"}\n```', "a sentence before the fence"),
+]
+"""A reply that is no verdict, and why."""
+
+
+@pytest.mark.parametrize(("reply", "why"), UNREAD, ids=[why for _, why in UNREAD])
+def test_anything_else_is_no_verdict(reply: str, why: str) -> None:
     with pytest.raises(JudgeError, match="is no verdict: .*; accepted: exactly YES or NO"):
         read_verdict(reply)
-
-
-@pytest.mark.parametrize(("reply", "right"), [('{"verdict": "YES"}', True), (' {"verdict":"no"}\n', False)])
-def test_json(reply: str, right: bool) -> None:
-    assert read_verdict(reply, "json_schema") is right
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "YES",
-        '"YES"',
-        "{}",
-        '{"verdict": true}',
-        '{"answer": "YES"}',
-        '{"verdict": "NO", "verdict": "YES"}',
-        '{"verdict": "MAYBE"}',
-        '[["verdict", "YES"]]',
-        '{"verdict": "YES"',
-        "[" * 190,
-    ],
-)
-def test_json_that_is_no_verdict(reply: str) -> None:
-    with pytest.raises(JudgeError, match="is no verdict"):
-        read_verdict(reply, "json_schema")
 
 
 def at(token: str, top: dict[str, float]) -> dict[str, Any]:

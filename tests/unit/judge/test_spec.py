@@ -47,6 +47,10 @@ def test_defaults_and_mapping() -> None:
         ({"breaker": "never"}, "judge.breaker is 'never'; accepted: wait, stop"),
         ({"options": ["a"]}, r"judge.options is .*'a'.*; set it to a mapping"),
         ({"options": {"a": 1}}, "judge.options has a and judge.kind 'rule' takes none; remove them"),
+        ({"max_tokens": 0}, "judge.max_tokens is 0; set it to an integer of at least 1 or to null"),
+        ({"use_proxies": "yes"}, "judge.use_proxies is 'yes'; set it to true or false"),
+        ({"extra_body": "top_k"}, "judge.extra_body is 'top_k'; set it to a mapping"),
+        ({"url": "http://h/v1/chat/completions"}, "judge.url ends in /chat/completions, .*type judge.url=http://h/v1"),
         ({"soft": 1}, "judge.soft is 1; set it to true or false"),
         ({"swap": "yes"}, "judge.swap is 'yes'"),
         ({"worker": None}, "judge.worker is None"),
@@ -59,6 +63,10 @@ def test_defaults_and_mapping() -> None:
 def test_refusals(section: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         JudgeSpec.from_mapping(section)  # type: ignore[arg-type]
+
+
+def test_a_recipes_null_is_no_extra_body() -> None:
+    assert JudgeSpec.from_mapping({"extra_body": None}) == JudgeSpec() == JudgeSpec(extra_body={})
 
 
 def test_one_address_or_several() -> None:

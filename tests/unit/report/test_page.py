@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from medix_verl.cli.main import main
-from medix_verl.evaluation.judges import disagreement
-from medix_verl.evaluation.leakage import Leakage
-from medix_verl.evaluation.paired import compare
-from medix_verl.evaluation.records import Record, record_path, write_records
-from medix_verl.evaluation.results import read_evaluation
-from medix_verl.evaluation.tasks import select
+from medix_verl.evaluation.audit.leakage import Leakage
+from medix_verl.evaluation.audit.verdicts import disagreement
+from medix_verl.evaluation.stats.paired import compare
+from medix_verl.evaluation.store.read import read_evaluation
+from medix_verl.evaluation.store.records import Record, record_path, write_records
+from medix_verl.evaluation.tasks.table import select
 from medix_verl.report.content import Beside, build, warnings
 from medix_verl.report.page import render, write_page
 from medix_verl.report.samples import choose, outcome_of, show
@@ -97,6 +97,25 @@ def test_nothing_of_a_credentialed_task_but_its_figures(tmp_path: Path) -> None:
     assert 'alt="picture 1 of mimic' not in text and 'alt="picture 1 of rad_vqa' in text
 
 
+def test_facets_axes_and_report_metrics(tmp_path: Path) -> None:
+    folder = made(tmp_path / "e")
+    rows = [
+        record("medqa", n, 1.0, facets={"region": ["Lung", "Brain <b>"][n % 2]}, reference="yes", answer="Yes.")
+        for n in range(80)
+    ]
+    write_records(record_path(folder, "medqa"), rows)
+    given = {"answer_type": "rubric", "facets": {"theme": "hedging"}, "metrics": {"axis:accuracy": 0.25}}
+    write_records(record_path(folder, "healthbench"), [record("healthbench", n, 0.5, **given) for n in range(80)])
+    secret = {"answer_type": "report", "facets": {"region": "SECRET"}, "metrics": {"rouge_l": 0.5}}
+    rows = [record("mimic_cxr_report_generation", n, 0.6, **secret) for n in range(80)]
+    write_records(record_path(folder, "mimic_cxr_report_generation"), rows)
+    text = render(build(read_evaluation(folder)), samples=0)
+    assert "<h3>By body region</h3>" in text and "<td>Brain &lt;b&gt;</td>" in text and "<h3>By theme</h3>" in text
+    assert re.search(r"<td>accuracy</td><td class=.number.[^>]*>25.0 ~\[", text)
+    assert re.search(r"<td>rouge_l</td><td class=.number.[^>]*>50.0 ~\[", text) and "SECRET" not in text
+    assert "Yes in 100.0% ~[" in text
+
+
 def test_a_text_of_a_record_is_never_code(tmp_path: Path) -> None:
     folder = made(tmp_path / "e", model="<b>bold</b>")
     bad = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -138,7 +157,17 @@ def test_refused_rows_and_missing_tasks_are_told(tmp_path: Path) -> None:
     assert "medqa: 7 rows of its source were refused (3 no answer, 4 no picture)." in told
     assert "medqa is not whole: the model is down" in told and "slake_vqa has no figure: not run yet" in told
     text = render(content)
-    assert "refused rows</th>" in text and '<td class="number bad">7</td>' in text
+    assert "refused rows</th>" in text and '<td class="number bad" data-label="refused rows">7</td>' in text
+
+
+def test_the_rule_judge_gives_lower_bounds_for_free_text(tmp_path: Path) -> None:
+    ruled = build(read_evaluation(made(tmp_path / "e", judge={"kind": "rule", "model": []})))
+    closed = [line.task for line in ruled.lines if not line.lower_bound]
+    assert "mimic_cxr_report_generation" in closed and "rad_vqa" not in closed
+    text = render(ruled)
+    assert "≥ marks a lower bound" in text and re.search(r'<td class="number"[^>]*>≥ \d', text)
+    served = render(build(read_evaluation(made(tmp_path / "f"))))
+    assert "≥" not in served
 
 
 def test_a_task_without_any_score(tmp_path: Path) -> None:
@@ -180,12 +209,15 @@ def test_everything_beside(tmp_path: Path) -> None:
     folder = made(tmp_path / "e")
     evaluation, other = read_evaluation(folder), read_evaluation(made(tmp_path / "f", seed=1, model="MODEL-A"))
     share = build(evaluation).lines[0].summary.overall.estimate
-    leak = Leakage("medqa", 90, {"same question": 9}, share, share, share, None)
+    leak = Leakage("medqa", 90, {"same-question": 9}, share, share, share, None, exact_only=3)
     beside = Beside(compare(other, evaluation), disagreement(evaluation, other), None, {"train.parquet": [leak]})
     content = build(evaluation, beside)
     text = render(content)
     assert "Comparison: MODEL-X minus MODEL-A" in text and "Another judge: JUDGE-Y" in text
-    assert "9 same question" in text and "medqa: 9 of 90 questions are in train.parquet." in warnings(content)
+    assert "9 same-question" in text and "Looked for: The same question, the same picture, a copy of it" in text
+    told = warnings(content)
+    assert "medqa: 9 of 90 questions are in train.parquet." in told
+    assert any(line.startswith("medqa: of 3 questions only exact copies of the pictures were looked") for line in told)
 
 
 def test_samples_are_bounded_and_of_every_kind() -> None:

@@ -111,6 +111,14 @@ def test_no_answer_is_wrong_and_asks_nobody(response: str) -> None:
     assert judge.asked == encoder.asked == []
 
 
+def test_what_a_guard_stops_asks_nobody_and_gets_nothing_for_its_meaning() -> None:
+    judge, encoder = FakeJudge(), FakeEncoder(1.0)
+    reference = Reference("right lower lobe pneumonia", "X_RAY", question="What abnormality does this image show?")
+    found = score(text("Based on the image,"), judge, encoder, reference)
+    assert (found.acc, found.judge, found.semantic, found.score) == (0.0, 0.0, 0.0, pytest.approx(0.1 + 0.9 * 0.05))
+    assert judge.asked == encoder.asked == []
+
+
 def test_what_the_services_are_asked() -> None:
     judge, encoder = FakeJudge(), FakeEncoder()
     score(text("lung infection"), judge, encoder)

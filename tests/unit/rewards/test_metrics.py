@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from medix_verl.embedding.encoder import EncoderStats
 from medix_verl.judge.stats import JudgeStats
-from medix_verl.report.run_dumps import read_dumps
+from medix_verl.report.run.dumps import read_dumps
 from medix_verl.rewards.composite import shares_of
 from medix_verl.rewards.keys import to_row, to_verl
 from medix_verl.rewards.metrics import Tally, keep_parts, part_lines, part_metrics, service_metrics, terms_told
@@ -69,6 +69,13 @@ def test_busy_seconds_are_summed_over_those_that_have_them() -> None:
     assert part_metrics(extras)["medix/reward/busy_s"] == 0.75
     assert part_metrics([*extras, answer(1.0, 1.0)])["medix/reward/busy_s"] == 0.75
     assert "medix/reward/busy_s" not in part_metrics([answer(1.0, 1.0)])
+
+
+def test_the_share_of_answers_behind_an_open_prompt() -> None:
+    rows = [{**answer(1.0, 1.0), "thinking_open": value} for value in (1.0, 1.0, 0.0, 0.0)]
+    assert part_metrics(rows)["medix/thinking/open"] == 0.5
+    assert "medix/thinking/open" not in part_metrics([answer(1.0, 1.0)])
+    assert "thinking" not in terms_told(part_metrics(rows))
 
 
 def test_the_services_numbers_carry_their_names() -> None:

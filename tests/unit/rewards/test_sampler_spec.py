@@ -15,6 +15,8 @@ def test_a_recipes_block() -> None:
     )
     assert (spec.n, spec.weights, spec.filter_metric) == (5, WeightsSpec(judge=1.0), "acc")
     assert SamplerSpec.from_mapping({"filter_groups": {"enable": False, "metric": "score"}}).filter_metric is None
+    assert SamplerSpec.from_mapping({**GDPO, "rule": "medix"}).split_terms
+    assert SamplerSpec.from_mapping({"adv_estimator": "grpo", "rule": "published"}).rule == "published"
     assert SamplerSpec.from_mapping({"adv_estimator": "grpo"}) == SamplerSpec(adv_estimator="grpo")
 
 
@@ -27,6 +29,11 @@ def test_a_recipes_block() -> None:
         ({"adv_estimator": "medix_gdpo"}, r"need each other; type \+recipe=medix_gdpo"),
         ({"adv_estimator": "grpo", "split_terms": True}, "adv_estimator=grpo with split_terms=True"),
         ({**GDPO, "failure_policy": "renormalise"}, "a term that failed for one that scored 0: type .*policy=drop"),
+        (
+            {**GDPO, "rule": "published"},
+            "all of its score booked as one term: type reward.medix.rule=medix, or .*=grpo",
+        ),
+        ({"rule": "release"}, "reward.medix.rule is 'release'; accepted: medix, published"),
         ({**GDPO, "use_kl_in_reward": True}, "type algorithm.use_kl_in_reward=false"),
         ({"weights": {"jugde": 1}}, "weights has an unknown key 'jugde'"),
     ],

@@ -22,7 +22,9 @@ from medix_verl.rewards.spec import RewardSpec
 
 PACKAGE = Path(medix_verl.__file__).parent
 README = PACKAGE / "rewards" / "README.md"
-MOST = 30
+MOST = 40
+"""Files of the walk. It was 30 when terms became objects; since then an answer also meets the reader of choices, the
+guard against alternatives, the pace of a slowed server, the state of the thinking, and the contrast of two answers."""
 DEFINITIONS = {
     "types.py",
     "credentialed.py",
@@ -70,5 +72,5 @@ def test_one_answer_meets_no_other_file() -> None:
             await reward.close()
 
     asyncio.run(main())
-    assert {"rewards/composite.py", "judge/pool.py", "openai_client.py"} <= met
+    assert {"rewards/composite.py", "judge/pool.py", "openai_client/client.py"} <= met
     assert met - walk() - DEFINITIONS == set()

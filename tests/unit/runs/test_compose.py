@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,18 @@ def test_each_judge_is_named(tmp_path: Path, judge: str | None, kind: str, name:
     full.reward.medix.semantic.enable = False
     record = compose_record(full, [])
     assert (record.judge.kind, record.judge.name, record.encoder.kind) == (kind, name, "off")
+
+
+def test_a_panel_is_recorded_with_all_its_judges(tmp_path: Path) -> None:
+    full = config(tmp_path)
+    full.reward.medix.judge = {
+        **{"kind": "openai", "url": "http://h/v1", "model": "j"},
+        "panel": [{}, {"model": "k", "url": ["http://me:hidden-value-4@i/v1"]}, {"kind": "verl"}, {"kind": "rule"}],
+    }
+    record = compose_record(full, WORDS)
+    assert (record.judge.kind, record.judge.name) == ("panel", "j + k + own/judge + rule")
+    assert record.judge.url == "http://h/v1, http://<secret>@i/v1"
+    assert "hidden-value-4" not in str(record) and record.config["reward"]["medix"]["judge"]["panel"][1]["model"] == "k"
 
 
 def test_a_configuration_of_somebody_else_is_recorded_too() -> None:
@@ -155,3 +168,21 @@ def test_the_terms_and_their_weights_are_named(tmp_path: Path) -> None:
     assert found == {"judge": 0.5, "semantic": 1.0, "format": 0.1, "brevity": 0.25}
     odd = {"weights": {"judge": float("nan"), "semantic": 10**400}, "terms": ["brevity"]}
     assert compose_record(config(tmp_path, reward={"medix": odd}), WORDS).terms == {}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "${oc.env:MEDIX_VALUE}",
+        "${ oc.env:MEDIX_VALUE}",
+        "${oc.env :MEDIX_VALUE}",
+        r"\\${oc.env:MEDIX_VALUE}",
+        "${oc.env:A,${oc.env:MEDIX_VALUE}}",
+    ],
+)
+def test_a_variable_stays_by_its_name_whatever_the_spelling(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIX_VALUE", "plain but private")
+    config = OmegaConf.create({"a": written, "b": "${a}", "c": ["x ${b} y"], "d": r"\${oc.env:MEDIX_VALUE}"})
+    found = compose_record(config, []).config
+    assert "private" not in json.dumps(found)
+    assert (found["a"], found["b"], found["d"]) == (written, written, "${oc.env:MEDIX_VALUE}")

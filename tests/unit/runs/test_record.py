@@ -85,7 +85,7 @@ def test_a_failed_writing_leaves_the_record_that_was_there(tmp_path: Path) -> No
         ("[]", "is no record of a run; give"),
         ("{}", "is no record of a run; give"),
         ('{"format": 1}', "is no record of a run .*changed by hand"),
-        ('{"format": 99}', "has format 99, this medix_verl reads up to 2; update"),
+        ('{"format": 99}', "has format 99, this medix_verl reads up to 3; update"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, text: str | None, message: str) -> None:

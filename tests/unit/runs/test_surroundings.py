@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medix_verl.runs.record import DataFile, Identity
-from medix_verl.runs.surroundings import commits, hash_files, identify, list_files, versions
+from medix_verl.recipe.data_files import DataFile, hash_files, list_files
+from medix_verl.recipe.identity import Identity, identify, versions
+from medix_verl.runs.surroundings import commits
 
 
 def parquet(path: Path, rows: int) -> Path:

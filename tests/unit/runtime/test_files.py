@@ -131,6 +131,22 @@ def test_a_part_file_that_is_not_ours_to_open_is_passed_by(tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere").exists() and (tmp_path / "a").read_text() == "x"
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "real").write_text("old")
+    (tmp_path / "a").symlink_to(tmp_path / "disk" / "real")
+    (tmp_path / "b").symlink_to("a")
+    for name in ("a", "b"):
+        with atomic_write(tmp_path / name) as part:
+            assert part.parent == tmp_path / "disk"
+            part.write_text(name)
+        assert (tmp_path / name).is_symlink() and (tmp_path / "disk" / "real").read_text() == name
+    (tmp_path / "c").symlink_to(tmp_path / "gone" / "real")
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "c"):
+        pass
+    assert caught.value.filename == str(tmp_path / "c") and (tmp_path / "c").is_symlink()
+
+
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

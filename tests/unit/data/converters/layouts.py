@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
@@ -133,6 +134,67 @@ def health_row(name: str, **changes: Any) -> Row:
     return row | {"prompt": [{"role": who, "content": text} for who, text in turns], "canary": "made up"} | changes
 
 
+def bullets_row(number: int, **changes: Any) -> Row:
+    row = {"link": "https://example.org", "question": f"A woman of {number} years. What helps?"}
+    row |= dict(
+        zip(("opa", "opb", "opc", "opd", "ope"), ("Rest", "Heparin", "Aspirin", "Surgery", "Nothing"), strict=True)
+    )
+    return row | {"answer_idx": "B", "answer": "Heparin", "explanation": "It does."} | changes
+
+
+def graduate_row(number: int, **changes: Any) -> Row:
+    row: Row = {
+        "uuid": f"{number:032x}",
+        "question": f"Which enzyme, {number}?",
+        "answer": "Renin",
+        "answer_letter": "J",
+    }
+    row |= {"options": [*(f"Enzyme {place}" for place in range(9)), "Renin"], "discipline": "Medicine"}
+    return (
+        row
+        | {"field": "Basic Medicine", "subfield": "Physiology", "difficulty": "hard", "is_calculation": False}
+        | changes
+    )
+
+
+def exam_row(number: int, **changes: Any) -> Row:
+    row: Row = {
+        "exam_type": "医师考试",
+        "exam_class": "执业医师",
+        "exam_subject": "内科",
+        "question": f"第{number}题，首选的药物是",
+    }
+    row |= {
+        "question_type": "单项选择题",
+        "answer": "C",
+        "option": {"A": "甲", "B": "乙", "C": "丙", "D": "丁", "E": ""},
+    }
+    return row | changes
+
+
+def frame_row(number: int, **changes: Any) -> Row:
+    row = {"question_id": f"q{number}", "system": "chest", "organ": "lung", "keyword": "nodule", "modality": "CT"}
+    row |= {"video_id": "v1", "question": "What changes between the frames?", "reasoning_chain": "..."}
+    row |= {"options": ["The nodule grows.", "Nothing changes.", "It is gone."], "correct_answer": "B"}
+    pictures = {f"image_{place}": picture(number + place) for place in (1, 2)}
+    return row | pictures | changes
+
+
+def bench_row(number: int, **changes: Any) -> Row:
+    row = {"index": str(number), "image": base64.b64encode(png(40 + number)).decode(), "question": "What is shown?"}
+    row |= {
+        "A": "Polyp",
+        "B": "Ulcer",
+        "C": "Normal mucosa",
+        "D": "Bleeding",
+        "E": "",
+        "answer": "B",
+        "category": "Ulcer",
+    }
+    row |= {"clinical vqa task": "Disease diagnosis", "department": "Gastroenterology and hepatology"}
+    return row | {"perceptual granularity": "image", "modality": "Endoscopy"} | changes
+
+
 O1_QUESTION, O1_ANSWER = "Open-ended Verifiable Question", "Ground-True Answer"
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
@@ -179,6 +241,11 @@ ROWS: dict[str, list[Row]] = {
     "mmlu-medical": [mmlu_row("Which bone?"), mmlu_row("Which nerve?", answer=0)],
     "medical-o1-verifiable-problem": [{O1_QUESTION: "Which drug?", O1_ANSWER: "Heparin"}],
     "healthbench": [health_row("5f3c"), health_row("5f3d", prompt=[{"role": "user", "content": "Is it safe?"}])],
+    "medbullets": [bullets_row(20), bullets_row(30, answer_idx="E", answer="Nothing")],
+    "supergpqa-medical": [graduate_row(1), graduate_row(2, options=["Renin", "Trypsin"], answer_letter="A")],
+    "cmb-exam": [exam_row(1), exam_row(2, answer="A")],
+    "medframeqa": [frame_row(60, image_3=picture(65), correct_answer="A"), frame_row(70, video_id="v2")],
+    "gmai-mmbench": [bench_row(1), bench_row(2, E="Stool", answer="E")],
     "mimic-cxr": [
         {"dicom_id": "d1", "study_id": "50414267", "subject_id": "10000032", "split": "train", "ViewPosition": "PA"},
         {
@@ -226,9 +293,9 @@ def write_lines(path: Path, rows: Sequence[Row]) -> None:
     path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
 
 
-def table_text(rows: Sequence[Row]) -> str:
+def table_text(rows: Sequence[Row], delimiter: str = ",") -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -278,7 +345,12 @@ def rows_and(
     return writer
 
 
+def write_tsv(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text(table_text(rows, "\t"), encoding="utf-8")
+
+
 def write_tables(path: Path, rows: Sequence[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(table_text(rows), encoding="utf-8")
 
 
@@ -306,10 +378,16 @@ WRITERS: dict[str, Callable[[Path, Sequence[Row]], None]] = {
     "mmlu-medical": write_mmlu,
     "medical-o1-verifiable-problem": rows_and(write_json, "medical_o1_verifiable_problem.json"),
     "healthbench": rows_and(write_lines, "2025-05-07-06-14-12_oss_eval.jsonl"),
+    "medbullets": rows_and(write_tables, "medbullets/medbullets_op5.csv"),
+    "supergpqa-medical": rows_and(write_lines, "SuperGPQA-all.jsonl"),
+    "cmb-exam": rows_and(write_json, "CMB-Exam/CMB-train/CMB-train-merge.json"),
+    "medframeqa": rows_and(write_parquet, "data/test-00000-of-00002.parquet"),
+    "gmai-mmbench": rows_and(write_tsv, "GMAI_mm_bench_VAL.tsv"),
     "mimic-cxr": write_mimic,
     "iu-xray": write_iu,
 }
-SPLITS = {"omnimedvqa": "test", "medxpertqa": "test", "pubmedqa": "test", "mmlu-medical": "test", "healthbench": "test"}
+TESTS = ("omnimedvqa", "medxpertqa", "pubmedqa", "mmlu-medical", "healthbench", "medbullets", "supergpqa-medical")
+SPLITS = {**dict.fromkeys((*TESTS, "medframeqa"), "test"), "gmai-mmbench": "val"}
 """The split that WRITERS writes, where it is not train."""
 
 

@@ -56,6 +56,16 @@ def test_entities_become_characters_and_placeholders_leave_the_question(publishe
     [
         *((None, ""), (float("nan"), ""), (3, "3"), (0, "0"), (" a ", "a"), ("&nbsp;", "")),
         (f" &#{'1' * 5000};", f"&#{'1' * 5000};"),
+        # Without a semicolon it is no entity, though HTML knows &micro, &para, &reg and &not.
+        ("gross&microscopic", "gross&microscopic"),
+        ("aspirin&paracetamol", "aspirin&paracetamol"),
+        ("local&regional", "local&regional"),
+        ("R&D, A&E, H&E", "R&D, A&E, H&E"),
+        ("p &lt 0.05", "p &lt 0.05"),
+        ("yes&notable; it grows", "yes&notable; it grows"),
+        ("5 &micro;g &#181;g &#xB5;g &LT; &alpha;", "5 \u00b5g \u00b5g \u00b5g < \u03b1"),
+        ("&amp;lt;", "&lt;"),
+        ("&#0; &#xD800; &nosuch;", "&#0; &#xD800; &nosuch;"),
     ],
 )
 def test_a_published_value_as_text(value: Any, text: str) -> None:
@@ -99,6 +109,13 @@ def test_missing_choices_do_not_count_and_double_ones_count_once() -> None:
     [
         ({"question": None}, "no question", "missing, blank or no text"),
         ({"question": "<image>"}, "no question", "missing, blank or no text"),
+        ({"question": "\u200b\ufeff"}, "no question", "missing, blank or no text"),
+        ({"choices": Choices({"A": "liver", "B": "\u200b"})}, "too few options", "only ['liver'] is left"),
+        (
+            {"choices": Choices({"A": "lung", "B": "\u200b", "C": "liver"}, "B")},
+            "unknown letter",
+            "'B' is none of A, C",
+        ),
         ({"answer": " "}, "no answer", "missing, blank or no text"),
         ({"answer": None}, "no answer", "missing, blank or no text"),
         ({"answer": ["liver"]}, "no answer", "missing, blank or no text"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from medix_verl.data.converters import medix_eval_sets, mmmu_medical, usmle_self_assessment
 from medix_verl.data.converters.base import Refused
+from medix_verl.data.converters.text import usmle_self_assessment
+from medix_verl.data.converters.vqa import medix_eval_sets, mmmu_medical
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
 

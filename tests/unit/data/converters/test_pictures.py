@@ -19,6 +19,12 @@ def test_embedded_pictures_are_called_by_their_content() -> None:
     assert one.names[0] == two.names[0] != one.names[1] and not one.missing
 
 
+def test_one_picture_and_a_list_of_pictures_are_the_same() -> None:
+    one = {"bytes": b"x", "path": None}
+    assert by_value([one]) == by_value([[one]]) == by_value([[b"x"]]) != by_value([[one, b"y"]])
+    assert by_value([[one, None]]).missing == by_value([[None]]).missing == "column image is empty"
+
+
 @pytest.mark.parametrize("value", [None, {"bytes": None, "path": "a.png"}, {"bytes": b"", "path": None}])
 def test_an_empty_column_is_noted(value: object) -> None:
     assert by_value([value], "image").missing == "column image is empty"

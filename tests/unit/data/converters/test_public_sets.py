@@ -12,7 +12,7 @@ import pytest
 
 from medix_verl.data.converters.base import SPLITS, Refused, resolve_options
 from medix_verl.data.converters.registry import NAMES, find, options_of
-from medix_verl.data.parquet import read_samples, write_samples
+from medix_verl.data.io.parquet import read_samples, write_samples
 from medix_verl.data.source import Source
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
@@ -87,6 +87,11 @@ WRONG = {
     "mmlu-medical": ("choices", r"anatomy/test-.*parquet has no column choices"),
     "medical-o1-verifiable-problem": ("Ground-True Answer", r"problem\.json has no column Ground-True Answer"),
     "healthbench": ("rubrics", r"_oss_eval\.jsonl has no column rubrics"),
+    "medbullets": ("answer_idx", r"a row has neither options nor opa, ..., answer_idx"),
+    "supergpqa-medical": ("answer_letter", r"SuperGPQA-all\.jsonl has no column answer_letter"),
+    "cmb-exam": ("option", r"CMB-train-merge\.json has no column option"),
+    "medframeqa": ("image_2", r"test-.*parquet has no column image_2"),
+    "gmai-mmbench": ("index", r"VAL\.tsv has no column index; it has image"),
     "mimic-cxr": ("ViewPosition", r"metadata\.csv\.gz has no column ViewPosition; it has dicom_id"),
     "iu-xray": ("report", r"annotation\.json row 1 has no report; it has id, image_path"),
 }

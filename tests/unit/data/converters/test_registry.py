@@ -2,13 +2,18 @@
 """Converters are found by name, entry point, module and file; what is none is refused with what to type."""
 
 import pickle
+import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from medix_verl.cli.main import main
 from medix_verl.data.converters import registry
 from medix_verl.data.converters.base import SPLITS
+from medix_verl.data.io.parquet import read_samples
 from medix_verl.errors import ConfigError
 
 CONVERTER = """
@@ -59,6 +64,40 @@ def test_another_package_offers_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ConfigError, match=r"data set 'gone': module no_such_module_here cannot be imported .*install"):
         registry.find("gone")
     sys.modules.pop("theirs")
+
+
+LAB = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / "lab_package.py")))
+
+
+def install(folder: Path, name: str, points: str) -> None:
+    """What pip leaves of an installed package, but for its modules."""
+    info = folder / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+
+
+def test_the_template_of_a_package_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(LAB.lay_out(tmp_path / "projects"))
+    (tmp_path / "site").mkdir()
+    install(tmp_path / "site", "torn", "[medix_verl.datasets]\ntorn = torn_set\n")
+    (tmp_path / "site" / "torn_set.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    (tmp_path / "train.csv").write_text("film,asked,truth,choices\na.png,Which bone?,radius,radius|ulna\n,Why?,so,\n")
+    Image.new("L", (32, 32), 7).save(tmp_path / "a.png")
+    out = tmp_path / "out.parquet"
+    assert main(["prepare", "lab_wrists", "--source", str(tmp_path), "--out", str(out), "--workers", "1"]) == 0
+    (sample,) = read_samples(out)
+    assert (sample.answer, sample.options, sample.meta["label"]) == ("radius", ("radius", "ulna"), "A")
+    capsys.readouterr()
+    assert main(["prepare", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert "lab_wrists: one question for each film" in printed and "    --set choices=yes: whether questions" in printed
+    assert "torn: cannot be used: data set 'torn': module torn_set cannot be imported (ZeroDivisionError" in printed
+    for name in ("lab", "lab.wrists"):
+        sys.modules.pop(name)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,23 @@ def test_what_is_left_to_the_judge(candidate: str, reference: Reference) -> None
     assert guard(candidate, reference) is None
 
 
+GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "guards.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("group", GOLDEN["groups"], ids=lambda group: group["reason"])
+def test_golden(group: dict) -> None:
+    options = tuple(group["options"]) if group["options"] else None
+    reference = Reference(group["reference"], question=group["question"], options=options)
+    stopped = {text: not equal(text, reference) and guard(text, reference) is not None for text in group["texts"]}
+    assert [text for text, is_stopped in stopped.items() if is_stopped is not (group["verdict"] == "stopped")] == []
+
+
+@pytest.mark.parametrize(("question", "answer", "candidate"), GOLDEN["odd_but_right"]["rows"])
+def test_golden_odd_but_right(question: str, answer: str, candidate: str) -> None:
+    reference = Reference(answer, question=question)
+    assert equal(candidate, reference) or guard(candidate, reference) is None
+
+
 WORDS = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=30)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medix_verl.judge.rule.normalise import CASED_UNITS
 from medix_verl.judge.rule.quantity import UNITS, Quantity, read_quantity, same_quantity, within_tolerance
 
 
@@ -40,6 +41,14 @@ def read(text: str) -> Quantity:
         ("zero", "0"),
         ("+5", "5.0"),
         (".5 cm", "5 mm"),
+        ("0,125 mg", "0.125 mg"),
+        ("5 MM", "5 mm"),
+        ("1 g/dL", "10 g/L"),
+        ("126mg/dl", "126 mg/dL"),
+        ("5 mg per kg", "5 mg/kg"),
+        ("5 mM", "5 mmol/L"),
+        ("3 T", "30,000 gauss"),
+        ("4 ng/mL", "4 \u00b5g/L"),
     ],
 )
 def test_same(left: str, right: str) -> None:
@@ -56,6 +65,12 @@ def test_same(left: str, right: str) -> None:
         ("30 days", "1 month"),
         ("3 x 2", "2 x 3"),
         ("-5", "5"),
+        ("0,125 mg", "125 mg"),
+        ("5 mM", "5 mm"),
+        ("2 M", "2 m"),
+        ("70 kg", "70 lb"),
+        ("0,500 mL", "500 mL"),
+        ("126 mg/dL", "126 mmol/L"),
     ],
 )
 def test_not_the_same(left: str, right: str) -> None:
@@ -78,6 +93,14 @@ def test_not_the_same(left: str, right: str) -> None:
         "3 cm x 4 g",
         "1e9",
         "5+",
+        "2 D",
+        "two D",
+        "18 G",
+        "00100",
+        "02,000 mg",
+        "038.9",
+        "5 mg/",
+        "5 /kg",
         "9" * 500,
     ],
 )
@@ -88,7 +111,9 @@ def test_not_a_quantity(text: str) -> None:
 @given(st.sampled_from(sorted(UNITS)), st.integers(0, 10**6))
 def test_every_unit_is_read_with_and_without_space(unit: str, count: int) -> None:
     dimension, size = UNITS[unit]
-    for text in (f"{count} {unit}", f"{count}{unit}", f"{count} {unit.upper()}"):
+    # Alone in capitals M, D, G, H and S are other units.
+    capitals = unit if unit in CASED_UNITS or unit.upper() in CASED_UNITS else unit.upper()
+    for text in (f"{count} {unit}", f"{count}{unit}", f"{count} {capitals}"):
         assert read(text) == Quantity((count * size,), dimension)
 
 

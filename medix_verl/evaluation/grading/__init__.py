@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grading of answers: protocols, judges and text metrics."""

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts and checks for configurations of verl's SFT trainers, which have a model and data but no reward.
+
+The model section's dataclass is not built, because it would load the model's configuration and tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from medix_verl.recipe.check import caught
+from medix_verl.recipe.identity import texts
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["describe_sft", "refused_by_verl", "sizes"]
+
+SECTIONS = ("engine", "optim", "checkpoint")
+
+
+def refused_by_verl(config: DictConfig) -> Iterator[str]:
+    """Errors from verl's dataclasses for the sections that verl converts to dataclasses."""
+    from verl.utils.config import omega_conf_to_dataclass
+
+    for section in SECTIONS:
+        with caught() as found:
+            omega_conf_to_dataclass(config[section])
+        yield from (f"{section}: {text}" for text in found)
+
+
+def sizes(config: DictConfig) -> Iterator[str]:
+    """Batch sizes that do not divide, and texts that do not fit into a batch."""
+    data, ranks = config.data, ranks_of(config)
+    batch, micro = data.train_batch_size, data.micro_batch_size_per_gpu
+    if batch % ranks:
+        yield f"data.train_batch_size={batch} does not divide among {ranks} ranks; change one"
+    elif not data.use_dynamic_bsz and (batch // ranks) % micro:
+        yield f"data.micro_batch_size_per_gpu={micro} does not divide a rank's {batch // ranks} rows; change it"
+    room = data.max_token_len_per_gpu * config.engine.get("ulysses_sequence_parallel_size", 1)
+    if data.use_dynamic_bsz and room < data.max_length:
+        yield f"data.max_token_len_per_gpu has room for {room} tokens, one row may have {data.max_length}; raise it"
+    if data.truncation != "error" and data.pad_mode == "no_padding":
+        yield f"data.truncation={data.truncation} would cut answers off in silence; type data.truncation=error"
+    if not data.val_files and isinstance(config.trainer.test_freq, str | int) and config.trainer.test_freq != -1:
+        yield f"trainer.test_freq={config.trainer.test_freq} and no data.val_files: verl would stop there; give them"
+
+
+def ranks_of(config: DictConfig) -> int:
+    """Data-parallel ranks: from torchrun's world size, or from the configuration."""
+    world = os.environ.get("WORLD_SIZE", "")
+    ranks = (
+        int(world)
+        if world.isdigit() and "RANK" in os.environ
+        else config.trainer.n_gpus_per_node * config.trainer.nnodes
+    )
+    return max(1, int(ranks) // int(config.engine.get("ulysses_sequence_parallel_size", 1)))
+
+
+def describe_sft(config: DictConfig, faults: list[str], trust: bool) -> dict[str, Any]:
+    """The facts of an SFT configuration, in the format of medix_verl.recipe.facts."""
+    from omegaconf import OmegaConf
+
+    train, val = texts(config.data.train_files), texts(config.data.val_files)
+    model, trainer = config.model, config.trainer
+    settings: Any = OmegaConf.to_container(config.data.apply_chat_template_kwargs, resolve=True)
+    return {
+        "error": None,
+        "faults": faults,
+        "trust": trust,
+        "files": [*train, *val],
+        "train": train,
+        "val": val,
+        "of_schema": str(config.data.custom_cls.path).startswith("pkg://medix_verl."),
+        "prepare": str(OmegaConf.select(config, "data.medix.prepare") or "medix-verl prepare NAME --sft"),
+        "policy": {
+            "path": model.path,
+            "tokenizer": model.tokenizer_path or model.path,
+            "trust_remote_code": bool(model.trust_remote_code),
+            "template": model.custom_chat_template,
+            "settings": with_thinking(settings, config.data.enable_thinking_default),
+            "prompt": OmegaConf.select(config, "data.medix.prompt") or "medix",
+        },
+        "sft": {
+            "batch": config.data.train_batch_size,
+            "device": trainer.device,
+            "gpus": trainer.n_gpus_per_node,
+            "nodes": trainer.nnodes,
+        },
+    }
+
+
+def with_thinking(settings: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    """Arguments of the chat template, as in medix_verl.data.sft.dataset."""
+    return {**settings, **({"enable_thinking": default} if isinstance(default, bool) else {})}
