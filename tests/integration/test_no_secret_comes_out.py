@@ -61,6 +61,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab" / "recipe").mkdir(parents=True)
     (tmp_path / "lab" / "recipe" / "planted.yaml").write_text(RECIPE)
     monkeypatch.setenv("MEDIX_RECIPES", str(tmp_path / "lab"))
+    monkeypatch.chdir(tmp_path)  # a checkout may hold outputs/demo, which the recipe names
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
