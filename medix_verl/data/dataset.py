@@ -27,7 +27,7 @@ from medix_verl.credentialed import is_credentialed
 from medix_verl.data.io.parquet import load_table
 from medix_verl.data.mixture.plan import Plan, build
 from medix_verl.data.mixture.spec import is_mixture, read_mixture
-from medix_verl.data.pictures.images import told_by_place
+from medix_verl.data.pictures.images import naming_place
 from medix_verl.data.pictures.messages import budget, open_message, to_message
 from medix_verl.data.pictures.token_counts import image_size, picture_tokens, rule_of
 from medix_verl.data.prompts import build_messages
@@ -219,7 +219,7 @@ class MedixDataset(RLHFDataset):
         rule = budget(self.image_patch_size, self.mm_processor_kwargs)
         items = []
         for number, ref in enumerate(sample.images, 1):
-            with told_by_place(number, len(sample.images)):
+            with naming_place(number, len(sample.images)):
                 known = self.decoded[file]
                 items.append(to_message(ref, sample.id, self.folders[file], form, rule, store, known))
         return build_messages(sample, items, template=self._setting("prompt", "medix"))

@@ -104,7 +104,7 @@ def render_prompt(sample: Sample, template: str = "medix") -> str:
             modalities=MODALITIES,
         )
     except TemplateError as error:
-        raise ConfigError(f"prompt template {template!r} cannot be rendered ({error}); mend it") from error
+        raise ConfigError(f"prompt template {template!r} cannot be rendered ({error}); fix it") from error
     return text.strip()
 
 

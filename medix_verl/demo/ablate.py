@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medix_verl.demo.run import DemoSpec, run_demo, told
+from medix_verl.demo.run import DemoSpec, run_demo, run_settings
 from medix_verl.errors import RunStoppedError
 
 __all__ = ["VARIANTS", "Variant", "bar", "render_table", "run_ablation", "run_once"]
@@ -85,7 +85,7 @@ def finished(spec: DemoSpec) -> dict[str, float]:
     if not note.is_file():
         return {}
     known = json.loads(note.read_text(encoding="utf-8"))
-    return dict(known["figures"]) if known["told"] == told(spec) else {}
+    return dict(known["figures"]) if known["settings"] == run_settings(spec) else {}
 
 
 def run_and_note(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
@@ -95,7 +95,7 @@ def run_and_note(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]
     figures = run_demo(spec, say)
     if "after/greedy/acc" not in figures:
         raise RunStoppedError(f"the run in {spec.folder} left no checkpoint to measure: leave trainer.save_freq alone")
-    note.write_text(json.dumps({"told": told(spec), "figures": figures}, indent=1) + "\n", encoding="utf-8")
+    note.write_text(json.dumps({"settings": run_settings(spec), "figures": figures}, indent=1) + "\n", encoding="utf-8")
     return figures
 
 

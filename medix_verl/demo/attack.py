@@ -40,7 +40,7 @@ ATTACK_SHARE = 0.5
 ATTACKS = ("punctuation", "options")
 JUDGE_URL = "{url}"
 
-ROOM = "data.max_response_length=40"
+LONGER_ANSWERS = "data.max_response_length=40"
 """A list of options takes more tokens than an answer."""
 
 FOOLED = (
@@ -73,7 +73,7 @@ def run_attack(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, dict[str
             say(f"attack: {variant.name}")
             overrides = tuple(word.replace(JUDGE_URL, url) for word in variant.overrides)
             run = home / variant.folder
-            part = replace(spec, overrides=(ROOM, *spec.overrides, *overrides), run=run, policy=policy)
+            part = replace(spec, overrides=(LONGER_ANSWERS, *spec.overrides, *overrides), run=run, policy=policy)
             figures[variant.name] = run_once(part, say)
             for stage in ("before", "after"):
                 shares = attack_shares(run / f"answers_{stage}.jsonl")

@@ -22,16 +22,16 @@ TRACKER = Path("checkpoints") / "latest_checkpointed_iteration.txt"
 """verl's file with the step of the last checkpoint."""
 
 
-def clear(folder: Path, told: Mapping[str, object]) -> None:
+def clear(folder: Path, settings: Mapping[str, object]) -> None:
     """Prepare the folder for a new training; checkpoints stay until verl overwrites them."""
     for name in (METRICS, EARLIER, "train.log", "report.md", "report.json", TRACKER):
         (folder / name).unlink(missing_ok=True)
     for name in ("rollouts", "validation"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    write_json(folder / NOTE, dict(told))
+    write_json(folder / NOTE, dict(settings))
 
 
-def prepare_resume(folder: Path, told: Mapping[str, object]) -> int:
+def prepare_resume(folder: Path, settings: Mapping[str, object]) -> int:
     """Set the metrics up to the last checkpoint aside; returns its step, 0 if there is none.
 
     Raises:
@@ -41,7 +41,7 @@ def prepare_resume(folder: Path, told: Mapping[str, object]) -> int:
     if not note.is_file():
         raise ConfigError(f"--resume: there is no run in {folder}; leave --resume out to start one")
     was = json.loads(note.read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(dict(told)))
+    now = json.loads(json.dumps(dict(settings)))
     if changed := [name for name in now if was.get(name) != now[name]]:
         name = changed[0]
         raise ConfigError(

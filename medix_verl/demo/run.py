@@ -27,7 +27,7 @@ from medix_verl.demo.resume import clear, join_metrics, last_checkpoint, prepare
 from medix_verl.demo.summary import read_steps, render_report, step_line, summarise
 from medix_verl.errors import RunStoppedError
 
-__all__ = ["ADDRESS", "JUDGE_SERVED_BY_VERL", "DemoSpec", "run_demo", "told", "training_command"]
+__all__ = ["ADDRESS", "JUDGE_SERVED_BY_VERL", "DemoSpec", "run_demo", "run_settings", "training_command"]
 
 ADDRESS = "reward.medix.judge.url="
 """Beginning of an override that may differ between otherwise equal runs."""
@@ -156,9 +156,9 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
     metrics, log = spec.folder / "metrics.jsonl", spec.folder / "train.log"
     began = 0.0 if spec.resume else time.time()
     if spec.resume:
-        say(f"going on after step {prepare_resume(spec.folder, told(spec))}")
+        say(f"going on after step {prepare_resume(spec.folder, run_settings(spec))}")
     else:
-        clear(spec.folder, told(spec))
+        clear(spec.folder, run_settings(spec))
     say(f"training; the log is {log}")
     # Start-up takes a minute, so the bar is created at the beginning; it is shown only on a terminal.
     with tqdm(total=spec.last_step, desc="training", unit="step", disable=None) as bar:
@@ -168,7 +168,7 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
                 log,
                 {"VERL_FILE_LOGGER_PATH": str(metrics.resolve())},
                 spec.seconds,
-                on_tick=_StepTeller(metrics, say, bar),
+                on_tick=_StepPrinter(metrics, say, bar),
             )
         finally:
             join_metrics(spec.folder)
@@ -202,30 +202,30 @@ def measure(spec: DemoSpec, began: float, say: Callable[[str], None]) -> dict[st
     return figures
 
 
-def told(spec: DemoSpec) -> dict[str, object]:
+def run_settings(spec: DemoSpec) -> dict[str, object]:
     """The settings that a resumed or reused run must share; without the judge's URL and the time limit."""
     overrides = [word for word in spec.overrides if not word.startswith(ADDRESS)]
     same = {"steps": spec.last_step, "seed": spec.seed, "lr": spec.lr, "judge": spec.judge, "overrides": overrides}
     return {**same, "policy": spec.kind, "questions": spec.questions, "warmup_steps": spec.build.warmup.steps}
 
 
-class _StepTeller:
+class _StepPrinter:
     """Reports each training step once, when it appears in the metrics file."""
 
     def __init__(self, metrics: Path, say: Callable[[str], None], bar: tqdm) -> None:
         self._metrics = metrics
         self._say = say
-        self._told = 0
+        self._shown = 0
         self._bar = bar
 
     def __call__(self) -> None:
         if not self._metrics.exists():
             return
         steps = [step for step in read_steps(self._metrics) if step.is_training]
-        for step in steps[self._told :]:
+        for step in steps[self._shown :]:
             self._say(step_line(step))
-        self._bar.update(len(steps) - self._told)
-        self._told = len(steps)
+        self._bar.update(len(steps) - self._shown)
+        self._shown = len(steps)
 
 
 def _report(spec: DemoSpec, end: RunEnd, metrics: Path, measured: dict[str, float]) -> dict[str, float]:

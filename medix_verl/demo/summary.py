@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medix_verl.errors import DataError
-from medix_verl.rewards.metrics import terms_told
+from medix_verl.rewards.metrics import terms_found
 from medix_verl.runtime.files import read_json_lines
 
 __all__ = ["Step", "read_steps", "render_report", "step_line", "summarise"]
@@ -67,7 +67,7 @@ def read_steps(path: Path) -> list[Step]:
 
 def parts_of(steps: Sequence[Step]) -> dict[str, str]:
     """The reward, acc and every term of the steps, each with its metric."""
-    terms = terms_told(key for step in steps for key in step.data)
+    terms = terms_found(key for step in steps for key in step.data)
     return {"reward": "medix/score/mean", **{name: f"medix/{name}/mean" for name in ("acc", *terms)}}
 
 

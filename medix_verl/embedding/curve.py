@@ -85,7 +85,7 @@ async def cosines_of(pairs: Sequence[Labelled], encoder: Encoder) -> list[float]
     found = await asyncio.gather(*(encoder.compare(pair.candidate, pair.reference, pair.restricted) for pair in pairs))
     for number, similarity in enumerate(found, start=1):
         if similarity.value is None:
-            raise DataError(f"pair {number} could not be compared: {similarity.reason}; mend the encoder and try again")
+            raise DataError(f"pair {number} could not be compared: {similarity.reason}; fix the encoder and try again")
     return [float(item.value) for item in found if item.value is not None]
 
 

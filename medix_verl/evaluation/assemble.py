@@ -39,7 +39,7 @@ __all__ = ["Load", "TaskChoices", "alone", "load_examples", "load_items", "open_
 logger = logging.getLogger(__name__)
 NO_PICTURE = "picture cannot be used"
 """Reason for refusing a row whose picture is corrupt, truncated or too large."""
-TOLD = 3
+NAMED = 3
 """Most refused rows of a task that are logged with their cause."""
 Load = Callable[[TaskSpec, "Path | None", "int | None", "int | None"], Iterable[Sample]]
 """Task, source, limit, seed -> its samples; medix_verl.evaluation.tasks.load.load."""
@@ -103,12 +103,12 @@ def load_items(
     for sample in load(task, source, choices.limit, choices.seed):
         check_stays(task, sample)
         if sample.id in items:
-            raise DataError(f"{task.name}: the id {sample.id!r} is there twice; mend the converter or the source")
+            raise DataError(f"{task.name}: the id {sample.id!r} is there twice; fix the converter or the source")
         try:
             items[sample.id] = prepare(sample, kept, base)
         except DataError as error:
             lost[NO_PICTURE] += 1
-            if lost[NO_PICTURE] <= TOLD:
+            if lost[NO_PICTURE] <= NAMED:
                 logger.warning("%s: a row is left out: %s", task.name, error)
     if not items:
         cause = f"; the pictures of {lost[NO_PICTURE]} cannot be used" if lost[NO_PICTURE] else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medix_verl.errors import RunStoppedError
-from medix_verl.evaluation.reports.table import told_counts, write_summary
+from medix_verl.evaluation.reports.table import count_line, write_summary
 from medix_verl.evaluation.settings import setting
 from medix_verl.evaluation.stats.costs import judge_tokens, model_tokens
 from medix_verl.evaluation.stats.missing import Counting, cause_of
@@ -66,8 +66,8 @@ class Results:
         counts = {state: states[state] for state in STATUSES}
         cut = cut_off(records)
         tokens = {"model": model_tokens(records), "judge": judge_tokens(run.protocol.tokens, len(run.judged_before))}
-        told = {"questions": len({it.id for it in records}), **counts, "cut_off": cut, "tokens": tokens}
-        self.manifest["done"][name] = {**source, **told}
+        numbers = {"questions": len({it.id for it in records}), **counts, "cut_off": cut, "tokens": tokens}
+        self.manifest["done"][name] = {**source, **numbers}
         self.note_adapted(run.adapted, run.protocol.adapted)
         self.manifest["failed"].pop(name, None)
         none, lost = counts["error"] == len(records), cause_of(records, self.counting)
@@ -82,9 +82,9 @@ class Results:
         if cause:
             self.manifest["failed"][name] = cause
         self.save()
-        self.say(told_counts(name, counts, source.get("refused", {}), cut))
+        self.say(count_line(name, counts, source.get("refused", {}), cut))
         if run.stopped:
             raise RunStoppedError(
-                f"{name}: {run.stopped}; what was done is kept in {self.out}: mend the cause and "
+                f"{name}: {run.stopped}; what was done is kept in {self.out}: fix the cause and "
                 f"add {setting('resume', True)}"
             )

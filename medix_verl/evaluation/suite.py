@@ -331,8 +331,8 @@ class Suite:
         now = source_facts(task, self.spec.source_of(task), facts, items)
         now |= {"few_shot_sha256": rows_sha256(examples)} if examples else {}
         was = self.sources.get(task.name, {})
-        told = ("revision", "rows_sha256", "prompt_sha256", "few_shot_sha256")
-        compare_known(self.spec.out, f"sources.{task.name}", {key: was[key] for key in told if key in was}, now)
+        keys = ("revision", "rows_sha256", "prompt_sha256", "few_shot_sha256")
+        compare_known(self.spec.out, f"sources.{task.name}", {key: was[key] for key in keys if key in was}, now)
         self.sources[task.name] = now
         write_manifest(self.spec.out, self.manifest)
 
@@ -346,8 +346,8 @@ class Suite:
         was = self.manifest.get("server") or {}
         if self.spec.model.url is not None and not set(IDENTITY) & now["model"].keys():
             now["answers"] = self.note_answers(served, was.get("answers"))
-        told = {name: value for name, value in (was.get("model") or {}).items() if name in IDENTITY}
-        compare_known(self.spec.out, "server.model", told, now["model"])
+        known = {name: value for name, value in (was.get("model") or {}).items() if name in IDENTITY}
+        compare_known(self.spec.out, "server.model", known, now["model"])
         checkpoint = checkpoint_facts(self.spec.model)
         compare_known(self.spec.out, "checkpoint", self.manifest.get("checkpoint") or {}, checkpoint)
         self.manifest |= {"server": now, "checkpoint": checkpoint}
@@ -365,7 +365,7 @@ class Suite:
         if another:
             compare(self.spec.out, "server.answers", was, now)
         if another is None and (was is not None or not now):
-            self.say("warning: the server lists only the model's name; that --resume meets the same one cannot be told")
+            self.say("warning: the server lists only the model's name; --resume cannot check that it is the same one")
         return was or now
 
     def is_done(self, task: TaskSpec) -> bool:

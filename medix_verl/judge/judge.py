@@ -128,7 +128,7 @@ class GuardedJudge:
             name = judge.__name__ if isinstance(judge, type) else type(judge).__name__
             raise ConfigError(
                 f"the judge {name} is no object with endpoints, ask and close that says whom it asks; "
-                "give it `endpoints = ()` where it asks nobody outside this process, else the addresses that it asks "
+                "give it `endpoints = ()` where it asks no server outside this process, else the addresses it asks "
                 'as a tuple: `endpoints = ("http://host:port/v1",)`; `async def ask(self, question)` gets '
                 "question.candidate and question.reference"
             )
@@ -332,7 +332,7 @@ def installed_factory(kind: str) -> Callable[[JudgeSpec], Judge]:
     except Exception as error:
         raise ConfigError(
             f"judge.kind {kind!r} is {point.value}, which cannot be imported ({type(error).__name__}: {error}); "
-            "mend or reinstall its package"
+            "fix or reinstall its package"
         ) from error
     if not callable(factory):
         raise ConfigError(f"judge.kind {kind!r} is {point.value}, which is no factory; it must be callable with a spec")

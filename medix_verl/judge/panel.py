@@ -184,11 +184,13 @@ def decide(names: Sequence[str], verdicts: Sequence[Verdict]) -> Verdict:
     if 2 * len(answered) <= len(verdicts):
         kinds = Counter(verdict.failure or Failure.INTERNAL for verdict in verdicts if verdict.correct is None)
         failure = kinds.most_common(1)[0][0]
-        told = f"{len(answered)} of {len(verdicts)} judges of the panel answered, too few to decide; {'; '.join(lost)}"
-        return Verdict(None, "panel", told[:MAX_REASON], failure=failure)
+        reason = (
+            f"{len(answered)} of {len(verdicts)} judges of the panel answered, too few to decide; {'; '.join(lost)}"
+        )
+        return Verdict(None, "panel", reason[:MAX_REASON], failure=failure)
     if yes == no:
-        told = "; ".join([f"the judges of the panel disagree: {votes}", *lost])
-        return Verdict(None, "panel", told[:MAX_REASON], failure=Failure.DISAGREEMENT)
+        reason = "; ".join([f"the judges of the panel disagree: {votes}", *lost])
+        return Verdict(None, "panel", reason[:MAX_REASON], failure=Failure.DISAGREEMENT)
     side = yes > no
     probability = mean_probability([verdict for verdict in answered if verdict.correct is side])
     unanimous = not lost and 0 in (yes, no)
@@ -208,13 +210,17 @@ def agreement_of(judge: GuardedJudge | None) -> dict[str, Any] | None:
     return judge.judge.agreement() if judge is not None and isinstance(judge.judge, Panel) else None
 
 
-def agreement_lines(told: dict[str, Any] | None) -> list[str]:
+def agreement_lines(counts: dict[str, Any] | None) -> list[str]:
     """Report lines for the result of `agreement_of`; empty for a judge that is not a panel."""
-    if told is None:
+    if counts is None:
         return []
-    share = f"{told['agreed']} of {told['compared']} questions" if told["compared"] else "no question that two answered"
+    share = (
+        f"{counts['agreed']} of {counts['compared']} questions"
+        if counts["compared"]
+        else "no question that two answered"
+    )
     lines = [f"panel agreed on         {share}"]
-    for member in told["members"]:
+    for member in counts["members"]:
         said = f"{member['verdicts']} verdicts"
         if member["verdicts"]:
             said += f", {member['yes']:.1%} YES, {member['dissent']:.1%} against the panel"

@@ -54,9 +54,9 @@ class JudgeService:
         """Judge a batch; yields verdicts in groups as they are ready."""
         return as_they_come([self.pool.ask(question_of(item)) for item in items])
 
-    def note(self, told: Sequence[int]) -> None:
-        """Add the counts of what a process decided itself (Counters.take_spared)."""
-        self.pool.counters.add_spared(told)
+    def note(self, counts: Sequence[int]) -> None:
+        """Add the counts of what a process decided itself (Counters.take_answered_locally)."""
+        self.pool.counters.add_answered_locally(counts)
 
     def stats(self) -> JudgeStats:
         """Counts since the last `take_stats`."""
@@ -102,8 +102,8 @@ class RemoteJudge:
         self.client: BatchingClient[Item, Verdict] = BatchingClient(
             workers,
             failed=lambda reason: Verdict(None, model, reason, failure=Failure.INTERNAL),
-            take_note=self.counters.take_spared,
-            return_note=self.counters.add_spared,
+            take_note=self.counters.take_answered_locally,
+            return_note=self.counters.add_answered_locally,
             on_lost=self.note_loss,
             title=TITLE,
             max_waiting=spec.max_inflight,

@@ -94,7 +94,7 @@ class Counters(CallCounts):
         self.unscored += 1
         self.no_picture += 1
 
-    def take_spared(self) -> tuple[int, int, int, int]:
+    def take_answered_locally(self) -> tuple[int, int, int, int]:
         """Take equalities, guard hits, retries and unreadable pictures since the last call, for another process."""
         taken = (self.equality, self.guard_hits, self.retries, self.no_picture)
         self.asked -= taken[0] + taken[1] + taken[3]
@@ -102,14 +102,14 @@ class Counters(CallCounts):
         self.equality = self.guard_hits = self.retries = self.no_picture = 0
         return taken
 
-    def add_spared(self, spared: Sequence[int]) -> None:
-        """Add the result of another instance's `take_spared`."""
-        self.equality += spared[0]
-        self.guard_hits += spared[1]
-        self.retries += spared[2]
-        self.no_picture += spared[3]
-        self.unscored += spared[3]
-        self.asked += spared[0] + spared[1] + spared[3]
+    def add_answered_locally(self, counts: Sequence[int]) -> None:
+        """Add the result of another instance's `take_answered_locally`."""
+        self.equality += counts[0]
+        self.guard_hits += counts[1]
+        self.retries += counts[2]
+        self.no_picture += counts[3]
+        self.unscored += counts[3]
+        self.asked += counts[0] + counts[1] + counts[3]
 
     def snapshot(self, inflight: int) -> JudgeStats:
         """Snapshot of the counts since the last reset."""

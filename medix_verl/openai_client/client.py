@@ -390,7 +390,7 @@ class OpenAIClient:
             why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "it cannot be checked"
             return RequestError(
                 f"connection failed ({name}): the server's certificate is not trusted ({why}); name a file with the "
-                "certificate of whoever signed it: export SSL_CERT_FILE=FILE",
+                "certificate of its issuer: export SSL_CERT_FILE=FILE",
                 Failure.MISCONFIGURED,
             )
         if isinstance(error, aiohttp.ClientConnectorSSLError):

@@ -101,8 +101,8 @@ def foreign_hydra(words: list[str]) -> list[str]:
         words: Overrides of verl's ppo_trainer, including the recipes.
     """
     found = changes(_bare_hydra(), compose_with_hydra(words).hydra)
-    told = {key: value for key, (_, value) in found.items() if key.startswith(_RUN_BY_HYDRA)}
-    return [f"hydra.{key}={value}" for key, value in told.items() if not _is_ours(key, value)]
+    keys = {key: value for key, (_, value) in found.items() if key.startswith(_RUN_BY_HYDRA)}
+    return [f"hydra.{key}={value}" for key, value in keys.items() if not _is_ours(key, value)]
 
 
 @lru_cache(maxsize=1)

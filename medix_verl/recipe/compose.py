@@ -120,7 +120,7 @@ def _compose(words: Sequence[str], with_hydra: bool = False, trainer: str | None
         with initialize_config_module("verl.trainer.config", version_base=None):
             return compose(PRIMARY[asked], list(words), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"{' '.join(str(error).split())}; mend the key named here") from error
+        raise ConfigError(f"{' '.join(str(error).split())}; fix the key named here") from error
 
 
 def is_sft(config: DictConfig) -> bool:

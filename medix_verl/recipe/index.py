@@ -109,7 +109,7 @@ def search_paths() -> dict[str, Traversable]:
         except ConfigError as error:
             raise ConfigError(
                 f"the entry point {entry.name} of {ENTRY_POINTS} names {entry.value}, which cannot be found "
-                f"({error}); mend or uninstall that package"
+                f"({error}); fix or uninstall that package"
             ) from error
         # file:// and not pkg://, because Hydra would import the package to find it.
         found = [folder for folder in folders if (folder / GROUP).is_dir()]

@@ -39,9 +39,9 @@ def sizes(config: DictConfig) -> Iterator[str]:
         yield f"data.train_batch_size={batch} does not divide among {ranks} ranks; change one"
     elif not data.use_dynamic_bsz and (batch // ranks) % micro:
         yield f"data.micro_batch_size_per_gpu={micro} does not divide a rank's {batch // ranks} rows; change it"
-    room = data.max_token_len_per_gpu * config.engine.get("ulysses_sequence_parallel_size", 1)
-    if data.use_dynamic_bsz and room < data.max_length:
-        yield f"data.max_token_len_per_gpu has room for {room} tokens, one row may have {data.max_length}; raise it"
+    limit = data.max_token_len_per_gpu * config.engine.get("ulysses_sequence_parallel_size", 1)
+    if data.use_dynamic_bsz and limit < data.max_length:
+        yield f"data.max_token_len_per_gpu has room for {limit} tokens, one row may have {data.max_length}; raise it"
     if data.truncation != "error" and data.pad_mode == "no_padding":
         yield f"data.truncation={data.truncation} would cut answers off in silence; type data.truncation=error"
     if not data.val_files and isinstance(config.trainer.test_freq, str | int) and config.trainer.test_freq != -1:

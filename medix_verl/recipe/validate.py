@@ -85,7 +85,7 @@ def look(word: str, overrides: Sequence[str] = (), trust: Trust = False) -> tupl
         is_part = all(heads[name].is_part for name in names if name in heads)
         found = [*changed(names), *map(untrusted, code)]
         found += _of_part(config, trust) if is_part else faults(config, trust)
-        found += (f"{key}: verl has no such key; mend or remove it" for key in unknown_keys(config))
+        found += (f"{key}: verl has no such key; fix or remove it" for key in unknown_keys(config))
         data: Any = OmegaConf.to_container(config.data, resolve=False)
         files = [texts(data.get(key)) for key in ("train_files", "val_files")]
         return found, list(check_locks(compare_locks(config, names, overrides), *files))
@@ -114,7 +114,7 @@ def faults(config: DictConfig, trust: Trust = False) -> list[str]:
     try:
         code = not_accepted(foreign_code(config), trust)
     except OmegaConfBaseException as error:
-        return [f"{first_cause(error)}; mend the reference named here"]
+        return [f"{first_cause(error)}; fix the reference named here"]
     if is_sft(config):
         return [*map(untrusted, code)] or [*sft.refused_by_verl(config), *sft.sizes(config)]
     if code:
@@ -227,9 +227,9 @@ def _sizes(config: DictConfig) -> Iterator[str]:
     longest = data.max_prompt_length + data.max_response_length
     if rollout.max_model_len is not None and rollout.max_model_len < longest:
         yield f"rollout.max_model_len={rollout.max_model_len} is less than prompt and response, {longest}; raise it"
-    room = actor.ppo_max_token_len_per_gpu * actor.get("ulysses_sequence_parallel_size", 1)
-    if actor.use_dynamic_bsz and room < longest:
-        yield f"actor.ppo_max_token_len_per_gpu has room for {room} tokens, one text may have {longest}; raise it"
+    limit = actor.ppo_max_token_len_per_gpu * actor.get("ulysses_sequence_parallel_size", 1)
+    if actor.use_dynamic_bsz and limit < longest:
+        yield f"actor.ppo_max_token_len_per_gpu has room for {limit} tokens, one text may have {longest}; raise it"
     yield from _pools(config)
 
 

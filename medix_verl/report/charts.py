@@ -75,7 +75,7 @@ def draw(panel: Panel) -> str:
         parts.append(f'<text x="{x(step):.1f}" y="{HEIGHT - 6}" text-anchor="middle">{step:g}</text>')
     for place, line in enumerate(series):
         parts += curve(line, place, [(x(step), y(value)) for step, value in thin(line.points, POINTS)])
-    label = escape(f"{panel.title}: " + "; ".join(told(line) for line in series), quote=True)
+    label = escape(f"{panel.title}: " + "; ".join(describe(line) for line in series), quote=True)
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -100,7 +100,7 @@ def figure(panel: Panel) -> str:
         return f'<figure>{title}</figcaption><p class="quiet">No values in this run.</p></figure>'
     keys = "".join(
         f'<span class="key"><svg viewBox="0 0 26 8" aria-hidden="true"><path class="s{place}" d="M1 4H25"/></svg>'
-        f"{escape(told(line))}</span>"
+        f"{escape(describe(line))}</span>"
         for place, line in enumerate(shown)
     )
     noisy = any(len(line.points) > NOISY and not line.marks for line in shown)
@@ -113,7 +113,7 @@ def figure(panel: Panel) -> str:
     return f"<figure>{title}{small}</figcaption>{drawn}<p class='keys'>{keys}</p></figure>"
 
 
-def told(line: Series) -> str:
+def describe(line: Series) -> str:
     """A curve as text: its first and last value."""
     first, last = line.points[0][1], line.points[-1][1]
     return f"{line.name} {short(last)}" if len(line.points) == 1 else f"{line.name} {short(first)} → {short(last)}"
@@ -152,8 +152,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if high - low <= 1e-12 * max(1.0, abs(high)):
-        room = abs(high) / 2 or 0.5
-        low, high = low - room, high + room
+        margin = abs(high) / 2 or 0.5
+        low, high = low - margin, high + margin
     size = 10.0 ** math.floor(math.log10((high - low) / count))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10, 20) if (high - low) / (size * factor) <= count)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

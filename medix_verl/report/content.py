@@ -237,8 +237,8 @@ def task_warnings(line: Line, counting: Counting) -> list[str]:
     if cut := cut_warning(line.cut, counts.total):
         found.append(f"{line.task}: {cut}.")
     if not counts.scored:
-        told = f"{counts.unscored} unscored, {counts.errors} errors of {counts.total}"
-        return [f"{line.task} has no score: {told}.", *found]
+        text = f"{counts.unscored} unscored, {counts.errors} errors of {counts.total}"
+        return [f"{line.task} has no score: {text}.", *found]
     lost = counts.total - counts.scored
     if lost > counting.max_unscored * counts.total and summary.worst is not None and summary.best is not None:
         bounds = f"the figure could be {summary.worst:.1%} to {summary.best:.1%}"
@@ -256,14 +256,14 @@ def few_warnings(lines: Sequence[Line]) -> list[str]:
 
 def grounding_warnings(found: Grounding) -> list[str]:
     """Warnings about tasks whose accuracy hardly depends on the pictures."""
-    told = []
+    lines = []
     for without in found.without:
         if without.survives is not None and without.survives.value > SURVIVING:
             share = f"{without.survives.value:.0%}"
-            told.append(f"{found.task}: {share} of the right answers are right with {without.condition} pictures too.")
+            lines.append(f"{found.task}: {share} of the right answers are right with {without.condition} pictures too.")
         elif without.gain is not None and without.gain.low <= 0:
-            told.append(f"{found.task}: no proven gain of the real pictures over {without.condition} ones.")
-    return told
+            lines.append(f"{found.task}: no proven gain of the real pictures over {without.condition} ones.")
+    return lines
 
 
 def leak_warnings(leaks: Mapping[str, Sequence[Leakage]]) -> list[str]:

@@ -106,8 +106,8 @@ class MedixRewardManager(RewardManagerBase):
             report_unscored(breakdown.reason)
         if breakdown.score is None:
             raise UnscoredError(f"answer {_sample_id(item)} is unscored: {breakdown.reason}")
-        told = {"reward_busy_s": busy_s, "thinking_open": float(self.reward.thinking(thinking) is Thinking.OPEN)}
-        return {"reward_score": breakdown.score, "reward_extra_info": {**to_verl(breakdown), **told}}
+        timing = {"reward_busy_s": busy_s, "thinking_open": float(self.reward.thinking(thinking) is Thinking.OPEN)}
+        return {"reward_score": breakdown.score, "reward_extra_info": {**to_verl(breakdown), **timing}}
 
     def _decode(self, item: DataProto) -> str:
         responses = item.batch["responses"][0]

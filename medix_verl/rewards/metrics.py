@@ -25,7 +25,16 @@ from medix_verl.rewards.keys import acc_of, failed_in, in_order, number_of, term
 from medix_verl.rewards.term import REDUCERS
 from medix_verl.runtime.files import append_lines
 
-__all__ = ["FOLDER", "BusyClock", "Tally", "keep_parts", "part_lines", "part_metrics", "service_metrics", "terms_told"]
+__all__ = [
+    "FOLDER",
+    "BusyClock",
+    "Tally",
+    "keep_parts",
+    "part_lines",
+    "part_metrics",
+    "service_metrics",
+    "terms_found",
+]
 
 FOLDER = "parts"
 """Folder in `trainer.rollout_data_dir`."""
@@ -78,7 +87,7 @@ def part_metrics(
     return metrics
 
 
-def terms_told(metrics: Iterable[str]) -> list[str]:
+def terms_found(metrics: Iterable[str]) -> list[str]:
     """The terms in the names of a run's metrics, as `part_metrics` wrote them; metrics of services are ignored."""
     words = [name.split("/") for name in metrics]
     found = [found[1] for found in words if len(found) == 3 and found[0] == "medix" and found[2] in ("mean", "valid")]

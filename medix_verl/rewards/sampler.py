@@ -115,7 +115,7 @@ class _Medix:
             if unscored and unscored >= self.spec.max_unscored_share * self.refilled * self.spec.n:
                 raise RunStoppedError(
                     f"{self.refilled} prompts were replaced in one step, and {unscored} answers have no score; last "
-                    f"causes: {'; '.join(causes)}; mend the judge or the encoder and start again"
+                    f"causes: {'; '.join(causes)}; fix the judge or the encoder and start again"
                 )
         if batches > self.spec.max_refilled_batches:
             raise RunStoppedError(

@@ -60,7 +60,7 @@ class UnscoredWindow:
         causes = "; ".join(dict.fromkeys(self._causes)) or "no cause was reported, see the worker logs above"
         return (
             f"{lost} of the last {expected} answers have no score, more than reward.medix.failure.max_share="
-            f"{self._max_share} allows; last causes: {causes}; mend the judge or the encoder and start again "
+            f"{self._max_share} allows; last causes: {causes}; fix the judge or the encoder and start again "
             "(training resumes from the last checkpoint)"
         )
 

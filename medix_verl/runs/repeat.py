@@ -56,10 +56,10 @@ def _other_keys(record: RunRecord) -> Iterator[str]:
         yield f"the command does not compose any more: {error}"
         return
     found = changes(OmegaConf.create(dict(record.config)), OmegaConf.create(today))
-    told = [f"{key}: {plain(then)} -> {plain(now)}" for key, (then, now) in found.items() if SECRET not in str(then)]
-    if told:
-        more = [f"and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
-        listed = "; ".join([*told[:SHOWN], *more])
+    differs = [f"{key}: {plain(then)} -> {plain(now)}" for key, (then, now) in found.items() if SECRET not in str(then)]
+    if differs:
+        more = [f"and {len(differs) - SHOWN} more"] if len(differs) > SHOWN else []
+        listed = "; ".join([*differs[:SHOWN], *more])
         yield f"a recipe or verl has changed since, the run's own values are in `--full`: {listed}"
 
 

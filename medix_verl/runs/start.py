@@ -58,7 +58,7 @@ class RunStart:
             failed = failed or check.status == "FAIL"
         if failed and mode == MODES[0]:
             raise SystemExit(
-                "medix-verl: error: the run would fail, and has not started; mend the lines above that FAIL, or type "
+                "medix-verl: error: the run would fail, and has not started; fix the lines above that FAIL, or type "
                 "medix.start=warn (++medix.start=warn) to start it all the same"
             )
 

@@ -28,7 +28,7 @@ def commits(places: Iterable[Path]) -> dict[str, str]:
 def git(place: Path, *words: str) -> str | None:
     """Output of git; None if it fails (no git, no checkout, timeout)."""
     try:
-        told = subprocess.run(
+        done = subprocess.run(
             ["git", "-C", str(place), *words],
             capture_output=True,
             text=True,
@@ -39,4 +39,4 @@ def git(place: Path, *words: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() if told.returncode == 0 else None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -38,7 +38,7 @@ def add_picture_pass(modeling: ModuleType) -> None:
             return forward(self, *args, **kwargs)
         nothing = 0.0 * _features_of_zeros(self).mean()
         embedding = self.get_input_embeddings()
-        hook = embedding.register_forward_hook(lambda module, told, out: out + nothing.to(out.dtype))
+        hook = embedding.register_forward_hook(lambda module, inputs, out: out + nothing.to(out.dtype))
         try:
             return forward(self, *args, **kwargs)
         finally:

@@ -137,12 +137,12 @@ def end_session(leader: int, grace_s: float = 10.0, mark: tuple[str, str] | None
     import psutil
 
     began = time.monotonic()
-    told: set[tuple[int, int]] = set()
+    reported: set[tuple[int, int]] = set()
     while (left := session_of(leader, mark)) and (past := time.monotonic() - began) < 2 * grace_s:
         number = signal.SIGTERM if past < grace_s else signal.SIGKILL
         for process in left:
-            if (process.pid, number) not in told:
-                told.add((process.pid, number))
+            if (process.pid, number) not in reported:
+                reported.add((process.pid, number))
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(number)
         time.sleep(0.1)

@@ -74,7 +74,7 @@ class Service(Protocol):
         """Answer a batch: place in it and answer of each item, in groups as they are ready (see `as_they_come`)."""
         ...
 
-    def note(self, told: Any) -> None:
+    def note(self, counts: Any) -> None:
         """Receive a client's note, sent along with questions; called only for clients that have a `take_note`."""
         ...
 
@@ -311,7 +311,7 @@ class SharedActor:
                 return ray.get(handle.call.remote(method, *args), timeout=left)
             except ray.exceptions.RayError as error:
                 lost_since = time.monotonic() if lost is None else lost_since
-                lost = self._told(error, handle)
+                lost = self._lost(error, handle)
             limit = lost_since + PATIENCE_S if timeout_s is None else began + timeout_s
             if time.monotonic() + FIRST_PAUSE_S >= limit:
                 raise lost
@@ -324,11 +324,11 @@ class SharedActor:
         try:
             return await getattr(handle, method).remote(*args)
         except ActorDiedError as error:
-            raise await asyncio.to_thread(self._told, error, handle) from error  # may block until the name is free
+            raise await asyncio.to_thread(self._lost, error, handle) from error  # may block until the name is free
         except RayError as error:
-            raise self._told(error, handle) from error
+            raise self._lost(error, handle) from error
 
-    def _told(self, error: Exception, handle: Any) -> LostActorError:
+    def _lost(self, error: Exception, handle: Any) -> LostActorError:
         """The error to raise for an exception of Ray.
 
         Raises:

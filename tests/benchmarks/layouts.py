@@ -85,10 +85,10 @@ def write_archives(folder: Path, rows: int, kind: str) -> None:
 
 def a_conversation(number: int, name: str) -> dict[str, Any]:
     asked = f"<image>\nWhat does figure {number} show, and which structure does its arrow mark?"
-    told = f"Figure {number} shows a section of tissue; the arrow marks structure {number}. " + "It is stained. " * 20
+    found = f"Figure {number} shows a section of tissue; the arrow marks structure {number}. " + "It is stained. " * 20
     return {
         "image": [f"images/{name}"],
-        "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": told}],
+        "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": found}],
         "id": f"identity_{number}",
         "modality": ("CT", "MRI", "X-Ray")[number % 3],
         "body_part": "chest",

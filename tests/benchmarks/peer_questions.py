@@ -146,8 +146,8 @@ def questions(kind: str) -> Iterator[Sample]:
                 label = LETTERS[options.index(answer)]
             elif kind == "yesno":
                 true = place % 2 == 0
-                told = statement.format(subject, answer if true else wrong[0])
-                text, gold = f"Is this statement right? {told[0].upper()}{told[1:]}.", "yes" if true else "no"
+                message = statement.format(subject, answer if true else wrong[0])
+                text, gold = f"Is this statement right? {message[0].upper()}{message[1:]}.", "yes" if true else "no"
                 text += " Answer yes or no." if place < 2 else ""
             meta: dict[str, Any] = {"licence": "none", "answer_type": "open" if kind == "open" else "closed"}
             meta |= {"label": label} if label else {}
@@ -245,12 +245,12 @@ def written(sample: Sample, kind: str, number: int) -> tuple[str, str, bool]:
     form, fits = FORMS[kind][number % len(FORMS[kind])]
     others = [other for other in sample.options or WRONG.get(sample.answer) or () if other != sample.answer]
     others = others or [other for fact in facts() if fact[3] == sample.answer for other in fact[4]]
-    told, other = sample.answer, rng.choice(others)
+    message, other = sample.answer, rng.choice(others)
     right = number % 3 != 2 or not fits
     if not right:
-        told, other = other, told
+        message, other = other, message
     letters = {text: LETTERS[place] for place, text in enumerate(sample.options or ())}
-    parts = {"L": letters.get(told, ""), "M": letters.get(other, ""), "T": told, "W": other}
+    parts = {"L": letters.get(message, ""), "M": letters.get(other, ""), "T": message, "W": other}
     text = re.sub(r"(?<![A-Za-z])[LMTW](?![A-Za-z])", lambda found: parts[found[0]], form)
     return form, text, right and fits
 

@@ -190,8 +190,8 @@ def grade(prompt: str, times: int) -> str:
     number = hashlib.sha256(f"{answer[-1].strip()}\0{found[1]}".encode()).digest()
     if number[1] % 10 == 0 and times == 1:
         return "I cannot say."
-    told = json.dumps({"explanation": "a hash", "criteria_met": number[0] % 2 == 0})
-    return f"```json\n{told}\n```" if number[1] % 3 == 0 else told
+    content = json.dumps({"explanation": "a hash", "criteria_met": number[0] % 2 == 0})
+    return f"```json\n{content}\n```" if number[1] % 3 == 0 else content
 
 
 def unmarked(text: str) -> str:
@@ -226,8 +226,8 @@ def compare_texts(asked: argparse.Namespace, folder: str, kind: str) -> None:
         line = f"  {name:12} {share(theirs)}"
         if truth is not None:
             right = [item[2] for item in truth]
-            wrong = sum(told and not true for told, true in zip(theirs, right, strict=True))
-            lost = sum(true and not told for told, true in zip(theirs, right, strict=True))
+            wrong = sum(content and not true for content, true in zip(theirs, right, strict=True))
+            lost = sum(true and not content for content, true in zip(theirs, right, strict=True))
             line += f", {wrong} wrong answers accepted, {lost} right ones not"
         print(f"{line}; {sum(a == b for a, b in zip(ours, theirs, strict=True))} as ours")
         if truth is not None:
@@ -280,9 +280,9 @@ def show_errors(
 ) -> None:
     """The forms of written answers that one side reads wrongly."""
     classes: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row, told, (form, _, right) in zip(rows, said, truth, strict=True):
-        if told != right:
-            classes[f"{'accepts' if told else 'does not accept'} {form!r}"].append(row)
+    for row, content, (form, _, right) in zip(rows, said, truth, strict=True):
+        if content != right:
+            classes[f"{'accepts' if content else 'does not accept'} {form!r}"].append(row)
     show_classes(classes, examples)
 
 
@@ -342,17 +342,18 @@ def compare_rubrics(asked: argparse.Namespace) -> None:
     said = {record.id: record.response for record in records}
     given = {"examples": list(conversations()), "responses": said}
     with serving(grade) as url:
-        (told,) = run(
+        (content,) = run(
             "simple_evals", asked.simple_evals, asked.python, given, OPENAI_BASE_URL=url, OPENAI_API_KEY="none"
         )
     estimate = mean_of(records)
     assert estimate is not None
     print(
         f"\nrubric: {len(records)} conversations; ours {100 * estimate.value:.2f} % [{100 * estimate.low:.1f}, "
-        f"{100 * estimate.high:.1f}], simple_evals {100 * told['score']:.2f} % (bootstrap {100 * told['std']:.2f})"
+        f"{100 * estimate.high:.1f}], simple_evals {100 * content['score']:.2f} % "
+        f"(bootstrap {100 * content['std']:.2f})"
     )
     mine = {record.id: record.value for record in records}
-    apart = {name: (mine[name], value) for name, value in told["values"].items() if not close(mine[name], value)}
+    apart = {name: (mine[name], value) for name, value in content["values"].items() if not close(mine[name], value)}
     print(f"  {len(mine) - len(apart)} of {len(mine)} conversations the same")
     for name, values in list(apart.items())[: asked.examples]:
         print(f"    {name}: ours {values[0]}, theirs {values[1]}: {said[name]!r}")

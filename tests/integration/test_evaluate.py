@@ -97,9 +97,9 @@ def test_a_judge_that_dies_ends_the_run_and_keeps_what_was_done(
         judge.wait_for(COUNT)
         judge.stop()
         began = time.monotonic()
-        _, told = run.communicate(timeout=120)
+        _, message = run.communicate(timeout=120)
         assert time.monotonic() - began < 60
-        assert run.returncode == 1 and "the judge failed" in told and "--resume" in told
+        assert run.returncode == 1 and "the judge failed" in message and "--resume" in message
         assert not json.loads((out / "eval.json").read_text())["finished"]
         assert len(records(out)["medqa.jsonl"]) == COUNT
         judge.start()
@@ -125,8 +125,8 @@ def test_a_model_that_dies_ends_the_run(source: Path, undisturbed: Path, tmp_pat
         model.wait_for(COUNT // 2)
         model.stop()
         began = time.monotonic()
-        _, told = run.communicate(timeout=120)
-        assert run.returncode == 1 and "the model failed" in told and time.monotonic() - began < 90
+        _, message = run.communicate(timeout=120)
+        assert run.returncode == 1 and "the model failed" in message and time.monotonic() - began < 90
         model.start()
         done = evaluate(model.url, *flags(source, out, judge, "--resume"))
         assert done.returncode == 0, done.stderr
@@ -140,8 +140,8 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(source: Path, undisturbed: Path
         run = begin(model.url, *flags(source, out, judge))
         model.wait_for(COUNT // 3)
         run.send_signal(signal.SIGINT)
-        _, told = run.communicate(timeout=60)
-        assert run.returncode == 130, told
+        _, message = run.communicate(timeout=60)
+        assert run.returncode == 130, message
         assert evaluate(model.url, *flags(source, out, judge, "--resume")).returncode == 0
     assert records(out) == records(undisturbed)
 
@@ -227,7 +227,7 @@ def test_the_tasks_are_inspect_ais_own(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--tasks", "slake_vqq"), "did you mean 'slake_vqa'"),
         (("--tasks", "mimic_cxr_report_generation"), "physionet.org.*--sources mimic_cxr_report_generation=PATH"),
@@ -237,11 +237,11 @@ def test_the_tasks_are_inspect_ais_own(source: Path, tmp_path: Path) -> None:
         (("--tasks", "medqa", "--limit", "0"), "give 1 or more"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+def test_bad_input_is_one_line(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     with serving() as model:
         done = evaluate(model.url, *words, "--out", tmp_path / "eval")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
 
 
 def test_an_empty_task_is_told(tmp_path: Path) -> None:

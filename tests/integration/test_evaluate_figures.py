@@ -58,8 +58,8 @@ def test_options_turned_tokens_and_leaderboard(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     page = (tmp_path / "board.html").read_text(encoding="utf-8")
     assert "mock-judge (turned)" in page and "Average over 1 tasks" in page and "settings" in page
-    told = report(tmp_path / "plain")
-    assert told.returncode == 0 and told.stdout.startswith("# Leaderboard")
+    ended = report(tmp_path / "plain")
+    assert ended.returncode == 0 and ended.stdout.startswith("# Leaderboard")
     wrong = report(tmp_path / "plain", "--out", tmp_path / "board.docx")
     assert wrong.returncode == 1 and ".html, .md, .tex, .csv" in wrong.stderr
 

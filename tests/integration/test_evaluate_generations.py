@@ -38,9 +38,9 @@ def test_a_killed_run_of_several_generations_ends_as_a_clean_one(tmp_path: Path)
         server.wait_for(asked + COUNT * K // 2)
         run.send_signal(signal.SIGKILL)
         run.wait(30)
-        for changed, told in (("--generations=5", "settings.generations 4, now it is 5"), ("--top-p=0.5", "top_p")):
+        for changed, ended in (("--generations=5", "settings.generations 4, now it is 5"), ("--top-p=0.5", "top_p")):
             refused = shared.evaluate(*words(tmp_path, server.url, changed, "--resume", "--out", tmp_path / "killed"))
-            assert refused.returncode == 1 and told in refused.stderr
+            assert refused.returncode == 1 and ended in refused.stderr
         before = server.stats()["requests"]
         resumed = shared.evaluate(*words(tmp_path, server.url, "--resume", "--out", tmp_path / "killed"))
         assert resumed.returncode == 0, resumed.stderr
@@ -66,9 +66,9 @@ def test_pass_at_k_in_table_comparison_report_and_after_judging_again(tmp_path: 
     assert figures["average"]["value"] == pytest.approx(sum(right.values()) / COUNT / K)
     assert figures["passes"]["1"]["value"] == pytest.approx(figures["average"]["value"])
     assert figures["passes"]["4"]["value"] == pytest.approx(sum(map(bool, right.values())) / COUNT)
-    told = shared.evaluate("compare", tmp_path / "before", tmp_path / "after", "--out", tmp_path / "compared.json")
-    assert told.returncode == 0, told.stderr
-    assert "medqa pass@1" in told.stdout and "medqa pass@4" in told.stdout and "medqa maj@4" in told.stdout
+    ended = shared.evaluate("compare", tmp_path / "before", tmp_path / "after", "--out", tmp_path / "compared.json")
+    assert ended.returncode == 0, ended.stderr
+    assert "medqa pass@1" in ended.stdout and "medqa pass@4" in ended.stdout and "medqa maj@4" in ended.stdout
     compared = json.loads((tmp_path / "compared.json").read_text())["generations"]["medqa"]
     assert compared["pass@4"]["mean_b"] == pytest.approx(figures["passes"]["4"]["value"])
     again = shared.evaluate("rejudge", tmp_path / "after", "--judge", "rule", "--out", tmp_path / "ruled")

@@ -94,8 +94,13 @@ def test_a_refusal_of_everything_ends_the_run_at_once(source: Path, tmp_path: Pa
         assert server.asked <= 4
         assert server.probed <= 1
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    told = done.stderr.splitlines()[-1]
-    assert f"HTTP {status}" in told and "--model-name" in told and "--api-key-env" in told and "--resume" in told
+    messages = done.stderr.splitlines()[-1]
+    assert (
+        f"HTTP {status}" in messages
+        and "--model-name" in messages
+        and "--api-key-env" in messages
+        and "--resume" in messages
+    )
     assert not manifest(out)["finished"] and "HTTP" in manifest(out)["failed"]["medqa"]
     assert "Not finished" in (out / "table.md").read_text()
 
@@ -149,8 +154,8 @@ def test_answers_that_were_cut_off_are_noted_counted_and_warned_of(source: Path,
     with refusing(400, only="no question has this", answer=cut) as server:
         done = evaluate(server.url, *flags(source, out, "--model-name", "m"))
     assert done.returncode == 0, done.stderr
-    told = f"{COUNT} of {COUNT} answers are not what the model would have said: {COUNT} cut at the limit of tokens"
-    assert told in done.stderr and told in done.stdout and f"| 0 | 0 | 0 | {COUNT} |" in done.stdout
+    messages = f"{COUNT} of {COUNT} answers are not what the model would have said: {COUNT} cut at the limit of tokens"
+    assert messages in done.stderr and messages in done.stdout and f"| 0 | 0 | 0 | {COUNT} |" in done.stdout
     assert {line["finish"] for line in records(out)["medqa.jsonl"]} == {"length"}
     assert shared.summary(out)["tasks"][0]["cut_off"] == {"length": COUNT}
     from medix_verl.evaluation.store.read import read_evaluation
@@ -158,7 +163,7 @@ def test_answers_that_were_cut_off_are_noted_counted_and_warned_of(source: Path,
     from medix_verl.report.page import render
 
     page = render(build(read_evaluation(out)))
-    assert f"medqa: {told}; raise generation.max_tokens." in page
+    assert f"medqa: {messages}; raise generation.max_tokens." in page
     assert f'<td class="number bad" data-label="cut off">{COUNT}</td>' in page
 
 
@@ -273,14 +278,14 @@ def test_a_key_that_the_server_repeats_is_nowhere(source: Path, tmp_path: Path) 
         asked = evaluate(url, *words, *judge, "--out", tmp_path / "judged", changes={"SOME_KEY": KEY})
     assert done.returncode == 1 and "3 of 6 questions have no score" in done.stderr
     assert asked.returncode == 1 and "cannot be read" in asked.stderr
-    told = [done.stdout, done.stderr, asked.stdout, asked.stderr]
+    messages = [done.stdout, done.stderr, asked.stdout, asked.stderr]
     for path in filter(Path.is_file, tmp_path.rglob("*")):
-        told.append(path.read_text("utf-8", "replace"))
+        messages.append(path.read_text("utf-8", "replace"))
         if path.suffix == ".eval":
-            told.append(read_eval_log(str(path)).model_dump_json())
-    assert sum("***" in text for text in told) >= 5, "nothing was repeated"
+            messages.append(read_eval_log(str(path)).model_dump_json())
+    assert sum("***" in text for text in messages) >= 5, "nothing was repeated"
     pieces = {KEY[start : start + 10] for start in range(len(KEY) - 9)}
-    assert not [piece for piece in pieces for text in told if piece in text]
+    assert not [piece for piece in pieces for text in messages if piece in text]
 
 
 def test_a_judge_that_cannot_be_read_is_refused_with_its_reply(source: Path, tmp_path: Path) -> None:

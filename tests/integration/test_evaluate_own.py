@@ -89,12 +89,12 @@ def test_a_file_becomes_a_figure_and_a_page(tmp_path: Path) -> None:
         assert "films: 6 questions\n" in done.stderr  # and no deviation
         again = shared.evaluate("run", url, "--tasks", path, "--few-shot", "2", "--out", out, "--resume")
         assert again.returncode == 0 and "1 of 1 tasks are done already" in again.stderr, again.stderr
-        for other, told in (
+        for other, messages in (
             (["--few-shot", "3"], "settings.few_shot 2, now it is 3"),
             ([], "settings.few_shot 2, now it is None"),
         ):
             changed = shared.evaluate("run", url, "--tasks", path, *other, "--out", out, "--resume")
-            assert changed.returncode == 1 and told in changed.stderr
+            assert changed.returncode == 1 and messages in changed.stderr
         write(tmp_path / "lab", grading="report05")
         changed = shared.evaluate("run", url, "--tasks", path, "--few-shot", "2", "--out", out, "--resume")
         assert (
@@ -122,12 +122,12 @@ def test_a_file_becomes_a_figure_and_a_page(tmp_path: Path) -> None:
 
 
 def test_from_python(tmp_path: Path) -> None:
-    path, told = write(tmp_path / "lab"), list[str]()
+    path, messages = write(tmp_path / "lab"), list[str]()
     with recorder() as (url, asked):
         choices = TaskChoices(limit=4, few_shot=1)
-        found = evaluate(url, path.as_posix(), tmp_path / "eval", choices=choices, say=told.append)
+        found = evaluate(url, path.as_posix(), tmp_path / "eval", choices=choices, say=messages.append)
     assert found.finished and len(found.tasks()["films"]) == 4 and len(asked) == 4
-    assert "| films |" in found.table() and told[-1].startswith("films: 4 scored")
+    assert "| films |" in found.table() and messages[-1].startswith("films: 4 scored")
 
 
 def test_a_credentialed_task_of_ones_own_asks_nobody_remote(tmp_path: Path) -> None:

@@ -79,14 +79,14 @@ def test_all_tasks_against_the_demos_policy(demo_folder: Path, sets: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("change", "flags", "told"),
+    ("change", "flags", "printed"),
     [
         (("intermediate_size", 2), "", "RuntimeError"),  # the engine's worker fails, and then engine and server
         (("intermediate_size", 1), "--max-model-len 100000000", "max_model_len (100000000) is greater"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_served_ends_the_wait(
-    demo_folder: Path, tmp_path: Path, change: tuple[str, int], flags: str, told: str
+    demo_folder: Path, tmp_path: Path, change: tuple[str, int], flags: str, printed: str
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(demo_folder / "policy", model)
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_cannot_be_served_ends_the_wait(
     words = [model, "--tasks", "medqa", "--sources", f"medqa={tmp_path / 'medqa'}", "--out", tmp_path / "eval"]
     done = shared.evaluate(*words, f"--serve-args={flags}", limit_s=500)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and "the model's server" in last and told in last and "server.log" in last
+    assert done.returncode == 1 and "the model's server" in last and printed in last and "server.log" in last
 
 
 def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: P
         with contextlib.suppress(psutil.NoSuchProcess):
             if "serve" in " ".join(process.cmdline()):
                 process.kill()
-    _, told = run.communicate(timeout=120)
-    assert run.returncode == 1 and "Traceback" not in told, told
+    _, printed = run.communicate(timeout=120)
+    assert run.returncode == 1 and "Traceback" not in printed, printed
     assert shared.evaluate(*words, tmp_path / "killed", "--resume", limit_s=400).returncode == 0
     assert shared.summary(tmp_path / "killed") == shared.summary(tmp_path / "whole")

@@ -204,7 +204,7 @@ def test_a_trained_checkpoint_is_served_scored_and_evaluated(
     ]
     outside = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("outside.py"))))
     words += ["--recipe", f"medix_cpu,{outside.RECIPE}"]
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "medix_verl", "export", *map(str, [run, *words])],
         capture_output=True,
         text=True,
@@ -212,8 +212,8 @@ def test_a_trained_checkpoint_is_served_scored_and_evaluated(
         timeout=600,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    assert ", brevity 0." in told.stdout or ", brevity 1." in told.stdout
+    assert ended.returncode == 0, ended.stderr
+    assert ", brevity 0." in ended.stdout or ", brevity 1." in ended.stdout
     scores = [json.loads(line) for line in (tmp_path / "model.scores.jsonl").read_text().splitlines()]
     assert len(scores) == COUNTS["val"]
     assert all(line["brevity"] in (0.0, 1.0) and line["brevity_ok"] == 1 for line in scores)

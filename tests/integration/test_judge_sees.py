@@ -264,9 +264,9 @@ def test_a_panel_of_a_run_keeps_its_members_limits_and_counts_once(cluster: None
     assert first.stats["in_flight_peak"] <= 3 and second.stats["in_flight_peak"] <= 5
     assert first.stats["requests"] == second.stats["requests"] == 90
     assert sum(first.stats["pictures"].values()) == 90 and second.stats["pictures"] == {}
-    told = collect_stats()
-    assert (told["asked"] - told["equality"], told["calls"], told["panel_compared"]) == (90, 180, 90)
-    metrics = service_metrics(told, {})
+    given = collect_stats()
+    assert (given["asked"] - given["equality"], given["calls"], given["panel_compared"]) == (90, 180, 90)
+    metrics = service_metrics(given, {})
     assert [metrics[f"medix/judge/{name}"] for name in ("agreement", "member_1_yes", "member_3_yes")] == [0.0, 1.0, 0.0]
     shares = [metrics[f"medix/judge/member_{place}_dissent"] for place in (1, 2, 3)]
     assert shares[1] == 0.0 and shares[0] + shares[2] == pytest.approx(1.0)

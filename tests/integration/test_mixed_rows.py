@@ -52,11 +52,11 @@ def ranks(models: Path, kind: str, before: str = "import sys; ", limit_s: float 
 def ended(process: subprocess.Popen[str], limit_s: float) -> tuple[int, str]:
     """Status and output of a process, which is killed where it does not end by itself."""
     try:
-        told, _ = process.communicate(timeout=limit_s)
+        found, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        told, _ = process.communicate()
-    return process.returncode, told
+        found, _ = process.communicate()
+    return process.returncode, found
 
 
 @pytest.mark.parametrize("kind", ["gemma4", "qwen3_5"])

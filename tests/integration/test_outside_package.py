@@ -195,9 +195,9 @@ def test_its_run_is_locked_and_another_says_what_differs(
         words = [*main, "data.seed=77", f"data.train_files={tmp_path / 'gone.parquet'}"]
         later = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False, env=lab)
         assert later.returncode != 0
-        told = next(line for line in later.stderr.splitlines() if "warn  lock" in line)
-        assert "differs from the run that lab/first was locked with" in told
-        assert "data.seed: not typed then -> 77" in told and "gone.parquet cannot be compared" in told
+        found = next(line for line in later.stderr.splitlines() if "warn  lock" in line)
+        assert "differs from the run that lab/first was locked with" in found
+        assert "data.seed: not typed then -> 77" in found and "gone.parquet cannot be compared" in found
     finally:
         lock.unlink()
 

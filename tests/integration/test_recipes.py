@@ -414,7 +414,7 @@ def test_a_new_recipe_is_sound_and_a_wrong_one_is_not(tmp_path: Path, monkeypatc
     child.write_text("# @package _global_\ndefaults:\n  - ours\n  - _self_\ntrainer: {nodes: 2, n_gpus_per_node: 7}\n")
     found = check(str(child))
     assert any("answers does not divide among 7 ranks" in line for line in found)
-    assert found[-1] == "trainer.nodes: verl has no such key; mend or remove it"
+    assert found[-1] == "trainer.nodes: verl has no such key; fix or remove it"
     assert "MEDIX_RECIPES" not in os.environ
 
 

@@ -242,18 +242,18 @@ def scored(manager: Any, prompt: str | None, response: str, ahead: int = 0, behi
     from verl import DataProto
 
     tokenizer = manager.tokenizer
-    told = tokenizer.encode(prompt or "x", add_special_tokens=False)
+    given = tokenizer.encode(prompt or "x", add_special_tokens=False)
     said = tokenizer.encode(response, add_special_tokens=False)
     tensors = {
         "responses": torch.tensor([said]),
-        "attention_mask": torch.tensor([[0] * ahead + [1] * len(told) + [0] * behind + [1] * len(said)]),
+        "attention_mask": torch.tensor([[0] * ahead + [1] * len(given) + [0] * behind + [1] * len(said)]),
     }
     if prompt is not None:
-        tensors["prompts"] = torch.tensor([[0] * ahead + told + [0] * behind])
+        tensors["prompts"] = torch.tensor([[0] * ahead + given + [0] * behind])
     info = {"id": "q", "question": "Which organ?", "modality": "X_RAY"}
     others = {"reward_model": [{"ground_truth": "lung"}], "extra_info": [info]}
     if behind:
-        others["prompt_len"] = [len(told)]
+        others["prompt_len"] = [len(given)]
     values = {name: np.array(value, dtype=object) for name, value in others.items()}
     data = DataProto.from_dict(tensors=tensors, non_tensors=values)
     return dict(manager.loop.run_until_complete(manager.run_single(data))["reward_extra_info"])

@@ -43,8 +43,8 @@ def test_two_steps_behind_an_open_thinking(train: Callable[..., Any], thinking_p
     # verl's dump has the model's own text, and the prompt that it stands behind.
     assert all(answer.input.endswith("<think>\n") for answer in answers)
     for answer in answers:
-        told = parse_response(answer.output, "open")
-        assert answer.terms["format"] == float(told.well_formed) and answer.parsed == told.answer
+        found = parse_response(answer.output, "open")
+        assert answer.terms["format"] == float(found.well_formed) and answer.parsed == found.answer
         if not answer.output.lstrip().startswith(("<think", "<X_RAY")):
             assert not parse_response(answer.output).well_formed  # what the reward said before
     parts = [json.loads(line) for path in (run.folder / "rollouts" / "parts").glob("*.jsonl")

@@ -42,11 +42,11 @@ def update(out: Path, model: Path, ranks: int, rows: int = ROWS) -> Any:
         for rank in range(ranks)
     ]
     try:
-        told = [process.communicate(timeout=240)[0] for process in processes]
+        printed = [process.communicate(timeout=240)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert all(process.returncode == 0 for process in processes), told[0][-3000:]
+    assert all(process.returncode == 0 for process in processes), printed[0][-3000:]
     return torch.load(out)
 
 
@@ -144,11 +144,11 @@ def test_two_ranks_make_one_model(trained: Any, checkpoints: Path, tmp_path: Pat
     """With it, one rank goes on after all: as a new run from the exported model, without the optimiser's state."""
     assert trained.end.returncode == 0
     words = [sys.executable, "-m", "medix_verl", "export", str(checkpoints), "--out", str(tmp_path / "model")]
-    told = subprocess.run(
+    printed = subprocess.run(
         words, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    assert told.returncode == 0, told.stderr
-    assert "bfloat16" in told.stdout
+    assert printed.returncode == 0, printed.stderr
+    assert "bfloat16" in printed.stdout
 
 
 def test_two_nodes(demo_folder: Path, tmp_path: Path) -> None:

@@ -67,12 +67,12 @@ def test_the_sft_trainer_joins_by_gloo_alone() -> None:
         if which == "ours":
             assert done.returncode == 0 and "(0, 0, 1) cpu:gloo" in done.stdout, done.stderr[-1000:]
         else:
-            assert done.returncode != 0 and "cpu:gloo" in done.stderr, "verl mends it: the work-around can go"
+            assert done.returncode != 0 and "cpu:gloo" in done.stderr, "verl fixes it: the work-around can go"
 
 
 def test_a_changed_upstream_is_left_alone() -> None:
     def changed(*_args: Any) -> None:
-        """Upstream mended it."""
+        """Upstream fixed it."""
 
     distributed = SimpleNamespace(initialize_global_process_group_ray=changed, initialize_global_process_group=changed)
     join_by_gloo(distributed)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from medix_verl import after_import as room
+from medix_verl import after_import as after
 from medix_verl.after_import import after_import
 
 
@@ -26,9 +26,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield "hooked.inner"
     for name in [name for name in sys.modules if name.partition(".")[0] == "hooked"]:
         del sys.modules[name]
-    room._finder.hooks.clear()
-    if room._finder in sys.meta_path:
-        sys.meta_path.remove(room._finder)
+    after._finder.hooks.clear()
+    if after._finder in sys.meta_path:
+        sys.meta_path.remove(after._finder)
 
 
 def test_the_hook_runs_after_the_module_and_before_the_importer_sees_it(package: str) -> None:
@@ -55,7 +55,7 @@ def test_an_imported_module_is_hooked_at_once(package: str) -> None:
     seen: list[ModuleType] = []
     after_import(package, seen.append)
     assert seen == [module]
-    assert room._finder not in sys.meta_path
+    assert after._finder not in sys.meta_path
 
 
 def test_two_hooks_of_one_module_both_run_in_order(package: str) -> None:
@@ -107,7 +107,7 @@ def test_a_failing_hook_is_not_swallowed(package: str) -> None:
 
 def test_other_imports_pass(package: str) -> None:
     after_import(package, lambda _module: None)
-    assert room._finder.find_spec("hooked", None) is None
-    assert sys.meta_path.count(room._finder) == 1
+    assert after._finder.find_spec("hooked", None) is None
+    assert sys.meta_path.count(after._finder) == 1
     after_import(package, lambda _module: None)
-    assert sys.meta_path.count(room._finder) == 1
+    assert sys.meta_path.count(after._finder) == 1

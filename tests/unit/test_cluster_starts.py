@@ -56,8 +56,8 @@ def test_bash_reads_it(path: Path) -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(path: Path) -> None:
     assert SHELLCHECK is not None
-    told = subprocess.run([SHELLCHECK, str(path)], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout
+    done = subprocess.run([SHELLCHECK, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def run(
@@ -71,14 +71,14 @@ def run(
     log = folder / "log"
     plain = {key: value for key, value in os.environ.items() if key in ("HOME", "LANG")}
     variables = {**plain, "PATH": f"{folder}:{PYTHON}:{os.environ['PATH']}", "LOG": str(log), **environment}
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", str(path), *words], capture_output=True, text=True, env=variables, timeout=60, check=False
     )
-    return told, sorted(log.read_text().splitlines()) if log.is_file() else []
+    return done, sorted(log.read_text().splitlines()) if log.is_file() else []
 
 
 def test_ray_gets_the_job_and_no_key_on_its_command_line(tmp_path: Path) -> None:
-    told, calls = run(
+    done, calls = run(
         FOLDER / "ray.sh",
         tmp_path,
         "+recipe=medix",
@@ -89,7 +89,7 @@ def test_ray_gets_the_job_and_no_key_on_its_command_line(tmp_path: Path) -> None
         OPENAI_API_KEY="a-key",
         OTHER="x",
     )
-    assert told.returncode == 0, told.stderr
+    assert done.returncode == 0, done.stderr
     assert len(calls) == 1 and "a-key" not in calls[0]
     assert calls[0].startswith("ray [job] [submit] [--address] [http://head:8265] [--runtime-env] [")
     assert calls[0].endswith(
@@ -102,9 +102,9 @@ def test_ray_gets_the_job_and_no_key_on_its_command_line(tmp_path: Path) -> None
 
 
 def forwarded(folder: Path, *words: str, **environment: str) -> set[str]:
-    told, calls = run(FOLDER / "ray.sh", folder, *words, RAY_ADDRESS="http://h:8265", SHARED="/s", **environment)
-    assert told.returncode == 0, told.stderr
-    assert not any(value in line for value in environment.values() for line in (*calls, told.stdout, told.stderr))
+    done, calls = run(FOLDER / "ray.sh", folder, *words, RAY_ADDRESS="http://h:8265", SHARED="/s", **environment)
+    assert done.returncode == 0, done.stderr
+    assert not any(value in line for value in environment.values() for line in (*calls, done.stdout, done.stderr))
     return set(json.loads((folder / "log.json").read_text())["env_vars"])
 
 
@@ -129,7 +129,7 @@ def test_ray_forwards_the_variable_that_a_recipe_or_its_parent_names(tmp_path: P
 def test_slurm_starts_a_head_the_workers_and_one_driver(tmp_path: Path) -> None:
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "activate").write_text("")
-    told, calls = run(
+    done, calls = run(
         FOLDER / "slurm.sbatch",
         tmp_path,
         "+recipe=medix",
@@ -137,7 +137,7 @@ def test_slurm_starts_a_head_the_workers_and_one_driver(tmp_path: Path) -> None:
         SLURM_JOB_NODELIST="node[1-3]",
         SLURM_GPUS_ON_NODE="8",
     )
-    assert told.returncode == 0, told.stderr
+    assert done.returncode == 0, done.stderr
     heads = [call for call in calls if "[--head]" in call]
     assert len(heads) == 1 and "[--nodelist] [node1]" in heads[0] and "[--node-ip-address] [10.0.0.1]" in heads[0]
     workers = [call for call in calls if "[ray] [start] [--address] [10.0.0.1:6379]" in call]
@@ -154,10 +154,10 @@ def test_slurm_starts_a_head_the_workers_and_one_driver(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_what_is_missing_is_asked_for(tmp_path: Path, path: Path) -> None:
-    told, calls = run(path, tmp_path, "+recipe=medix", RAY_ADDRESS="http://head:8265")
-    assert told.returncode != 0 and "SHARED: set it to a folder that every node sees" in told.stderr and not calls
-    told, calls = run(path, tmp_path, RAY_ADDRESS="http://head:8265", SHARED=str(tmp_path))
-    assert told.returncode == 2 and "give a recipe, as +recipe=medix" in told.stderr and not calls
+    done, calls = run(path, tmp_path, "+recipe=medix", RAY_ADDRESS="http://head:8265")
+    assert done.returncode != 0 and "SHARED: set it to a folder that every node sees" in done.stderr and not calls
+    done, calls = run(path, tmp_path, RAY_ADDRESS="http://head:8265", SHARED=str(tmp_path))
+    assert done.returncode == 2 and "give a recipe, as +recipe=medix" in done.stderr and not calls
 
 
 def job() -> dict[str, Any]:

@@ -78,7 +78,7 @@ def show(args: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
         DataError: A folder or a file cannot be read.
     """
     lines: list[str] = []
-    told: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     if args.evaluation is not None:
         evaluation = read_evaluation(args.evaluation)
         judged = verdicts(evaluation)
@@ -89,19 +89,19 @@ def show(args: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:
             f"  votes agree          {percent(votes)}",
             *length_lines(length),
         ]
-        told |= {"votes": votes and asdict(votes), "length": length and asdict(length), "verdicts": len(judged)}
+        content |= {"votes": votes and asdict(votes), "length": length and asdict(length), "verdicts": len(judged)}
         if args.against is not None:
             found = disagreement(evaluation, read_evaluation(args.against))
             lines += disagreement_lines(found)
-            told["disagreement"] = asdict(found)
+            content["disagreement"] = asdict(found)
         if args.sheet is not None:
             written = write_sheet(evaluation, args.sheet, args.cases, args.seed)
             lines += [f"sheet                  {written[0]} and {written[1]}", f"  its key, to keep     {written[2]}"]
     if args.labels is not None:
         labels = read_labels(args.labels, args.key or key_path(args.labels))
         lines += label_lines(labels)
-        told["labels"] = asdict(labels)
-    return [*lines, *legend(lines)], told
+        content["labels"] = asdict(labels)
+    return [*lines, *legend(lines)], content
 
 
 def cases_to_ask(args: argparse.Namespace) -> list[Case]:

@@ -49,8 +49,8 @@ def lines_of(found: Comparison) -> list[str]:
         lines.append("average difference: none, because a task has no pair")
     else:
         difference, p_value = found.macro.difference, found.macro.p_value
-        told = f"{interval(difference)}, p {shown_p(p_value, difference.approximate)}"
-        lines.append(f"average difference over tasks: {told}")
+        averaged = f"{interval(difference)}, p {shown_p(p_value, difference.approximate)}"
+        lines.append(f"average difference over tasks: {averaged}")
     lines += generation_lines(found)
     for name, only in (("A", found.only_a), ("B", found.only_b)):
         if only:

@@ -487,12 +487,12 @@ def export_folder(folder: Path, out: Path, names: Sequence[str] | None) -> int:
     found = export_evaluation(read_evaluation(folder), out, names)
     for path in found.files:
         print(path)
-    told = f"{found.answers} answers of {len(found.tasks)} tasks"
-    told += (
+    line = f"{found.answers} answers of {len(found.tasks)} tasks"
+    line += (
         f"; {found.without_score} have no score and are in {found.files[0].name} only" if found.without_score else ""
     )
-    told += f"; {found.refused} rows of their sources were refused and never asked" if found.refused else ""
-    say(f"{told}; tasks not written: {', '.join(found.left_out)}" if found.left_out else told)
+    line += f"; {found.refused} rows of their sources were refused and never asked" if found.refused else ""
+    say(f"{line}; tasks not written: {', '.join(found.left_out)}" if found.left_out else line)
     return 0
 
 

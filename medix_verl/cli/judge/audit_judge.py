@@ -85,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and not args.out.absolute().parent.is_dir():
         raise ConfigError(f"--out {args.out}: its folder does not exist; type: mkdir -p {args.out.parent}")
     check_evaluation_flags(args)
-    lines, told = show(args)
+    lines, details = show(args)
     if lines and not args.json:
         print("\n".join(lines))
     if starts(args) and args.ask is None:
-        tell(args, [], told)
+        tell(args, [], details)
         return 0
     pairs = cases_to_ask(args) if args.evaluation is not None else find_pairs(args)
     attacks = [] if args.ask is not None else find_attacks(args.attacks)
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("there is nothing to ask: give PAIRS.jsonl or --pairs ontology, or leave out --attacks none")
     report, agreement = asyncio.run(audit(spec, pairs, attacks, args.repeats))
     panel = {} if agreement is None else {"panel": agreement}
-    content = {**told, "judge": describe(spec), **as_json(report), **panel}
+    content = {**details, "judge": describe(spec), **as_json(report), **panel}
     tell(args, [*table(report), *agreement_lines(agreement)], content)
     return 0
 
@@ -181,9 +181,9 @@ def shorten(text: str) -> str:
 
 def describe(spec: JudgeSpec) -> dict[str, Any]:
     """The judge's entry in the JSON file."""
-    told: dict[str, Any] = {"kind": spec.kind, "url": spec.url, "model": spec.model, "prompt": spec.prompt}
-    told |= {"images": True} if spec.images else {}
-    return told | ({"panel": [describe(member) for member in spec.members]} if spec.panel else {})
+    details: dict[str, Any] = {"kind": spec.kind, "url": spec.url, "model": spec.model, "prompt": spec.prompt}
+    details |= {"images": True} if spec.images else {}
+    return details | ({"panel": [describe(member) for member in spec.members]} if spec.panel else {})
 
 
 def as_json(report: AuditReport) -> dict[str, Any]:

@@ -143,9 +143,9 @@ def _served(
         log = args.log or Path(folder) / "server.log"
         path = os.path.expanduser(model)
 
-        def told(line: str) -> None:
+        def show_line(line: str) -> None:
             print(line, file=sys.stderr)
 
         what = f"serving {model} and generating {args.answers} answers"
-        with waiting(what), serving(ServerSpec(path, extra=words), log, told) as url:
+        with waiting(what), serving(ServerSpec(path, extra=words), log, show_line) as url:
             return asyncio.run(measure(url, model=path, gpus=gpus))

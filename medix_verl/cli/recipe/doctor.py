@@ -29,7 +29,7 @@ __all__ = ["add_arguments", "as_json", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `medix-verl doctor`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    parser.add_argument("--fix", action="store_true", help="first mend CUDA builds that sit beside a CPU torch")
+    parser.add_argument("--fix", action="store_true", help="first fix CUDA builds that sit beside a CPU torch")
     model = "folder or hub id of the recipe's model: its tokenizer and chat template are looked at"
     parser.add_argument("--model", metavar="PATH", help=model)
     chosen = "look into this recipe, or list with commas (default: medix; medix_cpu on a CPU)"
@@ -113,8 +113,8 @@ def _is_sound(checks: Iterable[Check]) -> bool:
 def _fix() -> None:
     from medix_verl.cpu.environment import fix_mismatches
 
-    with waiting("mending"):
+    with waiting("repairing the builds"):
         done = fix_mismatches()
     # To standard error, so that --json prints one object only.
-    for line in done or ["builds: nothing to mend"]:
+    for line in done or ["builds: nothing to fix"]:
         print(line, file=sys.stderr, flush=True)

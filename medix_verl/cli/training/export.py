@@ -164,12 +164,12 @@ def means(path: Path) -> str:
     """The mean score of a file of scores, and the means of acc and of every term, each over its available values."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     figures = part_metrics(rows, "")
-    told = []
+    parts = []
     for name in (key.split("/")[1] for key in figures if key.endswith("/valid")):
         mean, known = figures.get(f"/{name}/mean"), round(figures[f"/{name}/valid"] * len(rows))
         note = f"{len(rows) - known} unscored, and not in it" if name == "score" else f"of {known}"
-        told.append(f"{name} {'none' if mean is None else f'{mean:.4f}'}" + f" ({note})" * (known < len(rows)))
-    return ", ".join(told)
+        parts.append(f"{name} {'none' if mean is None else f'{mean:.4f}'}" + f" ({note})" * (known < len(rows)))
+    return ", ".join(parts)
 
 
 def evaluate(model: Path, args: argparse.Namespace) -> None:

@@ -89,7 +89,7 @@ def find(name: str) -> ModuleType:
         raise ConfigError(f"data set {name!r}: module {target} cannot be imported ({cause}); install it") from cause
     except Exception as cause:  # a third-party module can raise anything; the message names the module
         said = f"{type(cause).__name__}: {cause}"
-        raise ConfigError(f"data set {name!r}: module {target} cannot be imported ({said}); mend it") from cause
+        raise ConfigError(f"data set {name!r}: module {target} cannot be imported ({said}); fix it") from cause
     return _checked(module, name)
 
 
@@ -122,7 +122,7 @@ def _from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as cause:  # a user's file can raise anything; the message names the file
         sys.modules.pop(spec.name, None)
-        raise ConfigError(f"{path} cannot be imported: {type(cause).__name__}: {cause}; mend it") from cause
+        raise ConfigError(f"{path} cannot be imported: {type(cause).__name__}: {cause}; fix it") from cause
     return module
 
 

@@ -101,7 +101,7 @@ def read_table(descriptor: Any, data: Any, little: bool, values: Range, what: st
         values: Range of the values that the table maps.
         what: Name of the table in error messages.
     """
-    remedy = "mend the file or set window to full" if what == "VOI table" else "mend the file or leave it out"
+    remedy = "fix the file or set window to full" if what == "VOI table" else "fix the file or leave it out"
     word = "<u2" if little else ">u2"
     if isinstance(descriptor, bytes):
         descriptor = np.frombuffer(descriptor[: len(descriptor) // 2 * 2], dtype=word)

@@ -72,7 +72,7 @@ def rescaled(stored: np.ndarray, tags: Mapping[str, Any], possible: Range) -> tu
     slopes, intercepts = numbers_of(tags, "RescaleSlope"), numbers_of(tags, "RescaleIntercept")
     numbers = [*slopes, *intercepts]
     if 0 in slopes or max(len(slopes), len(intercepts)) > 1 or not all(map(math.isfinite, numbers)):
-        raise DataError("rescale slope is 0 or no finite number; mend the file's RescaleSlope or leave the file out")
+        raise DataError("rescale slope is 0 or no finite number; fix the file's RescaleSlope or leave the file out")
     if tables := tags.get("ModalityLUTSequence"):
         table = modality_table(tables[0], possible)
         return look_up(finite(stored), table), (float(table.entries.min()), float(table.entries.max()))

@@ -115,5 +115,5 @@ def marks_of(path: Path, workers: int, bounded: bool = False) -> Iterator[tuple[
     for found in outcomes(read_samples(path), test, workers, bounded):
         if isinstance(found.item, Refused) or found.fingerprint is None:
             detail = found.item.detail if isinstance(found.item, Refused) else "no fingerprint"
-            raise DataError(f"{path}: {detail}: a leak into it could not be found; mend it or drop it there")
+            raise DataError(f"{path}: {detail}: a leak into it could not be found; fix it or drop it there")
         yield found.item.id, found.fingerprint

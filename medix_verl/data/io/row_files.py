@@ -58,12 +58,10 @@ def table_rows(text: TextIO, path: Path, delimiter: str) -> Iterator[dict[str, A
                 continue
             if len(cells) != len(head):
                 got = f"has {len(cells)} cells, the head {len(head)}"
-                raise DataError(
-                    f"{path} line {reader.line_num} {got}; mend the line (quote texts that hold delimiters)"
-                )
+                raise DataError(f"{path} line {reader.line_num} {got}; fix the line (quote texts that hold delimiters)")
             yield dict(zip(head, cells, strict=True))
     except csv.Error as cause:
-        raise DataError(f"{path} line {reader.line_num}: {cause}; mend the line's quotes") from cause
+        raise DataError(f"{path} line {reader.line_num}: {cause}; fix the line's quotes") from cause
 
 
 def json_rows(text: TextIO, path: Path) -> Iterator[dict[str, Any]]:
@@ -95,7 +93,7 @@ def line_values(text: TextIO, path: Path, first: str) -> Iterator[Any]:
                 f"{path} line {number} is no JSON ({cause.msg} at column {cause.colno}); {remedy}"
             ) from cause
         except (RecursionError, ValueError) as cause:
-            raise DataError(f"{path} line {number} cannot be read ({type(cause).__name__}); mend the line") from cause
+            raise DataError(f"{path} line {number} cannot be read ({type(cause).__name__}); fix the line") from cause
 
 
 def list_values(text: TextIO, path: Path) -> Iterator[Any]:
@@ -111,10 +109,10 @@ def list_values(text: TextIO, path: Path) -> Iterator[Any]:
             # Incomplete: double the buffer, so that a long object is not parsed too often.
             block = text.read(max(CHUNK, len(buffer) - start))
             if not block or len(buffer) - start > LONGEST_OBJECT:
-                raise DataError(f"{path} row {count} is cut off or no JSON ({cause.msg}); mend the file") from cause
+                raise DataError(f"{path} row {count} is cut off or no JSON ({cause.msg}); fix the file") from cause
             buffer, start = buffer[start:] + block, 0
             continue
         except (RecursionError, ValueError) as cause:
-            raise DataError(f"{path} row {count} cannot be read ({type(cause).__name__}); mend the file") from cause
+            raise DataError(f"{path} row {count} cannot be read ({type(cause).__name__}); fix the file") from cause
         count += 1
         yield value

@@ -107,17 +107,17 @@ def read_table(
     if suffix == ".xlsx":
         return sheet_records(path, form.sheet, check, say)
     encoding = encoding_of(path, form.encoding)
-    told = [f"encoding {encoding}"] if encoding != "utf-8" else []
+    recognised = [f"encoding {encoding}"] if encoding != "utf-8" else []
     if suffix in (*JSON_LINES, JSON_ARRAY):
         is_array = suffix == JSON_ARRAY and begins_with_list(path, encoding)
         records = array_records(path, encoding, check) if is_array else json_records(path, encoding, check)
     else:
         delimiter = delimiter_of(path, encoding, form.delimiter)
         usual = "\t" if suffix == ".tsv" else ","
-        told += [f"delimiter {name}" for name, sign in DELIMITERS.items() if sign == delimiter != usual]
+        recognised += [f"delimiter {name}" for name, sign in DELIMITERS.items() if sign == delimiter != usual]
         records = csv_records(path, encoding, delimiter, check)
-    if told:
-        say(f"{path.name} is read with {' and '.join(told)}")
+    if recognised:
+        say(f"{path.name} is read with {' and '.join(recognised)}")
     return decoded(records, path, encoding)
 
 
@@ -162,7 +162,7 @@ def array_records(path: Path, encoding: str, check: CheckNames) -> Iterator[Reco
         items = json.loads(path.read_text(encoding="utf-8-sig" if encoding == "utf-8" else encoding))
     except (ValueError, RecursionError) as cause:
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
-        raise DataError(f"{path} is no JSON list ({reason}); mend it, or write one object a line (.jsonl)") from cause
+        raise DataError(f"{path} is no JSON list ({reason}); fix it, or write one object a line (.jsonl)") from cause
     for number, item in enumerate(items, start=1):
         if isinstance(item, dict):
             yield json_record(number, item, check)
@@ -221,7 +221,7 @@ def sheet_records(path: Path, sheet: str, check: CheckNames, say: Callable[[str]
     for number, row in rows:
         wrong = next((cell for cell in row if isinstance(cell, str) and cell.strip() in ERRORS), None)
         if wrong is not None:
-            yield BadLine(number, f"a cell holds Excel's error {wrong.strip()}; mend the formula or empty the cell")
+            yield BadLine(number, f"a cell holds Excel's error {wrong.strip()}; fix the formula or empty the cell")
         elif len(row) > len(head):
             yield BadLine(number, f"{len(row)} cells where the head has {len(head)}; name each column")
         else:

@@ -24,7 +24,7 @@ from medix_verl.data.io.file_limits import read_regular
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef
 
-__all__ = ["MAX_PIXELS", "count_frames", "load_image", "read_dicom", "told_by_place"]
+__all__ = ["MAX_PIXELS", "count_frames", "load_image", "naming_place", "read_dicom"]
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM", "PCX", "AVIF")
 """Allow-list of Pillow's formats; EPS, for example, is a program that Pillow would run with ghostscript."""
@@ -43,7 +43,7 @@ TURNS = {
 """EXIF orientation -> the transposition that makes the picture upright."""
 DEEP_MODES = ("I", "F")
 ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
-REMEDY = "mend or drop the row"
+REMEDY = "fix or drop the row"
 
 
 def load_image(ref: ImageRef, row_id: str, base_dir: str | Path | Sequence[str] = ".") -> Image.Image:
@@ -94,7 +94,7 @@ def decoded(data: bytes, row_id: str, label: str) -> Image.Image:
 
 
 @contextmanager
-def told_by_place(number: int, count: int) -> Iterator[None]:
+def naming_place(number: int, count: int) -> Iterator[None]:
     """Add the picture's number to a DataError of the block, if the row has several pictures.
 
     Args:

@@ -89,7 +89,7 @@ def checked_of(sample: Sample, found: Checked | Lost) -> Checked:
     if not isinstance(found, Lost):
         return found
     many = f"one of its {len(sample.images)} pictures" if len(sample.images) > 1 else "its picture"
-    return Checked("picture unreadable", f"row {sample.id!r}: {many} {found.why}; mend or drop the row")
+    return Checked("picture unreadable", f"row {sample.id!r}: {many} {found.why}; fix or drop the row")
 
 
 def pooled(

@@ -21,7 +21,7 @@ from typing import Annotated
 from PIL import Image
 
 from medix_verl.data.duplicates.fingerprints import Fingerprint, PictureMarks, fingerprint, fold, mark_picture
-from medix_verl.data.pictures.images import load_image, read_bytes, told_by_place
+from medix_verl.data.pictures.images import load_image, naming_place, read_bytes
 from medix_verl.data.schema import to_row
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.specs import Count, Integer, Number, Section, Words, spec
@@ -180,7 +180,7 @@ def read_quality(path: Path) -> QualitySpec:
     except OSError as cause:
         raise ConfigError(f"{path} cannot be read ({cause.strerror or cause}); give a YAML file of limits") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise ConfigError(f"{path} is no YAML ({' '.join(str(cause).split())}); mend that line") from cause
+        raise ConfigError(f"{path} is no YAML ({' '.join(str(cause).split())}); fix that line") from cause
     except ConfigError as cause:
         raise ConfigError(f"{path}: {cause}") from cause
 
@@ -225,7 +225,7 @@ def check(
     try:
         pictures = []
         for number, ref in enumerate(sample.images, 1):
-            with told_by_place(number, len(sample.images)):
+            with naming_place(number, len(sample.images)):
                 pictures.append(look(ref, sample.id, base_dir, named))
     except DataError as cause:
         return Checked(picture_reason(cause), str(cause))

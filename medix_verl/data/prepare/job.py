@@ -129,9 +129,9 @@ def check_other_splits(job: Job, source: Source) -> None:
             continue
         theirs = {key: other["options"].get(key) for key in SPLIT_OPTIONS}
         if theirs != ours:
-            told = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in theirs.items())
+            flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in theirs.items())
             raise ConfigError(
-                f"{path.name} is of the split {other['split']} of the same table, prepared with {told}: the two would "
+                f"{path.name} is of the split {other['split']} of the same table, prepared with {flags}: the two would "
                 f"share rows; type the same here, or delete {path} and prepare {other['split']} anew"
             )
 

@@ -203,7 +203,7 @@ def complete_samples(items: Iterable[Sample | Refused], job: Job, base: str) -> 
         missing = [key for key in ("licence", "answer_type", "image_id") if key not in item.meta]
         if missing or item.meta["answer_type"] not in ANSWER_TYPES or item.split != job.split:
             wanted = f"licence, answer_type ({' or '.join(ANSWER_TYPES)}), image_id, and split {job.split!r}"
-            raise DataError(f"row {item.id!r}: the converter {job.name} must set meta's {wanted}; mend the converter")
+            raise DataError(f"row {item.id!r}: the converter {job.name} must set meta's {wanted}; fix the converter")
         try:
             yield embedded(item, base)
         except DataError as cause:

@@ -23,7 +23,7 @@ from verl.utils.tokenizer import build_multimodal_processor_inputs
 
 from medix_verl.chat_template import read_template, refuse_unknown
 from medix_verl.data.io.parquet import load_table
-from medix_verl.data.pictures.images import told_by_place
+from medix_verl.data.pictures.images import naming_place
 from medix_verl.data.pictures.messages import budget, open_message, to_message
 from medix_verl.data.schema import from_row
 from medix_verl.data.sft.file import check_sft_file, misfit, read_messages, read_stamp
@@ -118,7 +118,7 @@ class MedixSFTDataset(MultiTurnSFTDataset):
         rule = budget(self.image_patch_size or 1, self.mm_processor_kwargs)
         opened = []
         for number, ref in enumerate(sample.images, 1):
-            with told_by_place(number, len(sample.images)):
+            with naming_place(number, len(sample.images)):
                 decoded = self.tables[file].decoded
                 item = to_message(ref, sample.id, self.folders[file], "encoded", rule, None, decoded)
                 opened.append(open_message(item, rule))

@@ -110,8 +110,8 @@ def write_sheet(evaluation: Evaluation, out: Path, count: int = 100, seed: int =
 
 def sheet_id(cases: Sequence[Record], seed: int) -> str:
     """The id of a sheet: a hash of its cases with all their fields, their order, and the seed."""
-    told = json.dumps([seed, [asdict(record) for record in cases]], ensure_ascii=True, sort_keys=True)
-    return base64.b32encode(hashlib.sha256(told.encode("ascii")).digest()).decode("ascii").lower()[:ID_CHARS]
+    seeded = json.dumps([seed, [asdict(record) for record in cases]], ensure_ascii=True, sort_keys=True)
+    return base64.b32encode(hashlib.sha256(seeded.encode("ascii")).digest()).decode("ascii").lower()[:ID_CHARS]
 
 
 def key_path(sheet: Path) -> Path:
@@ -157,11 +157,11 @@ def as_page(cases: Mapping[str, Record], folder: Path, name: str, sheet: str) ->
 
 def as_key(cases: Mapping[str, Record], seed: int, sheet: str) -> str:
     """The key: the case of each code."""
-    told = {
+    sides = {
         code: {"task": record.task, "id": record.id, "cluster": record.cluster, "value": record.value}
         for code, record in cases.items()
     }
-    return json.dumps({"sheet": sheet, "seed": seed, "cases": told}, indent=1) + "\n"
+    return json.dumps({"sheet": sheet, "seed": seed, "cases": sides}, indent=1) + "\n"
 
 
 def read_labels(filled: Path, key: Path) -> Labels:

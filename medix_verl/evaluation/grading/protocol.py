@@ -170,10 +170,12 @@ class Protocol:
         if lost and not (enough and all(vote.unreadable for vote in lost)):
             return Outcome(None, tuple(met), first_reason(lost), candidate)
         raw = rubric_value([item for item, _ in read], [is_met for _, is_met in read])
-        told = f"points {raw:.4g} of 1"
+        explanation = f"points {raw:.4g} of 1"
         if lost:
-            told += f", without {len(lost)} of {len(criteria)} criteria that could not be read: {first_reason(lost)}"
-        return Outcome(raw, tuple(met), told, candidate)
+            explanation += (
+                f", without {len(lost)} of {len(criteria)} criteria that could not be read: {first_reason(lost)}"
+            )
+        return Outcome(raw, tuple(met), explanation, candidate)
 
     async def criterion(
         self, item: Criterion, sample: Sample, candidate: str, images: tuple[ImageRef, ...] = ()

@@ -114,7 +114,7 @@ def measured(metric: TextMetric, pairs: Pairs, encoder: str) -> Scores:
     except Exception as error:
         cause = " ".join(str(error).split())[:200]
         raise SetupError(
-            f"the report metric {metric.figures[0]} failed ({type(error).__name__}: {cause}); mend it and add "
+            f"the report metric {metric.figures[0]} failed ({type(error).__name__}: {cause}); fix it and add "
             f"{setting('resume', True)}, or choose others with {setting('text_metrics.names')}: what was done is kept"
         ) from error
 
@@ -144,9 +144,9 @@ def bertscore(pairs: Pairs, encoder: str) -> Scores:
     with no_progress_bar():
         for start in range(0, len(pairs), BATCH * 8):
             part = pairs[start : start + BATCH * 8]
-            told, wanted = [pair[0] for pair in part], [pair[1] for pair in part]
+            candidates, wanted = [pair[0] for pair in part], [pair[1] for pair in part]
             found: Any = bert_score(
-                told, wanted, model_name_or_path=locate(encoder), batch_size=BATCH, truncation=True, verbose=False
+                candidates, wanted, model_name_or_path=locate(encoder), batch_size=BATCH, truncation=True, verbose=False
             )
             # For a single pair, the result is a scalar.
             values += found["f1"].reshape(-1).tolist()
@@ -165,7 +165,7 @@ def by_radeval(name: str, figures: Mapping[str, str]) -> TextMetric:
         from radeval import RadEval
 
         evaluator = RadEval(metrics=[name], per_sample=True, show_progress=False)
-        found = evaluator(refs=[wanted for _, wanted in pairs], hyps=[told for told, _ in pairs])
+        found = evaluator(refs=[wanted for _, wanted in pairs], hyps=[candidates for candidates, _ in pairs])
         return {ours: list(found[theirs]) for theirs, ours in figures.items()}
 
     return TextMetric("radeval", "radeval", tuple(figures.values()), measure)

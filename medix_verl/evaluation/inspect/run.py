@@ -249,7 +249,7 @@ def slim(sample: Any) -> dict[str, Any]:
         "error": " ".join(sample.error.message.split())[:500] if sample.error else "",
         "value": None if score is None else score.value,
         "answer": None if score is None else score.answer,
-        "told": {} if score is None else score.metadata or {},
+        "details": {} if score is None else score.metadata or {},
     }
 
 
@@ -257,10 +257,10 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None, repeat: in
     """One record."""
     item = run.items[name]
     sample = item.sample
-    given = logged or {"error": run.stopped or "not asked: the run ended before it", "told": {}}
-    told = given["told"]
+    given = logged or {"error": run.stopped or "not asked: the run ended before it", "details": {}}
+    details = given["details"]
     value, status = standing(given)
-    reason = given["error"] or told.get("reason", "")
+    reason = given["error"] or details.get("reason", "")
     return Record(
         task=run.spec.name,
         id=name,
@@ -272,8 +272,8 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None, repeat: in
         value=value,
         status=status,
         reason=reason if reason or status == "scored" else "no cause was given",
-        votes=tuple(told.get("votes", ())),
-        judge=told.get("judge", run.protocol.judge_name),
+        votes=tuple(details.get("votes", ())),
+        judge=details.get("judge", run.protocol.judge_name),
         answer_type=answer_type_of(run.spec, sample),
         modality=sample.modality,
         data_source=sample.data_source,
@@ -286,7 +286,7 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None, repeat: in
         rotation_of=sample.meta.get(ROTATION_OF),
         rotation=sample.meta.get(ROTATION, 0),
         facets=facets_of(sample),
-        metrics=axis_scores(sample, value, told.get("votes", ())),
+        metrics=axis_scores(sample, value, details.get("votes", ())),
         tokens=given.get("tokens"),
         repeat=repeat,
     )
@@ -294,8 +294,8 @@ def record_of(run: TaskRun, name: str, logged: dict[str, Any] | None, repeat: in
 
 def standing(given: dict[str, Any]) -> tuple[float | None, str]:
     """Value and status of a logged sample."""
-    value, told = given.get("value"), given["told"]
-    if given["error"] or told.get("broke") or not told:
+    value, details = given.get("value"), given["details"]
+    if given["error"] or details.get("broke") or not details:
         return None, "error"
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         return None, "unscored"

@@ -50,14 +50,14 @@ async def score_one(run: TaskRun, sample_id: str, response: str) -> Score:
         return unscored(run, str(error), broke=True)
     if outcome.value is None:
         return unscored(run, outcome.reason, outcome.answer, outcome.votes)
-    told = {"votes": list(outcome.votes), "judge": run.protocol.judge_name, "reason": outcome.reason}
-    return Score(value=outcome.value, answer=outcome.answer, explanation=outcome.reason or None, metadata=told)
+    details = {"votes": list(outcome.votes), "judge": run.protocol.judge_name, "reason": outcome.reason}
+    return Score(value=outcome.value, answer=outcome.answer, explanation=outcome.reason or None, metadata=details)
 
 
 def unscored(
     run: TaskRun, reason: str, answer: str | None = None, votes: tuple[float | None, ...] = (), broke: bool = False
 ) -> Score:
     """A score without a value."""
-    told = {"votes": list(votes), "judge": run.protocol.judge_name, "reason": reason, "broke": broke}
-    made: Score = Score.unscored(reason="grader_failed", answer=answer, explanation=reason, metadata=told)
+    details = {"votes": list(votes), "judge": run.protocol.judge_name, "reason": reason, "broke": broke}
+    made: Score = Score.unscored(reason="grader_failed", answer=answer, explanation=reason, metadata=details)
     return made

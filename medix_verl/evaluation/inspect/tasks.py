@@ -192,8 +192,8 @@ async def ask(run: TaskRun, key: bytes, state: TaskState, generate: Generate) ->
     latency = round(time.monotonic() - start, 4)
     finish = (state.output.metadata or {}).get(FINISH)
     state.metadata |= {"latency_s": latency, FINISH: finish}
-    told = {"text": whole_text(state.output), "latency_s": latency, FINISH: finish, "tokens": tokens_of(state.output)}
-    run.answers.put(key, Reply(json.dumps(told)))
+    reply = {"text": whole_text(state.output), "latency_s": latency, FINISH: finish, "tokens": tokens_of(state.output)}
+    run.answers.put(key, Reply(json.dumps(reply)))
     return state
 
 

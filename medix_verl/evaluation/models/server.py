@@ -168,7 +168,7 @@ class ModelServer:
 
     def tail(self) -> str:
         """The end of this server's log, in one line."""
-        return read_log(self.log, self.begins).told or "its log is empty"
+        return read_log(self.log, self.begins).message or "its log is empty"
 
     def watch(self, on_death: Callable[[str], None]) -> threading.Event:
         """Call `on_death` from a thread when the process has ended; setting the returned event stops the thread."""

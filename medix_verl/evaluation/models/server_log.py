@@ -30,7 +30,7 @@ EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)(?::|$)")
 class LogEnd:
     """The end of a log."""
 
-    told: str
+    message: str
     """The first and the last exception and the last other lines, joined into one line; empty for an empty log."""
     ends_with_exception: bool
     """Whether there is an exception, and no line at level INFO or DEBUG after the last one."""
@@ -66,5 +66,5 @@ def read_lines(lines: Iterable[str]) -> LogEnd:
             exceptions[-1].append(plain.strip())
         elif not frames:
             rest.append(plain.strip())
-    causes = [" ".join(told[: 1 + DETAIL_LINES])[:CAUSE_CHARS] for told in (*exceptions[:1], *exceptions[1:][-1:])]
+    causes = [" ".join(lines[: 1 + DETAIL_LINES])[:CAUSE_CHARS] for lines in (*exceptions[:1], *exceptions[1:][-1:])]
     return LogEnd(" | ".join([*causes, *(line[:LINE_CHARS] for line in rest[-TAIL_LINES:])]), failed)

@@ -182,8 +182,8 @@ def connected(
         return
     say(f"starting a server for {model.name}; its log is {log}")
     budgeted = generation is not None and generation.thinking_budget is not None
-    told = any(word.startswith("--reasoning-") for word in model.extra)
-    extra = (*model.extra, "--reasoning-config", REASONING) if budgeted and not told else model.extra
+    configured = any(word.startswith("--reasoning-") for word in model.extra)
+    extra = (*model.extra, "--reasoning-config", REASONING) if budgeted and not configured else model.extra
     spec = ServerSpec(model.name, model.load_limit_s, extra)
     with serving(spec, log, on_death, model.command) as url:
         say(f"the server is ready at {url}")

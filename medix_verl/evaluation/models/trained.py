@@ -52,8 +52,8 @@ def as_trained(model: Model, template: str | None, thinking: str, generation: Ge
     notes = []
     if known is None:
         if template is None:
-            told = f"nothing beside {model.name} says with which prompt it was trained"
-            notes.append(f"{told}; {DEFAULT!r} is used: type --prompt NAME if it was another")
+            finding = f"nothing beside {model.name} says with which prompt it was trained"
+            notes.append(f"{finding}; {DEFAULT!r} is used: type --prompt NAME if it was another")
         known = TrainedWith()
     elif template is not None and template != known.prompt:
         notes.append(f"--prompt {template}, and {model.name} was trained with {known.prompt}: its score will be lower")

@@ -44,8 +44,8 @@ def detail_lines(summaries: Sequence[TaskSummary], names: Sequence[str], manifes
             lines += [f"{name}: {yes_line(summary.yes)}", ""]
         if summary.rotations is not None:
             lines += [f"{name}: {rotation_line(summary.rotations)}", ""]
-    told = costs_of(manifest).line
-    return [*lines, *([told, ""] if told else [])]
+    text = costs_of(manifest).line
+    return [*lines, *([text, ""] if text else [])]
 
 
 def shown_facets(summary: TaskSummary) -> dict[str, Mapping[str, Summary]]:
@@ -110,10 +110,10 @@ def rotation_line(found: Rotations) -> str:
         if number
     ]
     letters = ", ".join(f"{letter} {share:.1%}" for letter, share in found.letters.items())
-    told = f"; {', '.join(beside)}" if beside else ""
+    text = f"; {', '.join(beside)}" if beside else ""
     return (
         f"options turned: the same option in all rotations in {shown(found.consistency)} of {found.questions} "
-        f"questions{every}; chosen letters: {letters or 'none'}{told}."
+        f"questions{every}; chosen letters: {letters or 'none'}{text}."
     )
 
 

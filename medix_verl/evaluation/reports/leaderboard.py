@@ -359,9 +359,9 @@ def as_csv(board: Board) -> str:
         for task, cell in row.cells.items():
             whole, counts = cell.task.overall, cell.task.overall.counts
             bounds = None if whole.worst is None or whole.best is None else (whole.worst, whole.best)
-            told: Line = {"scored": counts.scored, "unscored": counts.unscored, "errors": counts.errors}
-            told |= {"cut_off": cell.cut, **ends(cell.mark, bounds)}
-            lines.append({**who, "task": task, "metric": "score", **numbers(whole.estimate), **told})
+            counted: Line = {"scored": counts.scored, "unscored": counts.unscored, "errors": counts.errors}
+            counted |= {"cut_off": cell.cut, **ends(cell.mark, bounds)}
+            lines.append({**who, "task": task, "metric": "score", **numbers(whole.estimate), **counted})
     for name, task, metric, it in board.metrics:
         lines.append({"model": name, "task": task, "metric": metric, **numbers(it), "scored": it.count})
     for pair in board.pairs:

@@ -29,12 +29,12 @@ from medix_verl.secrets import scrub_text
 __all__ = [
     "between",
     "bound_mark",
+    "count_line",
     "cut_warning",
     "figures_of",
     "read_summaries",
     "refused_of",
     "render_table",
-    "told_counts",
     "write_summary",
 ]
 
@@ -81,8 +81,8 @@ def write_summary(folder: Path, manifest: Mapping[str, Any]) -> None:
         ],
     }
     write_json(folder / "summary.json", content, allow_nan=False)
-    told = {entry_name(summary.task, summary.condition): generations for summary, generations in read}
-    write_text(folder / "table.md", scrub_text(render_table(summaries, manifest, told)))
+    by_entry = {entry_name(summary.task, summary.condition): generations for summary, generations in read}
+    write_text(folder / "table.md", scrub_text(render_table(summaries, manifest, by_entry)))
 
 
 def average_of(summaries: list[TaskSummary], manifest: Mapping[str, Any]) -> Any:
@@ -113,9 +113,9 @@ def render_table(
         lines.append(row(f"{summary.task}{suffix}", summary.overall, refused, cut, bound_mark(judge, summary)))
     average, ends = average_of(summaries, manifest), bounds_of(summaries, manifest)
     mark = max((bound_mark(judge, summary) for summary in summaries if summary.condition == "real"), default="")
-    told = "no average: a task has no score" if ends is None else f"{between(*ends)} (bounds)"
-    told = told if average is None else mark + shown(average)
-    lines += [f"| **average over {len(manifest['tasks'])} tasks** | {told} | | | | | | |", ""]
+    text = "no average: a task has no score" if ends is None else f"{between(*ends)} (bounds)"
+    text = text if average is None else mark + shown(average)
+    lines += [f"| **average over {len(manifest['tasks'])} tasks** | {text} | | | | | | |", ""]
     names = [entry_name(summary.task, summary.condition) for summary in summaries]
     lines += detail_lines(summaries, names, manifest)
     lines += generation_lines(generations or {})
@@ -148,8 +148,8 @@ def generation_lines(generations: Mapping[str, Generations | None]) -> list[str]
     known = {name: found for name, found in generations.items() if found is not None}
     if not known:
         return []
-    told = "Several generations, each question with all its answers in one cluster; pass@k by the unbiased estimator:"
-    lines = [told, "", "| task | questions | left out | figures [95 %] |", "|---|---|---|---|"]
+    head = "Several generations, each question with all its answers in one cluster; pass@k by the unbiased estimator:"
+    lines = [head, "", "| task | questions | left out | figures [95 %] |", "|---|---|---|---|"]
     for name, found in known.items():
         cells = ", ".join(f"{n} {'no figure' if it is None else shown(it)}" for n, it in figures_of(found))
         lines.append(f"| {name} | {found.questions} | {found.left_out} | {cells} |")
@@ -181,9 +181,9 @@ def cut_warning(cut: Mapping[str, int], total: int) -> str:
     count = sum(cut.values())
     if not count or count < CUT_SHARE * total:
         return ""
-    told = ", ".join(f"{number} {CUT_WORDS[kind]}" for kind, number in cut.items())
+    text = ", ".join(f"{number} {CUT_WORDS[kind]}" for kind, number in cut.items())
     hint = f"; raise {setting('generation.max_tokens')}" if "length" in cut else ""
-    return f"{count} of {total} answers are not what the model would have said: {told}{hint}"
+    return f"{count} of {total} answers are not what the model would have said: {text}{hint}"
 
 
 def row(name: str, summary: Summary, refused: int = 0, cut: int = 0, mark: str = "") -> str:
@@ -208,12 +208,12 @@ def shown(estimate: Any) -> str:
     return str(estimate.shown(".1%"))
 
 
-def told_counts(
+def count_line(
     name: str, counts: Mapping[str, int], refused: Mapping[str, int], cut: Mapping[str, int] | None = None
 ) -> str:
     """One line with the counts of a task's answers by status, its refused rows and its cut-off answers."""
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    text = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
-    told += f"; {sum(refused.values())} rows of its source refused ({reasons})" if refused else ""
+    text += f"; {sum(refused.values())} rows of its source refused ({reasons})" if refused else ""
     warned = cut_warning(cut or {}, sum(counts.values()))
-    return f"{name}: {told}; {warned}" if warned else f"{name}: {told}"
+    return f"{name}: {text}; {warned}" if warned else f"{name}: {text}"

@@ -71,10 +71,10 @@ class Costs:
         for who, it in self.tokens.items():
             if not (it.given or it.said):
                 continue
-            told = f"{who} {it.given:,} in and {it.said:,} out"
-            told += f" (not counted: {it.uncounted:,} answers)" if it.uncounted else ""
+            part = f"{who} {it.given:,} in and {it.said:,} out"
+            part += f" (not counted: {it.uncounted:,} answers)" if it.uncounted else ""
             least = "at least " if it.uncounted else ""
-            parts.append(told + (f", cost {least}{self.cost[who]:,.4g}" if who in self.cost else ""))
+            parts.append(part + (f", cost {least}{self.cost[who]:,.4g}" if who in self.cost else ""))
         return f"Tokens: {'; '.join(parts)}." if parts else ""
 
 

@@ -107,11 +107,11 @@ def cause_of(records: Sequence[Record], counting: Counting) -> str:
     first = next(record.reason for record in records if record.value is None)
     what = "questions" if most_generations(records) == 1 else "answers"
     again = "ask another judge: medix-verl evaluate rejudge DIR --judge ..."
-    mend = f"mend it and add {setting('resume', True)}" if counts.errors else again
+    fix = f"fix it and add {setting('resume', True)}" if counts.errors else again
     return (
         f"{counts.unscored + counts.errors} of {counts.total} {what} have no score, more than "
         f"{counting.max_unscored:.3g} of them ({setting('counting.max_unscored')}), "
         f"so the figure is only known to lie between "
-        f"{summary.worst:.1%} and {summary.best:.1%}; the first cause: {first}; {mend}, or count them as wrong with "
+        f"{summary.worst:.1%} and {summary.best:.1%}; the first cause: {first}; {fix}, or count them as wrong with "
         f"{setting('counting.errors', 'wrong')}"
     )

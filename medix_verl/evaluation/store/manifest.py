@@ -196,9 +196,9 @@ def merged_metrics(folder: Path, found: Any, wanted: Any) -> dict[str, Any]:
 
 def asked_of(manifest: Manifest) -> list[str]:
     """All entries that were requested; for an older manifest without `asked`, those that can be inferred."""
-    told = manifest.get("asked")
-    if told is not None:
-        return list(told)
+    asked = manifest.get("asked")
+    if asked is not None:
+        return list(asked)
     real = manifest["tasks"] if "real" in manifest["conditions"] else ()
     return list(dict.fromkeys([*real, *manifest["done"], *manifest["failed"]]))
 

@@ -43,7 +43,7 @@ KINDS = {"binary": ("open", "closed"), "report05": ("report",), "rubric": ("rubr
 """Grading -> kinds of answers, for a task that lists none."""
 GRADING = {"report": "report05", "rubric": "rubric"}
 """A converter's kind of task -> grading, where it is not `binary`."""
-AGREEMENT = "the consent of whoever owns the data"
+AGREEMENT = "the consent of the data's owner"
 
 
 @spec("task {name!r}", label="task {name!r}: {key}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from medix_verl.data.pictures.images import load_image, open_checked, orientation_of, told_by_place
+from medix_verl.data.pictures.images import load_image, naming_place, open_checked, orientation_of
 from medix_verl.errors import DataError
 from medix_verl.evaluation.settings import setting
 from medix_verl.evaluation.store.records import CONDITIONS
@@ -76,7 +76,7 @@ def prepare(sample: Sample, folder: Path | None, base: Path) -> Item:
     """
     kept = []
     for number, ref in enumerate(sample.images, 1):
-        with told_by_place(number, len(sample.images)):
+        with naming_place(number, len(sample.images)):
             kept.append(keep_picture(ref, sample.id, folder, base))
     pictures = tuple(kept)
     # The sample's copy of the bytes is dropped; the Picture has them.

@@ -133,7 +133,7 @@ def offered(name: str) -> TaskSpec:
         found = point.load()
     except Exception as cause:  # another package's module may raise anything; the message names the module
         said = f"{type(cause).__name__}: {cause}"
-        raise ConfigError(f"task {name!r}: {point.value} cannot be imported ({said}); mend it") from cause
+        raise ConfigError(f"task {name!r}: {point.value} cannot be imported ({said}); fix it") from cause
     if not isinstance(found, TaskSpec):
         raise ConfigError(f"task {name!r}: {point.value} is {type(found).__name__}; it must be a TaskSpec")
     return replace(found, name=name)

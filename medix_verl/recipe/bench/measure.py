@@ -69,9 +69,7 @@ async def measure(ask: Ask, count: int, at_once: int, clock: Callable[[], float]
     await asyncio.gather(*(worker() for _ in range(min(at_once, count))))
     seconds = clock() - begun
     if not took:
-        raise SetupError(
-            f"not one of {count} questions was answered: {reasons[0]}; medix-verl doctor says what to mend"
-        )
+        raise SetupError(f"not one of {count} questions was answered: {reasons[0]}; medix-verl doctor says what to fix")
     took.sort()
     middle, slow = took[len(took) // 2], took[min(len(took) - 1, int(0.95 * len(took)))]
     return Measured(len(took), len(reasons), seconds, middle, slow, reasons[0] if reasons else "")

@@ -64,7 +64,7 @@ def check_facts(facts: Mapping[str, Any]) -> Iterator[Check]:
 def _without_asking(facts: Mapping[str, Any]) -> Iterator[Check]:
     recipe = facts["name"]
     for fault in facts.get("faults", ()):
-        yield Check(CONFIGURATION, "FAIL", f"{fault} ({recipe})", "mend what is named here")
+        yield Check(CONFIGURATION, "FAIL", f"{fault} ({recipe})", "fix what is named here")
     if "placement" in facts:
         yield from check_placement(facts["placement"], facts["devices"], recipe)
     if facts.get("evaluates_on") == "" and facts["devices"]:

@@ -49,9 +49,9 @@ def check_credentialed(
         where = f"the {who} at {foreign[0]} is not local ({foreign[1]})"
         found, unseen = first_row(files)
     except ConfigError as error:
-        return Check(NAME, "FAIL", f"{error} ({recipe})", "mend the setting that is named here")
+        return Check(NAME, "FAIL", f"{error} ({recipe})", "fix the setting that is named here")
     except MedixError as error:
-        return Check(NAME, "FAIL", str(error), "medix-verl check FILE.parquet, or mend what is named here")
+        return Check(NAME, "FAIL", str(error), "medix-verl check FILE.parquet, or fix what is named here")
     if found is None:
         other = f"; not looked into: {', '.join(unseen)}" if unseen else ""
         return Check(NAME, "ok", f"none found, and {where}{other}")

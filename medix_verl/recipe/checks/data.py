@@ -77,7 +77,7 @@ def check_overlap(train: Sequence[str], val: Sequence[str], recipe: str) -> Chec
     try:
         shared = find_overlap(train, val)
     except MedixError as error:
-        return Check(name, "FAIL", f"{error} ({recipe})", "mend the file that is named here, or give others")
+        return Check(name, "FAIL", f"{error} ({recipe})", "fix the file that is named here, or give others")
     if shared:
         return Check(
             name, "warn", f"{shared} ({recipe})", "medix-verl check TRAIN --against VAL, or prepare --split-by"
@@ -131,7 +131,7 @@ def check_prompt(prompt: str, recipe: str) -> Check | None:
     if prompt == EVALUATED_PROMPT:
         return None
     found = f"data.medix.prompt={prompt}: evaluation takes it from the checkpoint and from its export; a model at "
-    found += f"another server is asked with {EVALUATED_PROMPT} unless it is told ({recipe})"
+    found += f"another server is asked with {EVALUATED_PROMPT} unless another is given ({recipe})"
     return Check("prompt of evaluation", "warn", found, f"medix-verl evaluate ... --prompt {prompt}")
 
 

@@ -81,7 +81,7 @@ def run_probe(
 def check_plugin(plugin: Mapping[str, Any]) -> Check:
     """verl must find the entry point, and the plugin must have registered itself."""
     if plugin["error"]:
-        return Check("plugin", "FAIL", plugin["error"], f"{REINSTALL}, or mend the cause named here")
+        return Check("plugin", "FAIL", plugin["error"], f"{REINSTALL}, or fix the cause named here")
     if not any(entry.name == "medix" for entry in metadata.entry_points(group="verl.plugins")):
         return Check("plugin", "FAIL", "no entry point `medix` in the group verl.plugins", REINSTALL)
     if not plugin["loaded"]:
@@ -96,7 +96,7 @@ def check_plugin(plugin: Mapping[str, Any]) -> Check:
 def check_platform(platform: Mapping[str, Any]) -> Check:
     """What verl's get_platform() resolves to, and whether it has a device."""
     if platform["error"]:
-        return Check("platform", "FAIL", platform["error"], "VERL_PLATFORM=cpu medix-verl doctor, or mend the driver")
+        return Check("platform", "FAIL", platform["error"], "VERL_PLATFORM=cpu medix-verl doctor, or fix the driver")
     if not platform["available"]:
         return Check(
             "platform",

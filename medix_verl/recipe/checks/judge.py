@@ -85,17 +85,17 @@ def _check_panel(
     try:
         members = JudgeSpec.from_mapping(judge).members
     except MedixError as error:
-        return Check("judge", "FAIL", f"{error} ({recipe})", "mend what is named here, or reward.medix.judge.panel=[]")
+        return Check("judge", "FAIL", f"{error} ({recipe})", "fix what is named here, or reward.medix.judge.panel=[]")
     entries = [{**judge, "panel": None, **entry} for entry in judge["panel"]]
     found = [
         check_judge({**entry, "images": member.images}, recipe, models_of, reply_of)
         for entry, member in zip(entries, members, strict=True)
     ]
-    told = "; ".join(check.found for check in found)
+    summary = "; ".join(check.found for check in found)
     failed = next((check for check in found if check.status == "FAIL"), None)
     if failed is not None:
-        return Check("judge", "FAIL", f"panel: {told}", f"{failed.todo} (in its entry of reward.medix.judge.panel)")
-    return Check("judge", "ok", f"panel of {len(found)}: {told}")
+        return Check("judge", "FAIL", f"panel: {summary}", f"{failed.todo} (in its entry of reward.medix.judge.panel)")
+    return Check("judge", "ok", f"panel of {len(found)}: {summary}")
 
 
 def _fault_of_pictures(judge: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -108,7 +108,7 @@ def _fault_of_pictures(judge: Mapping[str, Any]) -> tuple[str, str] | None:
             todo = "reward.medix.judge.model=A_MULTIMODAL_MODEL, or reward.medix.judge.images=false"
             return f"{url} refuses a question with a picture: {verdict.reason}", todo
         if verdict.failure not in (None, Failure.UNREADABLE, Failure.TRUNCATED):
-            return f"{url} gives no answer to a question with a picture: {verdict.reason}", "mend the server named here"
+            return f"{url} gives no answer to a question with a picture: {verdict.reason}", "fix the server named here"
     return None
 
 
@@ -146,10 +146,10 @@ def _check_reply(
         }
         verdicts = {url: reply_of(replace(spec, url=url, cache="none", **limits)) for url in spec.urls}
     except MedixError as error:
-        return Check("judge", "FAIL", f"{error} ({recipe})", "mend what is named here")
+        return Check("judge", "FAIL", f"{error} ({recipe})", "fix what is named here")
     for url, verdict in verdicts.items():
         if verdict.correct is None:
-            todo = TO_READ if verdict.failure in (Failure.UNREADABLE, Failure.TRUNCATED) else "mend what is named here"
+            todo = TO_READ if verdict.failure in (Failure.UNREADABLE, Failure.TRUNCATED) else "fix what is named here"
             todo = faults[0].todo if faults else todo
             return Check("judge", "FAIL", f"{spec.model} at {url} gives no verdict: {verdict.reason}", todo)
     note = "; it lists no models, and judges" if faults else ""
@@ -176,9 +176,9 @@ def _check_installed(judge: Mapping[str, Any], recipe: str) -> Check:
         endpoints = build_judge(spec).endpoints
     except MedixError as error:
         near = get_close_matches(str(judge.get("kind")), [*KINDS, *installed_kinds()], n=1)
-        todo = f"reward.medix.judge.kind={near[0]}" if near else "mend what is named here"
+        todo = f"reward.medix.judge.kind={near[0]}" if near else "fix what is named here"
         return Check("judge", "FAIL", f"{error} ({recipe})", todo)
-    asks = f"asks {', '.join(endpoints)}" if endpoints else "asks nobody outside its process"
+    asks = f"asks {', '.join(endpoints)}" if endpoints else "asks no server outside its process"
     return Check("judge", "ok", f"{spec.kind}, which is {installed_kinds()[spec.kind].value}; {asks} ({recipe})")
 
 

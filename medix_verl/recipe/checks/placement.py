@@ -72,17 +72,17 @@ def _fewer(placement: Mapping[str, Any], here: int) -> str:
 
 def _cores(placement: Mapping[str, Any], cores: int | None, recipe: str) -> Check:
     asked = placement["cores_of_gpus"] + placement["cores_beside"]
-    told = placement["num_cpus"]
-    here = int(told) if told is not None else cores_of_ray() if cores is None else cores
-    told_by = "of ray_kwargs.ray_init.num_cpus" if told is not None else "here"
+    configured = placement["num_cpus"]
+    here = int(configured) if configured is not None else cores_of_ray() if cores is None else cores
+    origin = "of ray_kwargs.ray_init.num_cpus" if configured is not None else "here"
     found = (
         f"{asked} ({placement['cores_of_gpus']} beside GPUs, {placement['cores_beside']} for TransferQueue) of {here}"
     )
     if asked <= here:
-        return Check("cores", "ok", f"{found} {told_by} ({recipe})")
+        return Check("cores", "ok", f"{found} {origin} ({recipe})")
     units = "transfer_queue.backend.SimpleStorage.num_data_storage_units=1"
     todo = f"ray_kwargs.ray_init.num_cpus={asked} (places, not cores), or {units}"
-    return Check("cores", "FAIL", f"{found} {told_by}: Ray would wait for the others without a word ({recipe})", todo)
+    return Check("cores", "FAIL", f"{found} {origin}: Ray would wait for the others without a word ({recipe})", todo)
 
 
 def cores_of_ray(root: Path = Path("/")) -> int:

@@ -75,7 +75,7 @@ def judged(path: str, example: Example) -> Check:
     if example.score == 1.0:
         return Check("template", "ok", f"{said} scores 1.0")
     found = f"{said} scores {example.score:.4g}: {', '.join(example.below) or 'it has no score'}"
-    return Check("template", "FAIL", found, "reward.medix.thinking=auto, or mend the term that is named")
+    return Check("template", "FAIL", found, "reward.medix.thinking=auto, or fix the term that is named")
 
 
 def prompt_checks(name: str, example: Example, tokenizer: Any, rule: str) -> list[Check]:

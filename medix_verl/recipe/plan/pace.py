@@ -92,7 +92,7 @@ def _lengths(record: BenchRecord) -> str:
 
 
 def _failed(kind: str, record: BenchRecord) -> str:
-    return f"lower --at-once than {record.at_once}, or mend the {kind}" if record.failed else ""
+    return f"lower --at-once than {record.at_once}, or fix the {kind}" if record.failed else ""
 
 
 _FASTER = {

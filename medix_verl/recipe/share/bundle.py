@@ -134,9 +134,9 @@ def _entries(source: Source) -> dict[str, Entry]:
             if entry.kind != "file":
                 what = "a link" if entry.kind == "link" else "no file"
                 raise DataError(f"{source.origin.place}: {entry.name} is {what}; recipes are plain files")
-            twin = folded.setdefault(entry.name.lower(), entry.name)
-            if twin != entry.name:
-                raise DataError(f"{source.origin.place}: {twin} and {entry.name} differ in capitals alone; rename one")
+            other = folded.setdefault(entry.name.lower(), entry.name)
+            if other != entry.name:
+                raise DataError(f"{source.origin.place}: {other} and {entry.name} differ in capitals alone; rename one")
         found[entry.name] = entry
     return found
 

@@ -60,7 +60,7 @@ def values_of(text: str) -> dict[str, Any]:
         why = _not_plain(yaml.scan(text, Loader=yaml.SafeLoader))
         read = None if why else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"it is no YAML ({type(error).__name__}); mend it") from error
+        raise ConfigError(f"it is no YAML ({type(error).__name__}); fix it") from error
     if why:
         raise ConfigError(why)
     if not isinstance(read, dict):

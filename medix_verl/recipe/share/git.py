@@ -118,8 +118,10 @@ def _git(repository: Path, *words: str, address: str = "") -> bytes:
         found = f"{address or 'git'} did not answer within {LIMIT_S:g} s"
         raise DataError(f"{found}; try again, or clone it and name the folder") from error
     if done.returncode != 0:
-        told = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        why = scrub_text(" ".join((told or ["it was ended, as a repository of more than 64 MiB is"])[-1].split())[:300])
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        why = scrub_text(
+            " ".join((lines or ["it was ended, as a repository of more than 64 MiB is"])[-1].split())[:300]
+        )
         raise DataError(f"{address or 'git'} cannot be fetched ({why}); check the address and the revision")
     return done.stdout
 

@@ -116,13 +116,13 @@ def read_run(files: RunFiles, data: Sequence[Path] = (), samples: int = 60) -> R
         hidden += len(dumps.kept) - len(open_ones)
         if open_ones:
             shown.append((name, tuple(show(open_ones, rows))))
-    told = without_texts(training) if hidden or any(rows.sources.values()) else training
+    listed = without_texts(training) if hidden or any(rows.sources.values()) else training
     return Run(
         files=files,
         metrics=metrics,
         training=training,
         validation=validation,
-        signs=(*unrecorded(files, metrics), *run_signs(metrics, told, validation)),
+        signs=(*unrecorded(files, metrics), *run_signs(metrics, listed, validation)),
         gaps=tuple(gaps(metrics, training, validation)),
         ends=tuple(ends_of(metrics)),
         width=window(len(metrics.training)),

@@ -171,11 +171,11 @@ def read_step(path: Path, number: int, parts: Mapping[str, Mapping[str, Any]]) -
 
 def terms_of(entry: Mapping[str, Any]) -> dict[str, float | None]:
     """acc and the terms of a line; None for one without a value."""
-    told = entry.get("terms")
-    if not isinstance(told, Mapping):
+    own = entry.get("terms")
+    if not isinstance(own, Mapping):
         return values_of(entry)
-    acc = {"acc": told["acc"]} if "acc" in told else {}
-    return {name: number_of(value) for name, value in {**acc, **{name: told[name] for name in in_order(told)}}.items()}
+    acc = {"acc": own["acc"]} if "acc" in own else {}
+    return {name: number_of(value) for name, value in {**acc, **{name: own[name] for name in in_order(own)}}.items()}
 
 
 def text_of(value: Any) -> str | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from medix_verl.errors import DataError, SetupError
 from medix_verl.report.run.record import Found, find_record
-from medix_verl.rewards.metrics import terms_told
+from medix_verl.rewards.metrics import terms_found
 from medix_verl.runs.record import FILE_NAME
 from medix_verl.runtime.files import read_json_lines
 
@@ -87,7 +87,7 @@ class Metrics:
     @property
     def terms(self) -> list[str]:
         """The recorded terms of the reward, in display order."""
-        return terms_told(key for _, data in sorted(self.steps.items()) for key in data)
+        return terms_found(key for _, data in sorted(self.steps.items()) for key in data)
 
 
 def find_run(
@@ -163,10 +163,10 @@ def nothing_recorded(folder: Path, record: Found | None) -> str:
         )
     places = record.places
     looked = [*places.metrics, places.rollouts, places.validation]
-    told = ", ".join(str(path) for path in looked if path is not None)
+    searched = ", ".join(str(path) for path in looked if path is not None)
     return (
         f"{folder} is a training run that has recorded nothing yet (trainer.logger={list(places.loggers)}); looked at "
-        f"{told or 'nothing, for its record names no place'}; give what there is with --metrics, --rollouts, "
+        f"{searched or 'nothing, for its record names no place'}; give what there is with --metrics, --rollouts, "
         "--validation"
     )
 

@@ -94,25 +94,25 @@ def run_signs(metrics: Metrics, training: Dumps, validation: Dumps) -> list[str]
         *damaged(metrics, training, validation),
     ]
     if metrics.training and len(metrics.training) < MIN_STEPS:
-        found.append(f"Only {len(metrics.training)} steps: from fewer than {MIN_STEPS} no drift can be told.")
+        found.append(f"Only {len(metrics.training)} steps: from fewer than {MIN_STEPS} no drift can be seen.")
     return found
 
 
 def unscored(metrics: Metrics) -> list[str]:
     """Warns if any answer has no score, or a term failed for more than 1 % of the answers."""
-    told = []
+    lines = []
     for key, where in (("medix/unscored", "training"), ("medix/val/unscored", "validation")):
         values = [(step, value) for step, value in metrics.series(key) if value]
         if values:
             count = sum(value for _, value in values)
-            told.append(f"{count:.0f} answers of {where} have no score, in {len(values)} steps, last {values[-1][0]}.")
+            lines.append(f"{count:.0f} answers of {where} have no score, in {len(values)} steps, last {values[-1][0]}.")
     for term in metrics.terms:
         missing = failures_of(metrics, term)
         if missing and statistics.fmean(missing) > UNSCORED:
-            told.append(
+            lines.append(
                 f"{statistics.fmean(missing):.1%} of the answers have no {term} term; worst {max(missing):.0%}."
             )
-    return told
+    return lines
 
 
 def failures_of(metrics: Metrics, term: str) -> list[float]:
@@ -121,9 +121,9 @@ def failures_of(metrics: Metrics, term: str) -> list[float]:
     A log of version 1 has only the share of answers for which the term is valid. A term that is valid for no answer was
     disabled.
     """
-    told = metrics.values(f"medix/{term}/failed")
-    if told or not keys_by_name(term).can_fail:
-        return told
+    failed = metrics.values(f"medix/{term}/failed")
+    if failed or not keys_by_name(term).can_fail:
+        return failed
     missing = [1 - value for value in metrics.values(f"medix/{term}/valid")]
     return missing if missing and statistics.fmean(missing) < 1 else []
 
@@ -152,7 +152,7 @@ def reward_without_acc(metrics: Metrics) -> list[str]:
 
 def validation_falls(metrics: Metrics) -> list[str]:
     """Warns if the last validation's acc of a data source is at least 0.02 below its best earlier one."""
-    told = []
+    lines = []
     for name, key in validation_accs(metrics).items():
         values = metrics.series(key)
         if len(values) < 2:
@@ -160,8 +160,8 @@ def validation_falls(metrics: Metrics) -> list[str]:
         step, best = max(values[:-1], key=lambda item: item[1])
         if best - values[-1][1] >= VALIDATION_FALL:
             source, last = name.rpartition("/")[0], values[-1][1]
-            told.append(f"Validation acc of {source} fell from {best:.3f} (step {step}) to {last:.3f}.")
-    return told
+            lines.append(f"Validation acc of {source} fell from {best:.3f} (step {step}) to {last:.3f}.")
+    return lines
 
 
 def validation_accs(metrics: Metrics) -> dict[str, str]:
@@ -213,14 +213,14 @@ def wordless_answers(dumps: Dumps) -> list[str]:
 def collapsed_groups(metrics: Metrics, dumps: Dumps) -> list[str]:
     """Warns if over half of the last steps' groups have a single score, or a step had zero advantage everywhere."""
     steps = [step for step in last_steps(dumps) if step.groups]
-    told = []
+    lines = []
     if steps:
         share = sum(step.collapsed for step in steps) / sum(step.groups for step in steps)
         if share > COLLAPSED:
-            told.append(f"{share:.0%} of the last steps' groups have one score throughout: they teach nothing.")
+            lines.append(f"{share:.0%} of the last steps' groups have one score throughout: they teach nothing.")
     spreads = zip(metrics.values("critic/advantages/max"), metrics.values("critic/advantages/min"), strict=False)
     idle = sum(high - low < 1e-9 for high, low in spreads)
-    return [*told, f"{idle} steps had no advantage at all: they taught nothing."] if idle else told
+    return [*lines, f"{idle} steps had no advantage at all: they taught nothing."] if idle else lines
 
 
 def format_drift(metrics: Metrics) -> list[str]:
@@ -229,28 +229,28 @@ def format_drift(metrics: Metrics) -> list[str]:
     The tag's fall must also be twice its standard error, because it is a mean over the rows with a picture only. The
     tag's rule also applies to terms that are not built in.
     """
-    told = []
+    lines = []
     form, tag = drift(metrics, "medix/format/mean"), drift(metrics, "medix/modality/mean")
     if form and (form.change < -FORMAT_FALL or form.last < FORMAT_LOW):
-        told.append(f"Format went from {form.first:.3f} to {form.last:.3f}.")
+        lines.append(f"Format went from {form.first:.3f} to {form.last:.3f}.")
     if tag and -tag.change >= max(TAG_FALL, SURE * tag.error):
-        told.append(f"The modality tag fell from {tag.first:.3f} to {tag.last:.3f}: its weight is small.")
+        lines.append(f"The modality tag fell from {tag.first:.3f} to {tag.last:.3f}: its weight is small.")
     for term in metrics.terms:
         found = drift(metrics, f"medix/{term}/mean") if term not in BUILT_IN else None
         if found and -found.change >= max(TAG_FALL, SURE * found.error):
-            told.append(f"The term {term} fell from {found.first:.3f} to {found.last:.3f}.")
-    return told
+            lines.append(f"The term {term} fell from {found.first:.3f} to {found.last:.3f}.")
+    return lines
 
 
 def length_drift(metrics: Metrics) -> list[str]:
     """Warns if answers became 1.5 times as long or a third shorter, or over 10 % of the last ones were truncated."""
-    told = []
+    lines = []
     found, cut = drift(metrics, "response_length/mean"), drift(metrics, "response_length/clip_ratio")
     if found and found.first > 0 and not SHORTER <= found.last / found.first <= LONGER:
-        told.append(f"Answers went from {found.first:.0f} to {found.last:.0f} tokens.")
+        lines.append(f"Answers went from {found.first:.0f} to {found.last:.0f} tokens.")
     if cut and cut.last > CUT:
-        told.append(f"{cut.last:.0%} of the last steps' answers were cut at the longest length.")
-    return told
+        lines.append(f"{cut.last:.0%} of the last steps' answers were cut at the longest length.")
+    return lines
 
 
 def entropy_drift(metrics: Metrics) -> list[str]:
@@ -273,8 +273,8 @@ def judge_failures(metrics: Metrics) -> list[str]:
     failed = sum(kinds.values())
     if not calls or failed <= JUDGE_FAILURES * calls:
         return []
-    told = ", ".join(f"{count:.0f} {kind}" for kind, count in sorted(kinds.items()) if count)
-    return [f"{failed:.0f} of {calls:.0f} requests to the judge failed: {told}."]
+    kinds_line = ", ".join(f"{count:.0f} {kind}" for kind, count in sorted(kinds.items()) if count)
+    return [f"{failed:.0f} of {calls:.0f} requests to the judge failed: {kinds_line}."]
 
 
 def panel_splits(metrics: Metrics) -> list[str]:
@@ -296,8 +296,8 @@ def mismatch(metrics: Metrics) -> list[str]:
 def damaged(metrics: Metrics, training: Dumps, validation: Dumps) -> list[str]:
     """Warns if lines could not be read: the run is in progress, was killed during a write, or a file is damaged."""
     named = (("metrics", metrics.broken), ("training", training.broken), ("validation", validation.broken))
-    told = ", ".join(f"{count} of {name}" for name, count in named if count)
-    return [f"Lines that could not be read, as of a run in progress: {told}."] if told else []
+    files = ", ".join(f"{count} of {name}" for name, count in named if count)
+    return [f"Lines that could not be read, as of a run in progress: {files}."] if files else []
 
 
 def unrecorded(files: RunFiles, metrics: Metrics) -> list[str]:
@@ -318,15 +318,15 @@ def unrecorded(files: RunFiles, metrics: Metrics) -> list[str]:
 
 def gaps(metrics: Metrics, training: Dumps, validation: Dumps) -> list[str]:
     """What this run did not record, and the setting that records it."""
-    told = []
+    lines = []
     if not metrics.training:
-        told.append("No metrics of a trained step: trainer.logger=[console,file] writes them.")
+        lines.append("No metrics of a trained step: trainer.logger=[console,file] writes them.")
     elif first_of(metrics, ["medix/acc/mean"]) is None:
-        told.append("No terms of the reward in the metrics: they come with the plugin's sampler (see its recipes).")
+        lines.append("No terms of the reward in the metrics: they come with the plugin's sampler (see its recipes).")
     if not training.answers:
-        told.append("No training answers: trainer.rollout_data_dir=RUN_DIR/rollouts keeps them.")
+        lines.append("No training answers: trainer.rollout_data_dir=RUN_DIR/rollouts keeps them.")
     elif not any(answer.terms for answer in training.kept):
-        told.append("Training answers have a score only: verl's own dump of them has no terms.")
+        lines.append("Training answers have a score only: verl's own dump of them has no terms.")
     if not validation.answers:
-        told.append("No validation answers: trainer.validation_data_dir=RUN_DIR/validation keeps them.")
-    return told
+        lines.append("No validation answers: trainer.validation_data_dir=RUN_DIR/validation keeps them.")
+    return lines

@@ -160,16 +160,16 @@ def read_megatron(actor: Path) -> Checkpoint:
     manifest = actor / "ckpt_contents.json"
     if not manifest.is_file():
         raise DataError(f"{actor} has no {manifest.name}, which verl writes last: half-written; give an earlier step")
-    told = read_json(manifest)
+    settings = read_json(manifest)
     model = actor / "model" / "huggingface"
     check_model_folder(model)
-    if (told.get("backend") or {}).get("peft"):
+    if (settings.get("backend") or {}).get("peft"):
         raise DataError(
             f"{actor} has a LoRA adapter in Megatron's own shards, which verl's merger does not put into the weights; "
             "merge it with Megatron-Bridge, or train with actor.strategy=fsdp2"
         )
     run, step = placed(actor)
-    ranks = int(told.get("world_size") or 1)
+    ranks = int(settings.get("world_size") or 1)
     shards = tuple(sorted((actor / "model" / "dist_ckpt").glob("*.distcp")))
     if shards:
         return Checkpoint(actor, run, step, "megatron", ranks, model, shards)

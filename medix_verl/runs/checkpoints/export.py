@@ -131,8 +131,8 @@ def merge(checkpoint: Checkpoint, part: Path, log: Path, limit_s: float, code: C
         raise SetupError("a Megatron checkpoint is merged by Megatron itself; type: pip install 'medix-verl[megatron]'")
     if find_spec("verl") is None:
         raise SetupError("the merger is verl's, which is not installed; type: pip install 'medix-verl'")
-    told = merge_command(checkpoint, part, code.own_class)
-    run_bounded("verl's merger", told if code.called else [*TENSORS_ONLY, *told], log, limit_s)
+    words = merge_command(checkpoint, part, code.own_class)
+    run_bounded("verl's merger", words if code.called else [*TENSORS_ONLY, *words], log, limit_s)
     if (part / ADAPTER).is_dir():
         command = [*TENSORS_ONLY, sys.executable, "-m", "medix_verl.runs.checkpoints.merge_adapter", str(part)]
         run_bounded("putting the adapter into the weights", command, log, limit_s)

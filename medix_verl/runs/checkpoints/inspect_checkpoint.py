@@ -31,7 +31,7 @@ def called_by(path: Path, version: str) -> list[str]:
     from torch.serialization import get_unsafe_globals_in_checkpoint
 
     if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) < SAFE_FROM:
-        return [f"anything, by a hole in torch {version}; 2.10 has it mended"]
+        return [f"anything, by a hole in torch {version}; 2.10 has it fixed"]
     try:
         return sorted(get_unsafe_globals_in_checkpoint(str(path)))
     except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as cause:

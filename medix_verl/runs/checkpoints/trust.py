@@ -115,7 +115,7 @@ def check_trust(checkpoint: Checkpoint, code: Code, trust: bool, say: Callable[[
     beside = f"the {FILE_NAME} beside it proves nothing of that" if record else f"there is no {FILE_NAME} beside it"
     raise SetupError(
         f"{place} would run code while it is loaded ({few(code.needed)}); nothing of it was run. Only if you know who "
-        f"wrote this folder ({beside}: whoever made it could write one), type: medix-verl export {place} --out DIR "
+        f"wrote this folder ({beside}: its author could write one), type: medix-verl export {place} --out DIR "
         "--trust"
     )
 

@@ -49,11 +49,11 @@ class AfterSave:
         folder = OmegaConf.select(config, "trainer.default_local_dir")
         if not actions or not folder:
             return
-        told = OmegaConf.to_container(options, resolve=True) if OmegaConf.is_config(options) else {}
-        assert isinstance(told, dict)
+        given = OmegaConf.to_container(options, resolve=True) if OmegaConf.is_config(options) else {}
+        assert isinstance(given, dict)
         run = Path(str(folder)).expanduser().absolute()
-        words = json.dumps({"actions": list(actions), **{str(key): value for key, value in told.items()}})
-        limit_s = float(told.get("limit_s", 3600.0))
+        words = json.dumps({"actions": list(actions), **{str(key): value for key, value in given.items()}})
+        limit_s = float(given.get("limit_s", 3600.0))
         self.patience_s = 2 * limit_s + GRACE_S  # for the current work and the last checkpoint
         self.thread = threading.Thread(
             target=self._watch, args=(run, words, limit_s), name="medix-on-save", daemon=True

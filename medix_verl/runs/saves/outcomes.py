@@ -80,6 +80,6 @@ def read_outcomes(run: Path) -> list[Outcome]:
     return sorted(found, key=lambda outcome: outcome.step)
 
 
-def from_json(told: Mapping[str, Any]) -> Outcome:
-    work = tuple(Work(**{**item, "state": State(item["state"])}) for item in told["work"])
-    return Outcome(int(told["step"]), State(told["state"]), work, str(told["cause"]))
+def from_json(content: Mapping[str, Any]) -> Outcome:
+    work = tuple(Work(**{**item, "state": State(item["state"])}) for item in content["work"])
+    return Outcome(int(content["step"]), State(content["state"]), work, str(content["cause"]))

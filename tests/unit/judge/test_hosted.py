@@ -63,9 +63,9 @@ def test_what_a_model_does_not_take_is_adapted_once_and_remembered(caplog: pytes
     assert [verdict.correct for verdict in verdicts] == [True] * 3
     assert len(bodies) == 4 + 3, "one more request for each parameter, once"
     assert {"model", "max_completion_tokens", "messages"} == set(bodies[-1])
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(told) == 4 and any("max_tokens: it is sent as max_completion_tokens" in line for line in told)
-    [hint] = [line for line in told if "structured_outputs" in line]
+    given = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(given) == 4 and any("max_tokens: it is sent as max_completion_tokens" in line for line in given)
+    [hint] = [line for line in given if "structured_outputs" in line]
     assert "set judge.structured=json_schema (OpenAI's), or none" in hint
 
 

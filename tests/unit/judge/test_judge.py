@@ -177,7 +177,7 @@ def test_equality_and_guards_come_before_every_judge_and_are_counted() -> None:
     assert verdicts[0] == Verdict(True, "equality")
     assert verdicts[1] == Verdict(False, "guard", "nothing but punctuation")
     assert verdicts[2] == Verdict(False, "own") and len(own.asked) == 1
-    assert judge.counters.take_spared() == (1, 1, 0, 0)
+    assert judge.counters.take_answered_locally() == (1, 1, 0, 0)
     unguarded = GuardedJudge(Own(True), JudgeSpec(guard=False))
     assert asyncio.run(unguarded.ask("...", OPEN)) == Verdict(True, "own")
 

@@ -127,8 +127,8 @@ def test_faults_follow_the_attempt_and_unanswered_prompts_are_counted() -> None:
     async def run() -> tuple[list[list[int]], dict[str, Any]]:
         async with MockJudge(spec) as mock, aiohttp.ClientSession() as session:
             # One flat list: Python 3.10 has no asynchronous comprehension inside another one.
-            told = [(await post(session, mock, p))[0] for p in PROMPTS[:50] for _ in range(3)]
-            return [told[place : place + 3] for place in range(0, len(told), 3)], mock.stats()
+            given = [(await post(session, mock, p))[0] for p in PROMPTS[:50] for _ in range(3)]
+            return [given[place : place + 3] for place in range(0, len(given), 3)], mock.stats()
 
     statuses, stats = asyncio.run(run())
     assert statuses == [[503 if spec.fault(p, n) else 200 for n in range(3)] for p in PROMPTS[:50]]

@@ -504,8 +504,8 @@ def test_shares_are_made_of_counts_that_add_up() -> None:
 
 
 def test_the_training_log_has_the_agreement() -> None:
-    told = service_metrics({"panel_compared": 10.0, "panel_agreed": 4.0}, {})
-    assert told["medix/judge/agreement"] == 0.4 and told["medix/judge/panel_compared"] == 10.0
+    given = service_metrics({"panel_compared": 10.0, "panel_agreed": 4.0}, {})
+    assert given["medix/judge/agreement"] == 0.4 and given["medix/judge/panel_compared"] == 10.0
     tally = Tally("medix")
     for agreed in (1.0, 3.0):  # a validation in two batches: shares are not added
         tally.add([{"score": 1.0}], {"panel_compared": 5.0, "panel_agreed": agreed}, {})

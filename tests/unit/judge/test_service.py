@@ -129,7 +129,7 @@ def test_what_needed_no_call_is_told_once_however_many_batches_overlap() -> None
             stats = await judge.judge.stats()
             # One batch was lost on its way and sent again, with what it told.
             assert (stats.equality, stats.guard_hits, stats.retries, stats.asked) == (10, 10, 1, 26)
-            assert judge.counters.take_spared() == (0, 0, 0, 0)
+            assert judge.counters.take_answered_locally() == (0, 0, 0, 0)
             await judge.close()
 
     asyncio.run(main())

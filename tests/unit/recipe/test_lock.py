@@ -134,11 +134,11 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("changes", "told"), CHANGES.values(), ids=CHANGES)
-def test_what_differs(locked: Path, changes: dict[str, Any], told: list[str]) -> None:
+@pytest.mark.parametrize(("changes", "expected"), CHANGES.values(), ids=CHANGES)
+def test_what_differs(locked: Path, changes: dict[str, Any], expected: list[str]) -> None:
     (found,) = compare_locks(config(locked, **changes), NAMES, WORDS)
-    assert len(found["differs"]) == len(told)
-    assert all(line.startswith(text) for line, text in zip(found["differs"], told, strict=True)), found
+    assert len(found["differs"]) == len(expected)
+    assert all(line.startswith(text) for line, text in zip(found["differs"], expected, strict=True)), found
 
 
 def test_recipes_versions_and_words_that_differ(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

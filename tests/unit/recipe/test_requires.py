@@ -27,7 +27,7 @@ def test_what_is_no_range_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("have", "told"),
+    ("have", "message"),
     [
         ("0.9.1", []),
         ("0.9.1.dev3", []),
@@ -35,8 +35,8 @@ def test_what_is_no_range_is_refused(text: str) -> None:
         (None, ["verl>=0.9, and there is no verl; type pip install 'verl>=0.9'"]),
     ],
 )
-def test_what_is_not_met(have: str | None, told: list[str]) -> None:
-    assert list(unmet({"verl": ">=0.9"}, lambda name: have)) == told
+def test_what_is_not_met(have: str | None, message: list[str]) -> None:
+    assert list(unmet({"verl": ">=0.9"}, lambda name: have)) == message
 
 
 def test_a_recipe_that_needs_more_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

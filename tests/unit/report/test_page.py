@@ -153,9 +153,9 @@ def test_refused_rows_and_missing_tasks_are_told(tmp_path: Path) -> None:
     done = {"medqa": {"questions": 40, "refused": {"no answer": 3, "no picture": 4}}}
     more = {"done": done, "asked": ["medqa", "slake_vqa"], "tasks": ["medqa"], "conditions": ["real"]}
     content = build(read_evaluation(made(tmp_path, finished=False, failed={"medqa": "the model is down"}, **more)))
-    told = warnings(content)
-    assert "medqa: 7 rows of its source were refused (3 no answer, 4 no picture)." in told
-    assert "medqa is not whole: the model is down" in told and "slake_vqa has no figure: not run yet" in told
+    message = warnings(content)
+    assert "medqa: 7 rows of its source were refused (3 no answer, 4 no picture)." in message
+    assert "medqa is not whole: the model is down" in message and "slake_vqa has no figure: not run yet" in message
     text = render(content)
     assert "refused rows</th>" in text and '<td class="number bad" data-label="refused rows">7</td>' in text
 
@@ -215,9 +215,11 @@ def test_everything_beside(tmp_path: Path) -> None:
     text = render(content)
     assert "Comparison: MODEL-X minus MODEL-A" in text and "Another judge: JUDGE-Y" in text
     assert "9 same-question" in text and "Looked for: The same question, the same picture, a copy of it" in text
-    told = warnings(content)
-    assert "medqa: 9 of 90 questions are in train.parquet." in told
-    assert any(line.startswith("medqa: of 3 questions only exact copies of the pictures were looked") for line in told)
+    message = warnings(content)
+    assert "medqa: 9 of 90 questions are in train.parquet." in message
+    assert any(
+        line.startswith("medqa: of 3 questions only exact copies of the pictures were looked") for line in message
+    )
 
 
 def test_samples_are_bounded_and_of_every_kind() -> None:

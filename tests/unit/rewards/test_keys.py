@@ -64,10 +64,10 @@ def test_what_is_written_is_found_again(found: RewardBreakdown, brevity: float |
     assert all(type(value) is float and 0 <= value <= 1 for value in row.values())
     assert terms_in(row) == [*KEYS, OWN]
     for flat in (row, plain):
-        told = values_of(flat)
-        assert {name: told[name] for name in found.terms} == found.terms
+        message = values_of(flat)
+        assert {name: message[name] for name in found.terms} == found.terms
         verdict = found.acc or 0.0 if flat is row else found.acc
-        assert told["acc"] == (None if found.terms["judge"] is None else verdict)
+        assert message["acc"] == (None if found.terms["judge"] is None else verdict)
     assert {keys.name for keys in terms_in(row) if failed_in(row, keys)} == set(failures)
 
 

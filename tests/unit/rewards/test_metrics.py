@@ -17,7 +17,7 @@ from medix_verl.judge.stats import JudgeStats
 from medix_verl.report.run.dumps import read_dumps
 from medix_verl.rewards.composite import shares_of
 from medix_verl.rewards.keys import to_row, to_verl
-from medix_verl.rewards.metrics import Tally, keep_parts, part_lines, part_metrics, service_metrics, terms_told
+from medix_verl.rewards.metrics import Tally, keep_parts, part_lines, part_metrics, service_metrics, terms_found
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.rewards.term import REDUCERS
 from medix_verl.types import Failed, Failure, RewardBreakdown, TermKeys
@@ -75,7 +75,7 @@ def test_the_share_of_answers_behind_an_open_prompt() -> None:
     rows = [{**answer(1.0, 1.0), "thinking_open": value} for value in (1.0, 1.0, 0.0, 0.0)]
     assert part_metrics(rows)["medix/thinking/open"] == 0.5
     assert "medix/thinking/open" not in part_metrics([answer(1.0, 1.0)])
-    assert "thinking" not in terms_told(part_metrics(rows))
+    assert "thinking" not in terms_found(part_metrics(rows))
 
 
 def test_the_services_numbers_carry_their_names() -> None:
@@ -145,20 +145,20 @@ def test_acc_is_known_where_the_term_that_decides_it_is() -> None:
 
 
 def test_terms_are_found_in_the_names_of_metrics() -> None:
-    told = [*service_metrics({"p50_s": 0.1, "calls": 3.0}, {"embedded": 1.0}), "medix/unscored", "critic/score/mean"]
-    told += [*part_metrics([five(0.5)]), *part_metrics([{**five(0.5), "other": 0.1, "other_ok": 1.0}], "medix/val")]
-    assert terms_told(told) == ["judge", "semantic", "format", "modality", "brevity"]
-    assert terms_told(["medix/b/mean", "medix/a/valid", "medix/format/valid"]) == ["format", "b", "a"]
+    message = [*service_metrics({"p50_s": 0.1, "calls": 3.0}, {"embedded": 1.0}), "medix/unscored", "critic/score/mean"]
+    message += [*part_metrics([five(0.5)]), *part_metrics([{**five(0.5), "other": 0.1, "other_ok": 1.0}], "medix/val")]
+    assert terms_found(message) == ["judge", "semantic", "format", "modality", "brevity"]
+    assert terms_found(["medix/b/mean", "medix/a/valid", "medix/format/valid"]) == ["format", "b", "a"]
 
 
 def test_a_line_names_the_terms_that_failed_or_do_not_apply() -> None:
     extra = five(None, failed=("semantic",), semantic=None)
     (line,) = part_lines(["a_0_0"], [extra], [INFO], ["rad"])
-    told = json.loads(line)
-    assert told["terms"] == {
+    message = json.loads(line)
+    assert message["terms"] == {
         "acc": 1.0, "judge": 1.0, "semantic": None, "format": 1.0, "modality": None, "brevity": None,
     }  # fmt: skip
-    assert {key: told[key] for key in extra} == extra
+    assert {key: message[key] for key in extra} == extra
     (line,) = part_lines(["a_0_0"], [extra], [INFO], ["rad"], acc_term="semantic")
     assert json.loads(line)["terms"]["acc"] is None
 

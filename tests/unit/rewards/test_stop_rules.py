@@ -83,26 +83,26 @@ def test_a_run_that_loses_no_more_than_allowed_goes_on(batches: list[tuple[int, 
 
 
 def test_silence_is_reported_once_with_what_was_being_done() -> None:
-    told, done = [], threading.Event()
+    lines, done = [], threading.Event()
 
     def end(message: str) -> None:
-        told.append(message)
+        lines.append(message)
         done.set()
 
     Watchdog(0.2, end).beat("computing step 7 (train)")
     assert done.wait(5)
     time.sleep(0.3)
-    assert len(told) == 1
-    assert "while computing step 7 (train)" in told[0] and "stall_timeout_s=0.2" in told[0]
+    assert len(lines) == 1
+    assert "while computing step 7 (train)" in lines[0] and "stall_timeout_s=0.2" in lines[0]
 
 
 def test_progress_keeps_it_quiet() -> None:
-    told: list[str] = []
-    dog = Watchdog(0.5, told.append)
+    lines: list[str] = []
+    dog = Watchdog(0.5, lines.append)
     for step in range(8):
         time.sleep(0.1)
         dog.beat(f"step {step}")
-    assert told == []
+    assert lines == []
 
 
 class SuspendedOnce:
@@ -120,12 +120,12 @@ class SuspendedOnce:
 
 
 def test_a_machine_that_was_suspended_is_no_worker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, told = SuspendedOnce(), list[str]()
+    clock, lines = SuspendedOnce(), list[str]()
     monkeypatch.setattr(stop_rules, "time", clock)
-    dog = Watchdog(None, told.append)
+    dog = Watchdog(None, lines.append)
     dog._limit_s = dog._current_s = 600.0
     dog._watch()
-    assert clock.now == pytest.approx(1501.0) and "no progress for 601 s" in told[0]
+    assert clock.now == pytest.approx(1501.0) and "no progress for 601 s" in lines[0]
 
 
 @pytest.mark.parametrize("limit", [None, 0, 0.0])

@@ -32,7 +32,7 @@ class Doubler:
     def __init__(self, factor: int = 2) -> None:
         self.factor = factor
         self.asked: list[int] = []
-        self.told: list[Any] = []
+        self.lines: list[Any] = []
         self.ended = 0
 
     async def one(self, number: int) -> int:
@@ -50,8 +50,8 @@ class Doubler:
         async for group in as_they_come([self.one(item) for item in items]):
             yield group
 
-    def note(self, told: Any) -> None:
-        self.told.append(told)
+    def note(self, lines: Any) -> None:
+        self.lines.append(lines)
 
     async def close(self) -> None: ...
 
@@ -161,7 +161,7 @@ def test_notes_are_told_and_other_methods_called() -> None:
         host = ActorHost(Doubler)
         await host.ask("", [1], (3, 4))
         await host.ask("", [1], None)
-        assert host.service.told == [(3, 4)]
+        assert host.service.lines == [(3, 4)]
         assert (await host.call("count", 10), await host.call("later")) == (12, "later")
         for name in ("gone", "_private", "__init__", "factor"):
             with pytest.raises(ActorError, match=f"has no method '{name}'"):
@@ -372,7 +372,7 @@ def test_a_note_is_told_once_however_many_batches_overlap() -> None:
             batches.append(asyncio.ensure_future(asker.ask(-100)))
             await asyncio.sleep(0.01)
         await asyncio.gather(*batches)
-        assert sum(link.host.service.told) == 10 and counted == 0
+        assert sum(link.host.service.lines) == 10 and counted == 0
 
     asyncio.run(main())
 

@@ -118,7 +118,7 @@ class Columns:
             found[OPTIONS] = {letter: values[name] for letter, name in self.lettered.items() if name in values}
         return {**found, GUARD: "yes"} if stays else found
 
-    def told(self) -> Iterator[str]:
+    def notes(self) -> Iterator[str]:
         """Yield messages for the end of the reading."""
         if self.ignored:
             names = ", ".join(self.ignored)

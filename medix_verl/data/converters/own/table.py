@@ -160,7 +160,7 @@ def read_records(table: OwnTable) -> Iterator[Record | Refused]:
             yield Refused(name_of(item), "unknown split", detail)
         else:
             yield item
-    for line in columns.told():
+    for line in columns.notes():
         table.say(line)
 
 
@@ -331,9 +331,9 @@ def must_stay(values: Mapping[str, Any]) -> bool:
         DataError: `credentialed` is neither yes nor no.
     """
     inner = values.get("meta")
-    told = [values.get("credentialed"), inner.get("credentialed") if isinstance(inner, dict) else None]
+    flags = [values.get("credentialed"), inner.get("credentialed") if isinstance(inner, dict) else None]
     origins = [str(value) for name, value in values.items() if name.lower() in ORIGINS]
-    return any(map(flag_of, told)) or any(is_credentialed(origin, {}) for origin in origins)
+    return any(map(flag_of, flags)) or any(is_credentialed(origin, {}) for origin in origins)
 
 
 def flag_of(value: Any) -> bool:

@@ -216,7 +216,7 @@ def test_another_window_of_the_file_is_used_beside_one_that_is_no_number() -> No
 @pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
 @pytest.mark.parametrize("text", ["NaN", "inf", "abc", "1,5", "1\\2"])
 def test_a_rescale_that_is_no_number_is_refused(keyword: str, text: str) -> None:
-    with pytest.raises(DataError, match="rescale slope is 0 or no finite number; mend the file's RescaleSlope"):
+    with pytest.raises(DataError, match="rescale slope is 0 or no finite number; fix the file's RescaleSlope"):
         read_dicom(io.BytesIO(with_text(keyword, text, RescaleSlope=1, RescaleIntercept=0)))
 
 

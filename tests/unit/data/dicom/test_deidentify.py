@@ -102,8 +102,8 @@ def test_identity_removed_is_honoured_for_pseudonyms_texts_and_moved_dates_only(
     assert look(PatientIdentityRemoved="YES", PatientName="TCGA-17-Z011", **pseudonyms).tags == ()
     assert look(PatientIdentityRemoved="YES", StudyDate="20200131").tags == ("StudyDate",)
     assert look(**MOVED, StudyDate="20200131").tags == ()
-    told = look(**MOVED, PatientName="Kowalski^Anna", PatientBirthDate="19831204", InstitutionName="Some Hospital")
-    assert told.tags == ("InstitutionName", "PatientBirthDate", "PatientName")
+    given = look(**MOVED, PatientName="Kowalski^Anna", PatientBirthDate="19831204", InstitutionName="Some Hospital")
+    assert given.tags == ("InstitutionName", "PatientBirthDate", "PatientName")
 
 
 def test_sequences_are_looked_through() -> None:

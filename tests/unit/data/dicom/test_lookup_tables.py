@@ -112,7 +112,7 @@ def test_a_table_of_many_entries_is_counted_though_its_descriptor_is_signed() ->
 def test_a_table_that_is_not_whole_is_refused() -> None:
     short = table(STEPS[:100])
     short.add_new(DESCRIPTOR, "US", [4096, 0, 16])
-    with pytest.raises(DataError, match="the modality table has 100 of 4096 entries; mend the file or leave it out"):
+    with pytest.raises(DataError, match="the modality table has 100 of 4096 entries; fix the file or leave it out"):
         shown(files.dataset(STORED, ModalityLUTSequence=[short]))
     nothing = files.item(LUTExplanation="none")
     with pytest.raises(DataError, match="the VOI table has no descriptor of three numbers"):

@@ -85,7 +85,7 @@ def test_the_tables_of_a_file_are_counted_and_a_short_one_is_refused() -> None:
         grey("file:2", VOILUTSequence=[rising, falling])
     short = files.item(LUTDescriptor=[100, 0, 16])
     short.add_new(0x00283006, "US", [1, 2, 3])
-    with pytest.raises(DataError, match="the VOI table has 3 of 100 entries; mend the file or set window to full"):
+    with pytest.raises(DataError, match="the VOI table has 3 of 100 entries; fix the file or set window to full"):
         grey("file", VOILUTSequence=[short])
 
 

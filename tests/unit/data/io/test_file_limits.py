@@ -41,8 +41,8 @@ BAD = ("out.png", "zero.png", "gone.png", "circle.png", "pipe.png", "there/secre
 
 def test_a_set_lists_its_own_files_only(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert Source(folder).names("*") == ["a.png", "deep/b.png"]
-    told = {record.args[0].name for record in caplog.records}  # type: ignore[index,union-attr]  # of the message
-    assert told == {"out.png", "zero.png", "gone.png", "circle.png", "pipe.png", "there"}
+    found = {record.args[0].name for record in caplog.records}  # type: ignore[index,union-attr]  # of the message
+    assert found == {"out.png", "zero.png", "gone.png", "circle.png", "pipe.png", "there"}
 
 
 def test_members_are_the_sets_own_files(folder: Path) -> None:

@@ -66,7 +66,7 @@ def test_nothing_is_guessed(tmp_path: Path) -> None:
         ("a.csv", b"a,b\n1,2\n3\n", r"a\.csv line 3 has 1 cells, the head 2"),
         ("a.csv", b"a,a\n1,2\n", r"a\.csv line 1 is \['a', 'a'\]"),
         ("a.csv", b"", r"a\.csv line 1 is None"),
-        ("a.csv", b'a,b\n"x"y,2\n', r"a\.csv line 2: .*mend the line's quotes"),
+        ("a.csv", b'a,b\n"x"y,2\n', r"a\.csv line 2: .*fix the line's quotes"),
         ("a.csv", b"a,b\n\xff,2\n", r"a\.csv is not UTF-8"),
         ("a.json", b'[{"a": 1}, {"a": ', r"a\.json row 2 is cut off or no JSON"),
         ("a.json", b'[{"a": 1}, 3]', r"a\.json row 2 is a number; a row is a JSON object"),

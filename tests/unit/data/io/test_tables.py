@@ -101,7 +101,7 @@ def test_other_delimiters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "messages"),
     [
         (b"question,answer\nq,a\n", []),
         ("\ufeffquestion,answer\nq,a\n".encode(), []),
@@ -117,11 +117,11 @@ def test_other_delimiters(tmp_path: Path) -> None:
         ("question;answer\nq;a\n".encode("utf-16"), ["t.csv is read with encoding utf-16 and delimiter semicolon"]),
     ],
 )
-def test_what_is_recognised_is_said(tmp_path: Path, content: bytes, told: list[str]) -> None:
+def test_what_is_recognised_is_said(tmp_path: Path, content: bytes, messages: list[str]) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     heard: list[str] = []
     (record,) = read_table(tmp_path / "t.csv", say=heard.append)
-    assert isinstance(record, Record) and list(record.values.values()) == ["q", "a"] and heard == told
+    assert isinstance(record, Record) and list(record.values.values()) == ["q", "a"] and heard == messages
 
 
 WORDS = "\u00d6dem, \u00fcber 5 \u00b0C \u2013 \u201efrei\u201c, d\u2019\u0153il, ni\u00f1o, \u20ac"
@@ -176,7 +176,7 @@ def test_an_excel_file(tmp_path: Path) -> None:
     assert list(read_table(tmp_path / "t.xlsx")) == [
         Record(3, {"question": "Gr\u00f6\u00dfe?", "answer": 3, "tolerance": 0.05, "on": "2026-01-31"}),
         Record(5, {"question": "Is it?", "answer": "TRUE"}),
-        BadLine(6, "a cell holds Excel's error #N/A; mend the formula or empty the cell"),
+        BadLine(6, "a cell holds Excel's error #N/A; fix the formula or empty the cell"),
         BadLine(7, "5 cells where the head has 4; name each column"),
     ]
     assert list(read_table(tmp_path / "t.xlsx", Form(sheet="other"))) == [Record(2, {"question": "there"})]
@@ -286,6 +286,6 @@ def test_sheets_that_are_not_read_are_told(tmp_path: Path) -> None:
         book.active.append(row)
     book.create_sheet("more questions")
     book.save(tmp_path / "t.xlsx")
-    told: list[str] = []
-    assert len(list(read_table(tmp_path / "t.xlsx", Form(), say=told.append))) == 1
-    assert told == ["t.xlsx: sheet 'Sheet' is read, not more questions; --set sheet=NAME reads another"]
+    messages: list[str] = []
+    assert len(list(read_table(tmp_path / "t.xlsx", Form(), say=messages.append))) == 1
+    assert messages == ["t.xlsx: sheet 'Sheet' is read, not more questions; --set sheet=NAME reads another"]

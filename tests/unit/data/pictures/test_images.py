@@ -250,7 +250,7 @@ def test_whatever_a_decoder_raises_is_the_rows_refusal(failure: Exception, monke
     ids=["EPS", "EPS with a preview", "DDS"],
 )
 def test_formats_that_are_not_for_pictures_of_patients_are_not_opened(data: bytes) -> None:
-    with pytest.raises(DataError, match="is no readable picture .*; accepted: PNG, JPEG, TIFF, .*DICOM; mend or drop"):
+    with pytest.raises(DataError, match="is no readable picture .*; accepted: PNG, JPEG, TIFF, .*DICOM; fix or drop"):
         load_image(ImageRef(bytes=data), "r")
 
 

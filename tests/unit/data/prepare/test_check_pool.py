@@ -89,7 +89,7 @@ def test_a_picture_that_ends_its_worker_refuses_its_row_alone(made: ModuleType, 
     found = list(outcomes(items(60), made.deadly_for_9, workers, bounded=True))
     assert [item.item.id for item in found] == [str(number) for number in range(60)]
     lost = [item.item for item in found if isinstance(item.item, Refused) and item.item.reason != "no answer"]
-    detail = "row '9': its picture ended the process that opens it (exit code 9); mend or drop the row"
+    detail = "row '9': its picture ended the process that opens it (exit code 9); fix or drop the row"
     assert lost == [Refused("9", "picture unreadable", detail)]
 
 

@@ -76,8 +76,8 @@ def test_a_broken_picture_refuses_the_row_by_its_id(data: bytes, reason: str, de
 
 def test_the_picture_of_several_is_told_by_its_place() -> None:
     found = check(shown(encoded(NOISE), encoded(NOISE)[:900], encoded(NOISE)), SPEC)
-    assert found.reason == "picture corrupt" and found.detail.endswith("; mend or drop the row (picture 2 of 3)")
-    assert check(shown(encoded(NOISE)[:900]), SPEC).detail.endswith("; mend or drop the row")
+    assert found.reason == "picture corrupt" and found.detail.endswith("; fix or drop the row (picture 2 of 3)")
+    assert check(shown(encoded(NOISE)[:900]), SPEC).detail.endswith("; fix or drop the row")
 
 
 def test_whatever_a_check_raises_is_the_rows_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

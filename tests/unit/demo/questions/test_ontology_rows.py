@@ -26,8 +26,8 @@ def rows() -> list[Sample]:
 
 
 def judged(sample: Sample, answer: str) -> bool | None:
-    told = Reference(sample.answer, question=sample.question, synonyms=tuple(sample.meta["synonyms"]))
-    return asyncio.run(RuleJudge().ask(Question(answer, told))).correct
+    found = Reference(sample.answer, question=sample.question, synonyms=tuple(sample.meta["synonyms"]))
+    return asyncio.run(RuleJudge().ask(Question(answer, found))).correct
 
 
 def test_the_same_seed_gives_the_same_rows(rows: list[Sample]) -> None:

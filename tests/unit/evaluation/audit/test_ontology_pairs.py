@@ -46,8 +46,8 @@ def test_the_rule_judge_with_the_synonyms_is_an_honest_judge(ontology: Ontology)
     """Told what the ontology accepts, it takes every exact synonym and no sibling."""
     judge, wrong = RuleJudge(), []
     for case in ontology_pairs(ontology, 500, seed=3):
-        told = replace(case.reference, synonyms=ontology.terms[case.name].exact)
-        verdict = asyncio.run(judge.ask(Question(f"the answer is {case.candidate}", told)))
+        raised = replace(case.reference, synonyms=ontology.terms[case.name].exact)
+        verdict = asyncio.run(judge.ask(Question(f"the answer is {case.candidate}", raised)))
         if verdict.correct is not case.label:
             wrong.append((case.reference.answer, case.candidate, case.label))
     assert not wrong, wrong

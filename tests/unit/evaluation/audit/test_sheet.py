@@ -150,8 +150,8 @@ def test_a_sheet_beside_the_key_of_another(evaluation: Evaluation, tmp_path: Pat
     agreed.write_text("case,verdict\n" + "".join(f"{c},{int(cases[c]['value'])}\n" for c in cases), encoding="utf-8")
     found = read_labels(agreed, other_key)
     assert found.agreement is not None and found.agreement.value == 1.0 and found.sheet == id_of(other_key)
-    told = f"line 2: case '.*' is of sheet {id_of(other_key)}, and a.key.json is of sheet {id_of(key)}"
-    with pytest.raises(DataError, match=told):
+    message = f"line 2: case '.*' is of sheet {id_of(other_key)}, and a.key.json is of sheet {id_of(key)}"
+    with pytest.raises(DataError, match=message):
         read_labels(agreed, key)
     assert first.read_bytes() == again[0].read_bytes()
 

@@ -77,8 +77,8 @@ def graded(number: int, rubric: list[tuple[int, bool, int]]) -> float | None:
         asked[place] += 1
         if asked[place] <= noise:
             return NOISE[asked[place] - 1]
-        told = json.dumps({"explanation": f"it does {'' if met else 'not '}", "criteria_met": met})
-        return f"```json\n{told}\n```" if met else told
+        message = json.dumps({"explanation": f"it does {'' if met else 'not '}", "criteria_met": met})
+        return f"```json\n{message}\n```" if met else message
 
     outcome = asyncio.run(
         Protocol(ProtocolSpec("published"), fake.voters(fake.Answering(reply))).judge(sample, "Rest.", "rubric")
@@ -153,8 +153,8 @@ def test_a_table_and_an_average_with_a_rubric(tmp_path: Path) -> None:
     }
     write_summary(tmp_path, manifest)
     assert "| healthbench | 25.0% [" in (tmp_path / "table.md").read_text(encoding="utf-8")
-    told = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
-    assert told["average"]["value"] == 0.125
+    message = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert message["average"]["value"] == 0.125
     spread = summarise_task("healthbench", rows).overall.spread
     alone, own = macro_average([spread]), estimate([row.value or 0.0 for row in rows])
     assert alone is not None

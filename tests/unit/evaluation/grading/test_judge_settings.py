@@ -86,14 +86,14 @@ def test_what_a_request_has_is_in_the_manifest_where_it_was_set() -> None:
 
 
 def test_a_rubric_is_nothing_for_the_rule_judge() -> None:
-    told: list[str] = []
-    assert judgeable([PLAIN, RUBRIC], {}, told.append) == [PLAIN]
-    assert told == ['healthbench: left out, the rule judge cannot read a rubric (judge.kind="openai" can)']
+    lines: list[str] = []
+    assert judgeable([PLAIN, RUBRIC], {}, lines.append) == [PLAIN]
+    assert lines == ['healthbench: left out, the rule judge cannot read a rubric (judge.kind="openai" can)']
     with pytest.raises(
         ConfigError, match='healthbench is graded by rubric.*judge.kind="openai" judge.url=URL judge.model=NAME'
     ):
-        judgeable([RUBRIC], {}, told.append)
-    assert judgeable([PLAIN, RUBRIC], SERVED, told.append) == [PLAIN, RUBRIC] and len(told) == 1
+        judgeable([RUBRIC], {}, lines.append)
+    assert judgeable([PLAIN, RUBRIC], SERVED, lines.append) == [PLAIN, RUBRIC] and len(lines) == 1
 
 
 class OnlyVerdicts:
@@ -110,10 +110,10 @@ class OnlyVerdicts:
 def test_nor_are_grades_for_the_judge_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_facts, "judge_specs", lambda settings: [JudgeSpec()])
     monkeypatch.setattr(judge_facts, "build_judge", lambda spec: GuardedJudge(OnlyVerdicts()))
-    told: list[str] = []
+    lines: list[str] = []
     report = find("mimic_cxr_report_generation")
-    assert judgeable([PLAIN, RUBRIC, report], {"kind": "lab"}, told.append) == [PLAIN]
-    assert told == [
+    assert judgeable([PLAIN, RUBRIC, report], {"kind": "lab"}, lines.append) == [PLAIN]
+    assert lines == [
         "healthbench, mimic_cxr_report_generation: left out, the lab judge cannot read a rubric or grade of 0 to 5 "
         '(judge.kind="openai" can)'
     ]

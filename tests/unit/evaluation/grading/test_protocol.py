@@ -216,8 +216,8 @@ def test_an_unreadable_criterion_loses_its_rereads_and_not_the_conversation() ->
     lost = Answering(lambda text: "?" if "Criterion:\nWarns" in text else '{"criteria_met": true}')
     outcome = judge(PUBLISHED, lost, "Rest.", HEALTH, "rubric")
     assert (outcome.value, outcome.votes) == (pytest.approx(2 / 6), (1.0, None, 1.0))  # 6 - 4 points of 6
-    told = "points 0.3333 of 1, without 1 of 3 criteria that could not be read: no readable score in 5 replies"
-    assert outcome.reason.startswith(told) and len(lost.requests) == 2 + 5
+    found = "points 0.3333 of 1, without 1 of 3 criteria that could not be read: no readable score in 5 replies"
+    assert outcome.reason.startswith(found) and len(lost.requests) == 2 + 5
     # A reply that can be read in the end is as good as a first one.
     late = Scripted(*["?"] * 4, '{"explanation": "it does", "criteria_met": true}')
     one = replace(HEALTH, meta={"rubrics": ITEMS[:1]})
@@ -347,9 +347,9 @@ def test_what_shows_a_credentialed_row_is_restricted(spec: ProtocolSpec, source:
     for sample, metric in ((SAMPLE, "binary"), (REPORT, "report05"), (HEALTH, "rubric")):
         scripted = Scripted(score(1), '{"criteria_met": true}')
         judge(spec, scripted, "an infection", replace(sample, data_source=source), metric)
-        told = [request.restricted for request in scripted.requests]
-        told += [reference.credentialed_row is not None for _, reference in scripted.asked]
-        assert told and set(told) == {source != "s"}
+        found = [request.restricted for request in scripted.requests]
+        found += [reference.credentialed_row is not None for _, reference in scripted.asked]
+        assert found and set(found) == {source != "s"}
 
 
 def test_an_unknown_metric_is_refused() -> None:

@@ -16,7 +16,7 @@ from medix_verl.evaluation.models.generation import GenerationSpec
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"temperature": -0.1}, "generation.temperature is -0.1"),
         ({"temperature": float("nan")}, "generation.temperature is nan"),
@@ -32,8 +32,8 @@ from medix_verl.evaluation.models.generation import GenerationSpec
         ({"chat_template_kwargs": {"x": float("nan")}}, "generation.chat_template_kwargs is no JSON object"),
     ],
 )
-def test_what_is_refused(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_is_refused(given: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
         GenerationSpec(**given)
 
 

@@ -105,9 +105,9 @@ def test_a_server_that_failed_and_does_not_end_is_not_waited_for(
 
 def test_the_log_of_an_earlier_server_is_not_this_ones(tmp_path: Path) -> None:
     (tmp_path / "server.log").write_text("ValueError: of yesterday\n")
-    with pytest.raises(SetupError) as told, serving(SPEC, tmp_path / "server.log", never, program("exit(3)")):
+    with pytest.raises(SetupError) as raised, serving(SPEC, tmp_path / "server.log", never, program("exit(3)")):
         pass
-    assert "with code 3: its log is empty" in str(told.value)
+    assert "with code 3: its log is empty" in str(raised.value)
 
 
 def test_a_cpu_server_has_room_for_its_longest_prompt_unless_it_is_told_otherwise(
@@ -127,14 +127,14 @@ def test_a_cpu_server_has_room_for_its_longest_prompt_unless_it_is_told_otherwis
 
 
 def test_a_death_while_serving_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
-    with serving(SPEC, tmp_path / "server.log", told.append, program(GOOD)):
+    raised: list[str] = []
+    with serving(SPEC, tmp_path / "server.log", raised.append, program(GOOD)):
         (process,) = descendants()
         process.kill()
         until = time.monotonic() + 10
-        while not told and time.monotonic() < until:
+        while not raised and time.monotonic() < until:
             time.sleep(0.05)
-    assert "the model's server ended with code -9" in told[0]
+    assert "the model's server ended with code -9" in raised[0]
 
 
 @pytest.mark.parametrize(

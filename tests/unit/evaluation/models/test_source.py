@@ -70,9 +70,9 @@ def test_a_server_that_wants_a_key_is_no_missing_server(address: str, monkeypatc
     with pytest.raises(SetupError, match=r"answers HTTP 401 where it lists its models; name .* model.api_key_env"):
         read_model(f"{address}/key")
     monkeypatch.setenv("SOME_KEY", "wrong")
-    with pytest.raises(SetupError, match="HTTP 401 .* the key in model.api_key_env is not accepted") as told:
+    with pytest.raises(SetupError, match="HTTP 401 .* the key in model.api_key_env is not accepted") as raised:
         read_model(f"{address}/key", api_key_env="SOME_KEY")
-    assert "wrong" not in str(told.value)
+    assert "wrong" not in str(raised.value)
 
 
 def test_a_redirect_is_not_followed_and_the_key_stays(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,16 +84,16 @@ def test_a_redirect_is_not_followed_and_the_key_stays(address: str, monkeypatch:
     ):
         with pytest.raises(
             SetupError, match=r"HTTP 302: the server redirects to http://127.0.0.1:.*/v1/models"
-        ) as told:
+        ) as raised:
             ask()
-        assert "quite-private" not in str(told.value)
+        assert "quite-private" not in str(raised.value)
     assert Lists.keys == []
 
 
 def test_credentials_in_the_address_are_not_shown() -> None:
-    with pytest.raises(ConfigError, match="MODEL holds credentials") as told:
+    with pytest.raises(ConfigError, match="MODEL holds credentials") as raised:
         read_model("http://user:quite-private@127.0.0.1:9/v1")
-    assert "quite-private" not in str(told.value)
+    assert "quite-private" not in str(raised.value)
 
 
 def test_a_name_that_the_server_does_not_list_is_refused(address: str) -> None:

@@ -55,8 +55,8 @@ def model_in(folder: Path) -> Model:
 def test_an_exported_model_is_asked_as_its_run(tmp_path: Path) -> None:
     model = model_in(tmp_path / "exported")
     write_trained_with(run_in(tmp_path / "run"), Path(model.name))
-    told = json.loads((tmp_path / "exported" / MODEL_FILE).read_text())
-    assert told["prompt"] == "medix_short" and told["prompt_sha256"] == prompt_sha256("medix_short")
+    found = json.loads((tmp_path / "exported" / MODEL_FILE).read_text())
+    assert found["prompt"] == "medix_short" and found["prompt_sha256"] == prompt_sha256("medix_short")
     assert str(tmp_path) not in (tmp_path / "exported" / MODEL_FILE).read_text()
     asked = as_trained(model, None, "auto", PLAIN)
     assert (asked.template, asked.thinking, asked.notes) == ("medix_short", "closed", ())

@@ -132,5 +132,5 @@ def test_the_command_says_what_is_not_there(tmp_path: Path, capsys: pytest.Captu
     assert main(["evaluate", "export", str(tmp_path / "e"), "--out", str(tmp_path / "board")]) == 0
     shown = capsys.readouterr()
     assert [Path(line).name for line in shown.out.splitlines()] == ["m.jsonl", "m_eval.jsonl", "m_score.txt"]
-    told = "2 answers of 1 tasks; 1 have no score and are in m.jsonl only; 3 rows of their sources were refused and"
-    assert f"{told} never asked; tasks not written: healthbench" in shown.err
+    message = "2 answers of 1 tasks; 1 have no score and are in m.jsonl only; 3 rows of their sources were refused and"
+    assert f"{message} never asked; tasks not written: healthbench" in shown.err

@@ -42,7 +42,7 @@ def test_without_prices_and_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "judge", "told"),
+    ("model", "judge", "message"),
     [
         ((1.0, None), (None, None), "--price-in and --price-out belong together"),
         ((None, None), (None, 1.0), "--judge-price-in and --judge-price-out belong together"),
@@ -50,6 +50,6 @@ def test_without_prices_and_counts() -> None:
         ((float("nan"), 1.0), (None, None), "--price-in nan"),
     ],
 )
-def test_prices_that_are_none(model: tuple, judge: tuple, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_prices_that_are_none(model: tuple, judge: tuple, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Prices.of(model, judge)

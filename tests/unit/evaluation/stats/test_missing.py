@@ -150,8 +150,8 @@ def test_a_judge_that_cannot_be_read_is_refused_before_the_run(protocol: str) ->
                 return str(error), server.stats()["requests"]
             return "", server.stats()["requests"]
 
-    told, _ = asyncio.run(ask(garbage_share=1.0))
-    assert "cannot be read" in told and "judge.max_tokens=2048" in told and "'" in told, told
+    printed, _ = asyncio.run(ask(garbage_share=1.0))
+    assert "cannot be read" in printed and "judge.max_tokens=2048" in printed and "'" in printed, printed
     if protocol == "robust":
         assert asyncio.run(ask()) == ("", 2)
 
@@ -160,5 +160,5 @@ def test_a_comparison_says_which_of_the_two_is_not_finished(tmp_path: Path, caps
     found = records(12, 0, 8, 0)
     folders = [folder_of(tmp_path / name, own, found) for name, own in (("a", BOUNDS), ("b", WRONG))]
     assert main(["evaluate", "compare", *map(str, folders)]) == 0
-    told = capsys.readouterr().err
-    assert "A is not finished: what has a score in it may be no sample" in told and "B is not" not in told
+    printed = capsys.readouterr().err
+    assert "A is not finished: what has a score in it may be no sample" in printed and "B is not" not in printed

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medix_verl.evaluation.assemble import open_replies
-from medix_verl.evaluation.reports.table import cut_warning, told_counts
+from medix_verl.evaluation.reports.table import count_line, cut_warning
 from medix_verl.openai_client import RequestError, read_completion
 from medix_verl.types import Failure
 
@@ -98,7 +98,7 @@ def test_a_refusal_is_noted_and_is_no_sign_of_a_server_that_is_down(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("cut", "total", "told"),
+    ("cut", "total", "expected"),
     [
         ({"length": 1}, 101, ""),
         ({"length": 1}, 100, "1 of 100 answers .*: 1 cut at the limit of tokens; raise generation.max_tokens"),
@@ -107,9 +107,9 @@ def test_a_refusal_is_noted_and_is_no_sign_of_a_server_that_is_down(tmp_path: Pa
         ({}, 0, ""),
     ],
 )
-def test_a_warning_from_one_percent_on(cut: dict[str, int], total: int, told: str) -> None:
+def test_a_warning_from_one_percent_on(cut: dict[str, int], total: int, expected: str) -> None:
     import re
 
     found = cut_warning(cut, total)
-    assert bool(found) == bool(told) and re.search(told, found)
-    assert (told_counts("medqa", {"scored": total}, {}, cut) == f"medqa: {total} scored") == (not told) or not total
+    assert bool(found) == bool(expected) and re.search(expected, found)
+    assert (count_line("medqa", {"scored": total}, {}, cut) == f"medqa: {total} scored") == (not expected) or not total

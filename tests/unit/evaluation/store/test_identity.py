@@ -80,7 +80,7 @@ def test_a_model_whose_answers_vary_cannot_be_told_and_that_is_said(tmp_path: Pa
     numbers = itertools.count()
     for _ in range(2):
         (said,) = note(tmp_path, lambda text: f"{next(numbers)}")
-        assert "cannot be told" in said
+        assert "cannot check" in said
 
 
 def test_what_is_compared() -> None:

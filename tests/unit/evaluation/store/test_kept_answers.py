@@ -12,12 +12,12 @@ KEYS = {name: hashlib.sha256(name.encode()) for name in "abc"}
 
 
 def test_what_was_put_is_there_after_opening_again(tmp_path: Path) -> None:
-    told = Reply(json.dumps({"text": "é\n\ud800", "latency_s": 1.5}))
-    open_replies(tmp_path / "deep").put(b"key", told)
+    text = Reply(json.dumps({"text": "é\n\ud800", "latency_s": 1.5}))
+    open_replies(tmp_path / "deep").put(b"key", text)
     # Not closed: a killed process closes nothing.
     again = open_replies(tmp_path / "deep")
     again.put(b"key", Reply("another"))
-    assert again.get(b"key") == told and again.get(b"other") is None
+    assert again.get(b"key") == text and again.get(b"other") is None
 
 
 def test_answers_of_an_earlier_version_are_taken_over_and_a_torn_or_damaged_line_is_not(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_resuming_adds_tasks_and_conditions_and_keeps_what_is_done(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"model": "other/name"}, "model 'owner/name'"),
         ({"seed": 1}, "seed 0"),
@@ -83,9 +83,9 @@ def test_resuming_adds_tasks_and_conditions_and_keeps_what_is_done(tmp_path: Pat
         ({"protocol": {"name": "robust", "rounds": None, "extract": "text"}}, "protocol.name"),
     ],
 )
-def test_resuming_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+def test_resuming_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     begin(tmp_path, manifest(), False)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=expected):
         begin(tmp_path, manifest(**changes), True)
 
 

@@ -177,7 +177,7 @@ def test_another_checkpoint_in_the_same_folder_stops_a_resumed_run(source: Path,
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "text"),
     [
         ({"choices": TaskChoices(template="medix_thinking")}, "settings.prompt_sha256"),
         ({"generation": GenerationSpec(max_tokens=64)}, "settings.max_tokens 4096, now it is 64"),
@@ -196,11 +196,11 @@ def test_another_checkpoint_in_the_same_folder_stops_a_resumed_run(source: Path,
     ],
 )
 def test_another_prompt_or_setting_stops_a_resumed_run(
-    source: Path, tmp_path: Path, changes: dict[str, Any], told: str
+    source: Path, tmp_path: Path, changes: dict[str, Any], text: str
 ) -> None:
     suite_of(tmp_path / "eval", source)
     suite_of(tmp_path / "eval", source)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=text):
         suite_of(tmp_path / "eval", source, **changes)
 
 

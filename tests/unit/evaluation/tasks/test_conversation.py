@@ -45,7 +45,7 @@ def test_no_template_stands_around_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "told"),
+    ("turns", "message"),
     [
         ("text", "meta.conversation is str; give a list of turns"),
         ([{"role": "doctor", "content": "x"}], "it needs a `role` of system, user, assistant and a text `content`"),
@@ -54,7 +54,7 @@ def test_no_template_stands_around_them() -> None:
         (TURNS[:2], "the last turn is the assistant's"),
     ],
 )
-def test_other_turns_are_refused(turns: Any, told: str) -> None:
+def test_other_turns_are_refused(turns: Any, message: str) -> None:
     with pytest.raises(DataError) as caught:
         turns_of(sample(turns))
-    assert told in str(caught.value)
+    assert message in str(caught.value)

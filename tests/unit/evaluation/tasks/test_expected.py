@@ -15,7 +15,7 @@ layouts = runpy.run_path(str(Path(__file__).with_name("task_layouts.py")))
 
 
 @pytest.mark.parametrize(
-    ("task", "questions", "refused", "limit", "told"),
+    ("task", "questions", "refused", "limit", "message"),
     [
         ("pubmedqa", 1000, 0, None, "1000 questions, and the published set (test) has 500"),
         ("pubmedqa", 500, 0, None, ""),
@@ -30,12 +30,12 @@ layouts = runpy.run_path(str(Path(__file__).with_name("task_layouts.py")))
         ("pmc_vqa", 7, 0, None, ""),  # of no published number
     ],
 )
-def test_the_number_of_questions(task: str, questions: int, refused: int, limit: int | None, told: str) -> None:
-    assert deviations(find(task), SourceFacts("data"), questions, refused, limit) == ([told] if told else [])
+def test_the_number_of_questions(task: str, questions: int, refused: int, limit: int | None, message: str) -> None:
+    assert deviations(find(task), SourceFacts("data"), questions, refused, limit) == ([message] if message else [])
 
 
 @pytest.mark.parametrize(
-    ("task", "place", "file", "told"),
+    ("task", "place", "file", "message"),
     [
         ("slake_vqa", "slake", "test.json", ""),
         ("slake_vqa", "slake/train.json", "train.json", "is of the split train, and the task is of test"),
@@ -57,10 +57,10 @@ def test_the_number_of_questions(task: str, questions: int, refused: int, limit:
         ("mmmu_med", "x", "Pharmacy/dev-00000-of-00001.parquet", ""),
     ],
 )
-def test_split_and_part(task: str, place: str, file: str, told: str) -> None:
+def test_split_and_part(task: str, place: str, file: str, message: str) -> None:
     spec = replace(find(task), size=None)
     found = deviations(spec, SourceFacts(place, files=[file]), 3, 0, None)
-    assert [told in text for text in found] == ([True] if told else []), found
+    assert [message in text for text in found] == ([True] if message else []), found
 
 
 @pytest.mark.parametrize("name", list(tasks()))
@@ -84,5 +84,5 @@ def test_the_file_of_another_split_or_subject_is_named_when_it_is_read(tmp_path:
     facts = SourceFacts()
     file = next((folder / "college_biology").glob("test-*"))
     assert sum(1 for _ in load(find("mmlu_anatomy"), file, facts=facts))
-    (told,) = deviations(replace(find("mmlu_anatomy"), size=None), facts, 2, 0, None)
-    assert told.endswith("is of subset college_biology, and the task is of anatomy")
+    (message,) = deviations(replace(find("mmlu_anatomy"), size=None), facts, 2, 0, None)
+    assert message.endswith("is of subset college_biology, and the task is of anatomy")

@@ -97,11 +97,11 @@ def test_a_table_without_splits_has_no_examples(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("healthbench", "graded by rubrics"), ("pmc_vqa", "no split but test"), ("usmle_sa", "no split but")],
 )
-def test_tasks_without_another_split_are_refused_before_anything_is_asked(name: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=f"choices.few_shot: .*{told}"):
+def test_tasks_without_another_split_are_refused_before_anything_is_asked(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"choices.few_shot: .*{message}"):
         splits_for(find(name))
 
 

@@ -79,7 +79,7 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"grading": "exact"}, r"task 'mine': grading is 'exact'; accepted: binary, report05, rubric"),
         ({"colums": {}}, r"task 'mine' has an unknown key 'colums'; .*did you mean 'columns'"),
@@ -97,22 +97,22 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_in_a_file_is_said_before_anything_is_asked(
-    keys: dict[str, Any], told: str, tmp_path: Path
+    keys: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, **{"columns": {"question": "Frage"}, **keys})
-    with pytest.raises(MedixError, match=told) as caught:
+    with pytest.raises(MedixError, match=message) as caught:
         select(str(path))
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("[]", "holds no task"), ("just words", "holds no task"), ("{a: [", "is not YAML"), ("- 3", "holds no task")],
 )
-def test_a_file_that_is_no_task_is_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_task_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         select(str(path))
 
 
@@ -166,17 +166,17 @@ def test_a_set_beyond_the_table_is_a_task_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("own", "'own' is read from your own files; name a table as own:FILE"),
         ("pubmedvision", "'pubmedvision' has no split but train, which models are trained on"),
         ("slakes", "unknown task 'slakes'; did you mean 'slake'"),
     ],
 )
-def test_a_set_that_is_no_task_is_refused(name: str, told: str) -> None:
+def test_a_set_that_is_no_task_is_refused(name: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         select(name)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_name_of_several_tasks_is_none_of_one() -> None:

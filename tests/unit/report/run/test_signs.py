@@ -39,7 +39,7 @@ def test_a_quiet_run_has_no_sign() -> None:
 
 
 @pytest.mark.parametrize(
-    ("curves", "told"),
+    ("curves", "message"),
     [
         ({"medix__unscored": (0.0, 2.0)}, "20 answers of training have no score, in 10 steps, last 20."),
         ({"medix__val__unscored": (0.0, 1.0)}, "10 answers of validation have no score"),
@@ -86,9 +86,9 @@ def test_a_quiet_run_has_no_sign() -> None:
          "10 steps had no advantage at all"),
     ],
 )  # fmt: skip
-def test_each_rule_of_the_metrics(curves: dict[str, tuple[float, float]], told: str) -> None:
+def test_each_rule_of_the_metrics(curves: dict[str, tuple[float, float]], message: str) -> None:
     found = signs(run(**curves))
-    assert told in found if told else found == ""
+    assert message in found if message else found == ""
 
 
 def test_a_rise_inside_the_noise_is_no_sign() -> None:
@@ -108,7 +108,7 @@ def test_a_source_with_a_slash_in_its_name_is_told_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "told"),
+    ("figures", "message"),
     [
         ({"common_share": 0.4}, "40% of the last steps' answers are the same, such as “x”"),
         ({"common_share": 0.3}, ""),
@@ -120,9 +120,9 @@ def test_a_source_with_a_slash_in_its_name_is_told_whole() -> None:
         ({"collapsed": 4}, ""),
     ],
 )
-def test_each_rule_of_the_answers(figures: dict[str, object], told: str) -> None:
+def test_each_rule_of_the_answers(figures: dict[str, object], message: str) -> None:
     found = signs(training=dumped(**figures))
-    assert told in found if told else found == ""
+    assert message in found if message else found == ""
 
 
 def test_what_was_not_a_number_and_what_was_not_read() -> None:
@@ -133,19 +133,19 @@ def test_what_was_not_a_number_and_what_was_not_read() -> None:
 
 def test_few_steps_tell_no_drift() -> None:
     assert drift(run(9, a=(0.0, 1.0)), "a") is None
-    assert signs(run(9, actor__entropy=(1.0, 0.0))) == "Only 9 steps: from fewer than 10 no drift can be told."
+    assert signs(run(9, actor__entropy=(1.0, 0.0))) == "Only 9 steps: from fewer than 10 no drift can be seen."
     found = drift(run(10, a=(0.0, 1.0)), "missing", "a")
     assert found is not None and (found.first, found.last, found.error) == (0.0, 1.0, 0.0)
     assert [window(steps) for steps in (1, 2, 10, 24, 50, 1000)] == [1, 1, 5, 5, 10, 20]
 
 
 def test_what_was_not_recorded_is_said_with_what_records_it() -> None:
-    told = "\n".join(gaps(Metrics({}), Dumps(), Dumps()))
-    assert "trainer.logger=[console,file]" in told and "trainer.rollout_data_dir=" in told
-    assert "trainer.validation_data_dir=" in told
+    message = "\n".join(gaps(Metrics({}), Dumps(), Dumps()))
+    assert "trainer.logger=[console,file]" in message and "trainer.rollout_data_dir=" in message
+    assert "trainer.validation_data_dir=" in message
     bare = Answer(1, "u", "q", "a", "r", 1.0, {})
-    told = "\n".join(gaps(run(), Dumps(dumped().steps, (bare,)), dumped()))
-    assert "plugin's sampler" in told and "Training answers have a score only" in told
+    message = "\n".join(gaps(run(), Dumps(dumped().steps, (bare,)), dumped()))
+    assert "plugin's sampler" in message and "Training answers have a score only" in message
     whole = Answer(1, "u", "q", "a", "r", 1.0, {"acc": 1.0})
     assert gaps(run(medix__acc__mean=(0.0, 0.0)), Dumps(dumped().steps, (whole,)), dumped()) == []
 

@@ -158,5 +158,5 @@ def test_the_command_refuses_before_it_works(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert main(["export", str(tmp_path / "none"), "--out", str(tmp_path / "out"), *words]) == 1
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1

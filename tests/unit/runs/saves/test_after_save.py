@@ -53,10 +53,10 @@ def begun(run: Path) -> AfterSave:
 
 
 def test_the_last_of_those_that_wait_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, float]] = []
+    lines: list[tuple[int, float]] = []
 
     def note(run: Path, outcome: Outcome, words: str, limit_s: float) -> None:
-        told.append((outcome.step, limit_s))
+        lines.append((outcome.step, limit_s))
         assert json.loads(words) == {"actions": ["export"], "limit_s": 30.0}
         write_outcome(run, Outcome(outcome.step, State.DONE))
 
@@ -67,7 +67,7 @@ def test_the_last_of_those_that_wait_is_taken(tmp_path: Path, monkeypatch: pytes
     write_outcome(tmp_path, Outcome(3, State.RUNNING))
     finished(begun(tmp_path))
     overtaken = {9: State.OVERTAKEN, 10: State.OVERTAKEN}
-    assert told == [(100, 30.0)]
+    assert lines == [(100, 30.0)]
     assert states(tmp_path) == {3: State.ENDED, **overtaken, 100: State.DONE}
     assert read_outcomes(tmp_path)[1].cause == "step 100 was saved before its turn came"
 

@@ -150,8 +150,8 @@ def test_a_file_that_tells_its_patient_is_refused_by_its_name(
     assert not any(value in refused.detail for value in ("Kowalski", "Anna", "19831204", "Some Hospital"))
     (taken,) = read(tmp_path, **IDENTIFIED)
     assert levels(taken) == [10] and isinstance(taken, Sample) and taken.meta["credentialed"] is True
-    told = repr(taken) + repr(taken.images[0].bytes)
-    assert not any(value in told for value in ("Kowalski", "Anna", "19831204", "Some Hospital"))
+    content = repr(taken) + repr(taken.images[0].bytes)
+    assert not any(value in content for value in ("Kowalski", "Anna", "19831204", "Some Hospital"))
 
 
 def test_unknown_burnt_in_text_alone_can_be_accepted(tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ def test_no_name_of_a_file_and_no_uid_is_told(tmp_path: Path) -> None:
         row(file=5),
     ]
     found = read(table(tmp_path, *rows))
-    told = repr(found)
-    assert not [word for word in ("Kowalski", "Anna", files.ROOT) if word in told]
+    content = repr(found)
+    assert not [word for word in ("Kowalski", "Anna", files.ROOT) if word in content]
     details = [item.detail for item in found if isinstance(item, Refused)]
     assert [bool(re.search(detail, given)) for detail, given in zip(
         [

@@ -234,9 +234,9 @@ def test_the_column_of_the_guard_is_never_ignored(tmp_path: Path, name: str) -> 
         return
     with pytest.raises(
         DataError, match="did you mean 'credentialed'. Rename it, or type --column credentialed="
-    ) as told:
+    ) as raised:
         read(place)
-    assert "--set meta" not in str(told.value)
+    assert "--set meta" not in str(raised.value)
     (kept,) = read(place, columns=f"credentialed={name}")
     assert isinstance(kept, Sample) and kept.meta["credentialed"] is True
 

@@ -89,11 +89,11 @@ def test_the_answers_of_cmb_lie_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "message"),
     [(None, "the answers of the test questions are on GitHub only"), ({"1": "C"}, "is no JSON list of id and answer")],
 )
-def test_without_its_answers_cmb_says_where_they_are(answers: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=told):
+def test_without_its_answers_cmb_says_where_they_are(answers: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
         read_set("cmb-exam", exam(tmp_path, answers))
 
 
