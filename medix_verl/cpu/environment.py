@@ -151,7 +151,7 @@ def _start_up(torchvision: Path) -> Path:
 
 def _write_start_up(torchvision: Path | None) -> str:
     if torchvision is None:
-        raise SetupError("torchvision went away while it was being fixed; type: medix-verl doctor --fix")
+        raise SetupError("torchvision was removed during the repair; type: medix-verl doctor --fix")
     path = _start_up(torchvision)
     try:
         path.write_text(start_up_line(), encoding="utf-8")

@@ -71,7 +71,7 @@ def build_table(groups: dict[str, list[str]]) -> dict[str, str]:
     table: dict[str, str] = {}
     for tag, words in groups.items():
         if tag not in MODALITIES:
-            raise DataError(f"{TABLE.name}: {tag!r} is no tag; use one of {', '.join(MODALITIES)}")
+            raise DataError(f"{TABLE.name}: {tag!r} is not a tag; use one of {', '.join(MODALITIES)}")
         for word in (tag, *words):
             other = table.setdefault(folded(word), tag)
             if other != tag:

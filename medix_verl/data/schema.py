@@ -52,7 +52,7 @@ def to_row(sample: Sample) -> dict[str, Any]:
         meta = json.dumps(dict(sample.meta), sort_keys=True, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as cause:
         remedy = "keep to texts, numbers and lists"
-        raise DataError(f"row {sample.id!r}: meta is no JSON object ({cause}); {remedy}") from cause
+        raise DataError(f"row {sample.id!r}: meta is not a JSON object ({cause}); {remedy}") from cause
     row: dict[str, Any] = {
         "id": sample.id,
         "data_source": sample.data_source,
@@ -132,7 +132,7 @@ def read_meta(value: Any, name: str) -> dict[str, Any]:
     try:
         meta = json.loads(value)
     except (TypeError, ValueError) as cause:
-        raise DataError(f"{name}: meta is {value!r}, which is no JSON; write a JSON object such as {{}}") from cause
+        raise DataError(f"{name}: meta is {value!r}, which is not JSON; write a JSON object such as {{}}") from cause
     if not isinstance(meta, dict):
         raise DataError(f"{name}: meta is a JSON {type(meta).__name__}; write a JSON object such as {{}}")
     return meta
@@ -193,7 +193,7 @@ def check_file(path: str | Path) -> int:
             refuse_bomb(file, path)
             schema, rows = file.schema_arrow, int(file.metadata.num_rows)
     except (pa.ArrowInvalid, OSError) as cause:
-        raise DataError(f"{path}: this is no readable parquet file ({first_line(cause)}); {REMEDY}") from cause
+        raise DataError(f"{path}: this is not a readable parquet file ({first_line(cause)}); {REMEDY}") from cause
     check_schema(schema, path)
     if rows == 0:
         raise DataError(f"{path}: the file has no rows; {REMEDY}")

@@ -185,7 +185,7 @@ class Source:
         from pyarrow import ArrowException
 
         if self.local or isinstance(cause, ArrowException):
-            return DataError(f"{name} is no readable {kind} file ({first_line(cause)}); get it again")
+            return DataError(f"{name} is not a readable {kind} file ({first_line(cause)}); get it again")
         remedy = "type the same command again: it goes on where it was"
         return SetupError(f"{self.place}: {name} could not be read ({first_line(cause)}); {remedy}")
 

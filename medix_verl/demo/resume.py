@@ -46,7 +46,7 @@ def prepare_resume(folder: Path, settings: Mapping[str, object]) -> int:
         name = changed[0]
         raise ConfigError(
             f"--resume: the run in {folder} was started with {name} {was.get(name)!r}, and now it is {now[name]!r}; "
-            "type it as it was, or leave --resume out to start anew"
+            "type it as it was, or leave --resume out to start again"
         )
     step = last_checkpoint(folder)
     write_text(folder / EARLIER, lines_up_to(folder, step))

@@ -64,7 +64,7 @@ def locate(name: str) -> str:
     except (AttributeError, TypeError, ValueError) as error:
         raise EncoderError(f"semantic.model {name!r}: that package names no MODEL_DIR; give a model folder") from error
     if not folder.is_dir():
-        raise EncoderError(f"semantic.model {name!r}: its MODEL_DIR is no folder; reinstall the package")
+        raise EncoderError(f"semantic.model {name!r}: its MODEL_DIR is not a folder; reinstall the package")
     return str(folder)
 
 

@@ -127,7 +127,7 @@ class GuardedJudge:
         if isinstance(judge, type) or not isinstance(judge, Judge) or not is_list_of_texts(judge.endpoints):
             name = judge.__name__ if isinstance(judge, type) else type(judge).__name__
             raise ConfigError(
-                f"the judge {name} is no object with endpoints, ask and close that says whom it asks; "
+                f"the judge {name} is not an object with endpoints, ask and close that states which servers it asks; "
                 "give it `endpoints = ()` where it asks no server outside this process, else the addresses it asks "
                 'as a tuple: `endpoints = ("http://host:port/v1",)`; `async def ask(self, question)` gets '
                 "question.candidate and question.reference"
@@ -335,7 +335,9 @@ def installed_factory(kind: str) -> Callable[[JudgeSpec], Judge]:
             "fix or reinstall its package"
         ) from error
     if not callable(factory):
-        raise ConfigError(f"judge.kind {kind!r} is {point.value}, which is no factory; it must be callable with a spec")
+        raise ConfigError(
+            f"judge.kind {kind!r} is {point.value}, which is not a factory; it must be callable with a spec"
+        )
     made: Callable[[JudgeSpec], Judge] = factory
     return made
 

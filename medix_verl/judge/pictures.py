@@ -177,7 +177,7 @@ def key_of(ref: ImageRef, row: str) -> bytes:
         cause = (error.strerror or error) if isinstance(error, OSError) else error
         raise DataError(f"row {row!r}: picture {ref.path} cannot be read ({cause}); check the folder") from error
     if not stat.S_ISREG(state.st_mode):
-        raise DataError(f"row {row!r}: picture {ref.path} is no file; check the path")
+        raise DataError(f"row {row!r}: picture {ref.path} is not a file; check the path")
     return f"{ref.path}\0{state.st_mtime_ns}\0{state.st_size}".encode("utf-8", "surrogateescape")
 
 

@@ -75,7 +75,7 @@ def read_verdict(reply: str) -> bool:
         if word in VERDICTS:
             return VERDICTS[word]
     shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    raise JudgeError(f"the judge's reply is no verdict: {shown!r}; accepted: exactly YES or NO")
+    raise JudgeError(f"the judge's reply is not a verdict: {shown!r}; accepted: exactly YES or NO")
 
 
 def plain_word(text: str) -> str:

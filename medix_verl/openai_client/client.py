@@ -171,7 +171,7 @@ async def _fill(parts: list[bytes], answer: aiohttp.ClientResponse, limit: int) 
             raise malformed(f"the server's answer is larger than {limit} bytes")
         parts.append(chunk)
     if stream is not None and not stream.eof:
-        raise malformed("the server's answer broke off")
+        raise malformed("the server's answer ended early")
 
 
 class OpenAIClient:
@@ -420,7 +420,7 @@ class OpenAIClient:
                 why = f": {self._host} has no address; check the name in {self.setting}, or this machine's DNS"
             return RequestError(f"connection failed ({name}){why}", Failure.UNREACHABLE)
         tls = "" if self.url.startswith("https") else f"; if the server speaks TLS, type {self.setting}=https://..."
-        return malformed(f"the server's answer broke off, or is no HTTP ({name}){tls}", None)
+        return malformed(f"the server's answer ended early, or is not HTTP ({name}){tls}", None)
 
     async def _check_local(self, proxy: str | None) -> None:
         """Raise _ForeignAddressError if a restricted request would not go to this machine or a listed network."""

@@ -169,7 +169,7 @@ def _by_name(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     after = (values.get("medix") or {}).get("on_save_options") or {}
     for task in after.get("tasks") or ():
         if task not in tasks() and task not in SETS:
-            yield "medix.on_save_options.tasks", f"{task}, which is no task of ours"
+            yield "medix.on_save_options.tasks", f"{task}, which is not a task of ours"
     if (kind := (after.get("judge") or {}).get("kind")) in judges:
         yield "medix.on_save_options.judge.kind", judges[kind].value
     for place, one in (

@@ -207,7 +207,7 @@ def _check_undoing(earlier: str, later: str, heads: Mapping[str, Head]) -> None:
     if again and earlier not in above:
         overlays = [name for name in above if name in heads and heads[name].is_overlay]
         raise ConfigError(
-            f"{later} begins anew from {again[0]} and would undo {earlier}; type +recipe="
+            f"{later} begins again from {again[0]} and would undo {earlier}; type +recipe="
             + (f"[{','.join([earlier, *overlays])}]" if overlays else later)
         )
 

@@ -30,7 +30,7 @@ def package_folders(dotted: str) -> list[Path]:
         ConfigError: There is no such package, or it is not in a folder.
     """
     if not DOTTED.fullmatch(dotted):
-        raise ConfigError(f"{dotted!r} is no name of a package; write it as lab.recipes")
+        raise ConfigError(f"{dotted!r} is not a package name; write it as lab.recipes")
     places: list[str] | None = None
     parts = dotted.split(".")
     for size in range(1, len(parts) + 1):

@@ -113,12 +113,12 @@ def read_lock(path: Path) -> Lock:
         lock = _from_json(found) if found and found["format"] == FORMAT else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is no lock that can be read ({type(error).__name__}); remove it, or type medix-verl recipe lock "
-            "RUN_DIR"
+            f"{path} is not a lock that can be read ({type(error).__name__}); remove it, or type medix-verl recipe "
+            "lock RUN_DIR"
         ) from error
     if lock is None:
         got = f"format {found.get('format')}" if found else f"{size} bytes"
-        raise ConfigError(f"{path} has {got}; a lock has format {FORMAT} and {LARGEST} bytes at most; lock a run anew")
+        raise ConfigError(f"{path} has {got}; a lock has format {FORMAT} and {LARGEST} bytes at most; lock a run again")
     return lock
 
 

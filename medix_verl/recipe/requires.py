@@ -42,7 +42,9 @@ def read_requires(text: str) -> dict[str, str]:
         except InvalidRequirement:
             one = None
         if one is None or one.url or one.extras or one.marker or not one.specifier:
-            raise ConfigError(f"requires: {part!r} is no name with a range; write verl>=0.9.0,<0.10; medix-verl>=0.1")
+            raise ConfigError(
+                f"requires: {part!r} is not a name with a range; write verl>=0.9.0,<0.10; medix-verl>=0.1"
+            )
         found[canonicalize_name(one.name)] = str(one.specifier)
     return found
 

@@ -221,7 +221,7 @@ def _sizes(config: DictConfig) -> Iterator[str]:
         yield f"a mini-batch of {answers} answers does not divide among {ranks} ranks; change ppo_mini_batch_size or n"
     if data.train_batch_size % actor.ppo_mini_batch_size:
         yield (
-            f"data.train_batch_size={data.train_batch_size} is no multiple of "
+            f"data.train_batch_size={data.train_batch_size} is not a multiple of "
             f"actor.ppo_mini_batch_size={actor.ppo_mini_batch_size}; change one"
         )
     longest = data.max_prompt_length + data.max_response_length

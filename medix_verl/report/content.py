@@ -222,7 +222,7 @@ def run_warnings(evaluation: Evaluation) -> list[str]:
         found.append(f"{name} {'is not whole' if name in there else 'has no figure'}: {cause}")
     limit = dict(manifest.get("settings") or {}).get("limit")
     if limit:
-        found.append(f"Only {limit} questions of each task were asked: these are no figures of the whole sets.")
+        found.append(f"Only {limit} questions of each task were asked: these are not figures of the whole sets.")
     return found
 
 

@@ -51,7 +51,9 @@ def read_tables(path: Path) -> list[PublishedTable]:
     try:
         return [read_table(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no list of tables ({type(error).__name__}: {error}); see published.json") from error
+        raise DataError(
+            f"{path} is not a list of tables ({type(error).__name__}: {error}); see published.json"
+        ) from error
 
 
 def read_table(entry: dict[str, Any]) -> PublishedTable:

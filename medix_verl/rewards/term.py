@@ -140,7 +140,7 @@ def term_class(name: str, spec: TermSpec, built_in: Mapping[str, type]) -> type[
     found = load(name, spec) if spec.path is not None else entry_point(name, built_in)
     if not inspect.isclass(found) or not inspect.iscoroutinefunction(inspect.getattr_static(found, "score", None)):
         raise ConfigError(
-            f"reward.medix.terms.{name}: {found!r} is no reward term; give a class with a name and "
+            f"reward.medix.terms.{name}: {found!r} is not a reward term; give a class with a name and "
             "`async def score(self, answer)` that returns a number in [0, 1], None or Failed"
         )
     return found if issubclass(found, Term) else type(found.__name__, (found, Term), {})
@@ -156,7 +156,7 @@ def check_name(name: str, built_in: Mapping[str, type]) -> None:
     if name in built_in:
         why = "is a term of the package, which has no path; give yours another name"
     elif not NAME.fullmatch(name):
-        why = "is no name; use lower-case letters, digits and _"
+        why = "is not a name; use lower-case letters, digits and _"
     elif name in RESERVED or name.endswith(("_ok", "_applies")):
         why = "has another meaning in a row of scores; give it another name"
     elif word := next((word for word in REDUCERS if word in name), None):

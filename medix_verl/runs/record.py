@@ -123,9 +123,9 @@ def read_record(run: Path) -> RunRecord:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as cause:
-        raise DataError(f"{path} is no JSON ({cause}); it was changed or cut off, give another run") from cause
+        raise DataError(f"{path} is not JSON ({cause}); it was changed or cut off, give another run") from cause
     if not isinstance(found, dict) or not isinstance(found.get("format"), int):
-        raise DataError(f"{path} is no record of a run; give the folder of one")
+        raise DataError(f"{path} is not a record of a run; give the folder of one")
     if found["format"] > FORMAT:
         raise DataError(f"{path} has format {found['format']}, this medix_verl reads up to {FORMAT}; update medix-verl")
     return from_json(found, path)
@@ -142,4 +142,6 @@ def from_json(found: dict[str, Any], path: Path) -> RunRecord:
             }
         )
     except (KeyError, TypeError) as cause:
-        raise DataError(f"{path} is no record of a run ({cause}); it was changed by hand, give another run") from cause
+        raise DataError(
+            f"{path} is not a record of a run ({cause}); it was changed by hand, give another run"
+        ) from cause

@@ -30,7 +30,7 @@ def cautions(record: RunRecord) -> Iterator[str]:
     trainer = record.config.get("trainer")
     if isinstance(trainer, dict) and trainer.get("resume_mode") not in (None, "disable"):
         yield (
-            "where its checkpoints still are it goes on from the last one; to begin anew, add "
+            "where its checkpoints still are it goes on from the last one; to begin again, add "
             "trainer.resume_mode=disable trainer.default_local_dir=FOLDER"
         )
     unknown = [name for name in record.recipes if name not in recipe_heads()]

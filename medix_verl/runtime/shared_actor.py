@@ -156,7 +156,7 @@ class ActorHost:
         Args:
             settings: The client's settings.
             items: The questions.
-            note: The client's note; None is no note.
+            note: The client's note; None is not a note.
 
         Raises:
             ActorError: The client's settings differ from this actor's.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`medix-verl evaluate` against mock servers: killed at any moment, judged anew, servers down, and all bad input."""
+"""`medix-verl evaluate` against mock servers: killed at any moment, judged again, servers down, and all bad input."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_a_missing_tensor_and_one_that_is_no_number_are_found(demo_folder: Path,
     save(demo_folder / "policy", tmp_path / "spoilt", change=spoil)
     with pytest.raises(DataError, match=r"lacks tensors of its class \(.*layers.0.mlp.up_proj.weight\)"):
         export_checkpoint(ExportSpec(tmp_path / "lost", tmp_path / "out", 200), quiet)
-    with pytest.raises(DataError, match=r"values that are no numbers.*\(.*language_model.norm.weight\)"):
+    with pytest.raises(DataError, match=r"values that are not numbers.*\(.*language_model.norm.weight\)"):
         export_checkpoint(ExportSpec(tmp_path / "spoilt", tmp_path / "out", 200), quiet)
     assert not (tmp_path / "out").exists()
 

@@ -64,7 +64,7 @@ def metrics_of(run: Any) -> list[dict[str, float]]:
 def test_the_judge_and_its_worker_are_killed_in_the_middle(
     start: Callable[..., Any], mock: Callable[..., tuple[subprocess.Popen[bytes], str]]
 ) -> None:
-    """The server is away for ten seconds and comes back; then the run's judge actor is killed and is made anew."""
+    """The server is away for ten seconds and comes back; then the run's judge actor is killed and is made again."""
     server, url = mock()
     run = start(
         f"trainer.total_training_steps={STEPS}",

@@ -302,7 +302,7 @@ def test_the_judge_fits_one_node_of_eight() -> None:
     ("overrides", "message"),
     [
         (["actor_rollout_ref.actor.ppo_mini_batch_size=127"], "635 answers does not divide among 8 ranks"),
-        (["data.train_batch_size=500"], "is no multiple of actor.ppo_mini_batch_size=128"),
+        (["data.train_batch_size=500"], "is not a multiple of actor.ppo_mini_batch_size=128"),
         (["actor_rollout_ref.rollout.max_model_len=8000"], "is less than prompt and response, 8448; raise it"),
         (["actor_rollout_ref.actor.ppo_max_token_len_per_gpu=8000"], "room for 8000 tokens, one text may have 8448"),
         (["actor_rollout_ref.rollout.tensor_model_parallel_size=3"], "=3 does not divide 8 GPUs"),

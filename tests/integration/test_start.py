@@ -60,7 +60,7 @@ def base(recipe: str) -> DictConfig:
 
 
 def composed(case: dict[str, Any], data: Path) -> tuple[DictConfig, list[str]]:
-    """The case's configuration, without composing for each anew, and its words."""
+    """The case's configuration, without composing for each again, and its words."""
     words = [word.replace("DATA", str(data)) for word in case["words"]]
     config = base(case["recipe"]).copy()
     OmegaConf.set_struct(config, False)

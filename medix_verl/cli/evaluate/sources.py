@@ -55,5 +55,5 @@ def read_pairs(path: Path) -> dict[str, str]:
     except ValueError as error:
         raise ConfigError(f'--sources {path} is not JSON ({error}); write {{"slake_vqa": "PATH"}}') from error
     if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
-        raise ConfigError(f'--sources {path} is no object of texts; write {{"slake_vqa": "PATH"}}')
+        raise ConfigError(f'--sources {path} is not an object of texts; write {{"slake_vqa": "PATH"}}')
     return pairs

@@ -87,7 +87,7 @@ def json_object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no JSON object; write it as '{{\"top_p\": 1}}'")
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a JSON object; write it as '{{\"top_p\": 1}}'")
     return value
 
 

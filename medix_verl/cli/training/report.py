@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     evaluation = (args.folder / "eval.json").exists()
     wrong = [name for name in (RUN_ONLY if evaluation else EVALUATION_ONLY) if getattr(args, name)]
     if wrong:
-        kind = "an evaluation" if evaluation else "no evaluation"
+        kind = "an evaluation" if evaluation else "not an evaluation"
         names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise ConfigError(
             f"{args.folder} is {kind}, which {names} {'do' if len(wrong) > 1 else 'does'} not fit; leave it out"

@@ -129,5 +129,5 @@ def _from_file(path: Path) -> ModuleType:
 def _checked(module: ModuleType, name: str) -> ModuleType:
     if not isinstance(getattr(module, "SPEC", None), SetSpec) or not callable(getattr(module, "read", None)):
         remedy = "write both as examples/add_a_dataset.py does"
-        raise ConfigError(f"{name} is no converter: it needs SPEC (a SetSpec) and read(source, split); {remedy}")
+        raise ConfigError(f"{name} is not a converter: it needs SPEC (a SetSpec) and read(source, split); {remedy}")
     return module

@@ -160,7 +160,7 @@ def frames_of(dataset: Dataset) -> int:
     except Exception:  # noqa: BLE001 - the value is parsed on access; corrupt values raise any type
         frames = 0
     if frames < 1:
-        raise DataError("DICOM tag NumberOfFrames is no number above 0; fix the file")
+        raise DataError("DICOM tag NumberOfFrames is not a number above 0; fix the file")
     return frames
 
 

@@ -117,7 +117,7 @@ def grey_levels(
     if window.index == 0:
         # The file's window is invalid: treated as if it had none.
         return spread(values, padding)
-    raise DataError(f"window file:{window.index} is no window: its centre or width is no number; {_ACCEPTED}")
+    raise DataError(f"window file:{window.index} is not a window: its centre or width is not a number; {_ACCEPTED}")
 
 
 def check_index(index: int, count: int, what: str) -> None:

@@ -52,7 +52,7 @@ def file_marks(path: Path, workers: int = 1, bounded: bool = False) -> Iterator[
             make(path, kept, workers, bounded)
         except OSError as cause:
             reason = cause.strerror or cause
-            _logger.warning("fingerprints of %s cannot be kept beside it (%s); they are made anew", path, reason)
+            _logger.warning("fingerprints of %s cannot be saved next to it (%s); they are computed again", path, reason)
             yield from marks_of(path, workers, bounded)
             return
     with pq.ParquetFile(kept) as file:

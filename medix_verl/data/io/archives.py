@@ -197,7 +197,7 @@ def opened(path: Path) -> zipfile.ZipFile | TarIndex:
         return zipfile.ZipFile(path) if path.suffix.lower() == ".zip" else TarIndex(path)
     except Exception as cause:  # a damaged index can raise anything
         reason = str(cause) or type(cause).__name__
-        raise DataError(f"{path} is no readable archive ({reason}); get it again") from cause
+        raise DataError(f"{path} is not a readable archive ({reason}); get it again") from cause
 
 
 def names_of(archive: zipfile.ZipFile | TarIndex) -> Iterator[tuple[str, str]]:

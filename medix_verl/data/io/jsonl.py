@@ -147,7 +147,7 @@ def image_of(text: str, folder: Path) -> ImageRef:
             )
         except ValueError as error:
             raise DataError(
-                f"images has {text[:40]!r}, which is no picture; write data:image/png;base64,... or the path of a file"
+                f"images has {text[:40]!r}, which is not a picture; write data:image/png;base64,... or a path"
             ) from error
     if "://" in text or not text.strip():
         raise DataError(f"images has {text[:80]!r}; give the path of a file, nothing is fetched from an address")

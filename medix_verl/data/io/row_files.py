@@ -90,7 +90,7 @@ def line_values(text: TextIO, path: Path, first: str) -> Iterator[Any]:
         except json.JSONDecodeError as cause:
             remedy = "write one JSON object a line, or one list of objects"
             raise DataError(
-                f"{path} line {number} is no JSON ({cause.msg} at column {cause.colno}); {remedy}"
+                f"{path} line {number} is not JSON ({cause.msg} at column {cause.colno}); {remedy}"
             ) from cause
         except (RecursionError, ValueError) as cause:
             raise DataError(f"{path} line {number} cannot be read ({type(cause).__name__}); fix the line") from cause
@@ -109,7 +109,7 @@ def list_values(text: TextIO, path: Path) -> Iterator[Any]:
             # Incomplete: double the buffer, so that a long object is not parsed too often.
             block = text.read(max(CHUNK, len(buffer) - start))
             if not block or len(buffer) - start > LONGEST_OBJECT:
-                raise DataError(f"{path} row {count} is cut off or no JSON ({cause.msg}); fix the file") from cause
+                raise DataError(f"{path} row {count} is cut off or not JSON ({cause.msg}); fix the file") from cause
             buffer, start = buffer[start:] + block, 0
             continue
         except (RecursionError, ValueError) as cause:

@@ -42,7 +42,7 @@ def sheet_rows(path: Path, sheet: str, say: Callable[[str], None]) -> Iterator[t
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as cause:  # a damaged file can raise errors of zipfile, an XML parser or openpyxl
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
-        raise DataError(f"{path} is no readable Excel file ({reason}); save it again as .xlsx or CSV") from cause
+        raise DataError(f"{path} is not a readable Excel file ({reason}); save it again as .xlsx or CSV") from cause
     try:
         if sheet and sheet not in book.sheetnames:
             got = ", ".join(book.sheetnames)

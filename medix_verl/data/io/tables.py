@@ -5,7 +5,7 @@
 yielded as a BadLine, so that one report lists all of them. A fault of the whole file (no such file, missing or
 duplicate column names, unknown format) raises DataError.
 
-CSV cells are texts; an empty cell is no value. Encoding and delimiter are detected (see `encodings`) and reported if
+CSV cells are texts; an empty cell is not a value. Encoding and delimiter are detected (see `encodings`) and reported if
 they are not the usual ones; nothing else is guessed.
 """
 
@@ -101,7 +101,7 @@ def read_table(
     """
     suffix = path.suffix.lower()
     if suffix not in (*TABLE_SUFFIXES, JSON_ARRAY):
-        raise DataError(f"{path} is no table; give a file that ends in {', '.join((*TABLE_SUFFIXES, JSON_ARRAY))}")
+        raise DataError(f"{path} is not a table; give a file that ends in {', '.join((*TABLE_SUFFIXES, JSON_ARRAY))}")
     if not path.is_file():
         raise DataError(f"{path}: no such file; give the table with your questions")
     if suffix == ".xlsx":
@@ -162,12 +162,12 @@ def array_records(path: Path, encoding: str, check: CheckNames) -> Iterator[Reco
         items = json.loads(path.read_text(encoding="utf-8-sig" if encoding == "utf-8" else encoding))
     except (ValueError, RecursionError) as cause:
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
-        raise DataError(f"{path} is no JSON list ({reason}); fix it, or write one object a line (.jsonl)") from cause
+        raise DataError(f"{path} is not a JSON list ({reason}); fix it, or write one object a line (.jsonl)") from cause
     for number, item in enumerate(items, start=1):
         if isinstance(item, dict):
             yield json_record(number, item, check)
         else:
-            yield BadLine(number, f"item {number} of the list is no object; write question, answer, ... as one")
+            yield BadLine(number, f"item {number} of the list is not an object; write question, answer, ... as one")
 
 
 def json_lines(path: Path, encoding: str) -> Iterator[bytes]:

@@ -152,7 +152,7 @@ def read_meta(text: str, name: str, path: str) -> dict[str, Any]:
     try:
         meta = json.loads(text)
     except ValueError as cause:
-        raise DataError(f"{path}: row {name!r}: meta is no JSON; write a JSON object such as {{}}") from cause
+        raise DataError(f"{path}: row {name!r}: meta is not JSON; write a JSON object such as {{}}") from cause
     return meta if isinstance(meta, dict) else {}
 
 

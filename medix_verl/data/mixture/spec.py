@@ -139,7 +139,7 @@ def read_mixture(path: str | Path) -> MixtureSpec:
     except FileNotFoundError as cause:
         raise ConfigError(f"there is no mixture file {place}; check the path") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise ConfigError(f"{place} is no YAML ({' '.join(str(cause).split())}); fix that line") from cause
+        raise ConfigError(f"{place} is not YAML ({' '.join(str(cause).split())}); fix that line") from cause
     try:
         spec = MixtureSpec.from_mapping(mapping)
         sources = tuple(replace(item, path=str(absolute(place.parent, item.path))) for item in spec.sources)

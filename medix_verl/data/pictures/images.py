@@ -138,12 +138,12 @@ def open_checked(data: bytes, row_id: str, label: str) -> Image.Image:
     except UnidentifiedImageError as cause:
         accepted = f"accepted: {', '.join(known_formats())}, DICOM"
         raise DataError(
-            f"row {row_id!r}: {label} is no readable picture ({len(data)} bytes); {accepted}; {REMEDY}"
+            f"row {row_id!r}: {label} is not a readable picture ({len(data)} bytes); {accepted}; {REMEDY}"
         ) from cause
     except Exception as cause:  # as in `load_image`
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
         raise DataError(
-            f"row {row_id!r}: {label} is no readable picture ({len(data)} bytes): {reason}; {REMEDY}"
+            f"row {row_id!r}: {label} is not a readable picture ({len(data)} bytes): {reason}; {REMEDY}"
         ) from cause
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"

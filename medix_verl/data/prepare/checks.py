@@ -180,7 +180,7 @@ def read_quality(path: Path) -> QualitySpec:
     except OSError as cause:
         raise ConfigError(f"{path} cannot be read ({cause.strerror or cause}); give a YAML file of limits") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise ConfigError(f"{path} is no YAML ({' '.join(str(cause).split())}); fix that line") from cause
+        raise ConfigError(f"{path} is not YAML ({' '.join(str(cause).split())}); fix that line") from cause
     except ConfigError as cause:
         raise ConfigError(f"{path}: {cause}") from cause
 

@@ -79,7 +79,7 @@ def finish(parts: Parts, job: Job, spec: SetSpec, source: Source, say: Callable[
             report["sft"] = write_sft(kept_samples(parts, dropped, job), sft_path(job.out), job.sft)
         write_json(beside(job.out, ".report.json"), report, ensure_ascii=False)
     if job.sft is None and sft_path(job.out).exists():
-        say(f"{sft_path(job.out)} is of an earlier preparation and may hold other rows; type --sft to write it anew")
+        say(f"{sft_path(job.out)} is of an earlier preparation and may hold other rows; type --sft to write it again")
     if job.card is not None:
         from medix_verl.data.prepare.card import write_card
 

@@ -132,7 +132,7 @@ def check_other_splits(job: Job, source: Source) -> None:
             flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in theirs.items())
             raise ConfigError(
                 f"{path.name} is of the split {other['split']} of the same table, prepared with {flags}: the two would "
-                f"share rows; type the same here, or delete {path} and prepare {other['split']} anew"
+                f"share rows; type the same here, or delete {path} and prepare {other['split']} again"
             )
 
 

@@ -140,7 +140,7 @@ def tell(found: str, parts: Parts, say: Callable[[str], None]) -> None:
     if found == "parts":
         say(f"going on with {parts.count()} finished parts of an earlier run")
     elif found != "nothing":
-        say(f"the parts of an earlier run are of {found}; starting anew")
+        say(f"the parts of an earlier run are of {found}; starting again")
 
 
 def fill(
@@ -218,7 +218,7 @@ def embedded(sample: Sample, base: str) -> Sample:
 
 def bytes_of(ref: ImageRef, sample: Sample, base: str) -> bytes:
     if ref.path is not None and not is_own_file(Path(base) / ref.path, Path(base)):
-        raise DataError(f"row {sample.id!r}: picture {ref.path} is no file of the set's folder; put it there")
+        raise DataError(f"row {sample.id!r}: picture {ref.path} is not a file of the set's folder; put it there")
     return read_bytes(ref, sample.id, base)[0]
 
 

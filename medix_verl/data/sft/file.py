@@ -115,7 +115,7 @@ def read_stamp(path: str | Path) -> Stamp:
         with pq.ParquetFile(path) as file:
             metadata, columns = file.metadata.metadata, file.schema_arrow.names
     except (pa.ArrowInvalid, OSError) as cause:
-        raise DataError(f"{path}: this is no readable parquet file ({first_line(cause)})") from cause
+        raise DataError(f"{path}: this is not a readable parquet file ({first_line(cause)})") from cause
     return stamp_in(metadata if MESSAGES in columns else None, str(path))
 
 
@@ -170,7 +170,7 @@ def read_messages(path: str | Path) -> list[tuple[str, str]]:
         turns = row[MESSAGES] or []
         if [turn["role"] for turn in turns] != ["user", "assistant"]:
             raise DataError(
-                f"{path} row {row['id']!r}: messages must be a user's turn and an assistant's; prepare anew"
+                f"{path} row {row['id']!r}: messages must be a user's turn and an assistant's; prepare again"
             )
         found.append((str(turns[0]["content"]), str(turns[1]["content"])))
     return found

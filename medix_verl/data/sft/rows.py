@@ -135,7 +135,7 @@ def stamp_in(metadata: Mapping[bytes, bytes] | None, path: str) -> Stamp:
         said = json.loads((metadata or {})[STAMP])
         stamp = Stamp(str(said["prompt"]), str(said["prompt_sha256"]))
     except (KeyError, TypeError, ValueError):
-        raise DataError(f"{path}: this is no file for supervised fine-tuning; {remedy}") from None
+        raise DataError(f"{path}: this is not a file for supervised fine-tuning; {remedy}") from None
     if stamp.prompt not in PROMPTS or prompt_sha256(stamp.prompt) != stamp.prompt_sha256:
-        raise DataError(f"{path}: it was written with another text of the prompt {stamp.prompt!r}; {remedy} anew")
+        raise DataError(f"{path}: it was written with another text of the prompt {stamp.prompt!r}; {remedy} again")
     return stamp

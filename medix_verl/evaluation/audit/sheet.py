@@ -211,7 +211,7 @@ def read_key(key: Path) -> tuple[str, dict[str, dict[str, Any]]]:
         raise DataError(f"{key} cannot be read ({error.strerror}); it was written beside the sheet") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"{key} is no key of a sheet ({type(error).__name__}); give the one written beside it"
+            f"{key} is not the key of a sheet ({type(error).__name__}); give the one written beside it"
         ) from error
     return sheet, cases
 

@@ -60,7 +60,9 @@ class GenerationSpec(Section):
             try:
                 json.dumps(getattr(self, name), allow_nan=False)
             except (TypeError, ValueError) as error:
-                raise ConfigError(f"generation.{name} is no JSON object ({error}); give numbers and texts") from error
+                raise ConfigError(
+                    f"generation.{name} is not a JSON object ({error}); give numbers and texts"
+                ) from error
         for key in self.extra_body:
             if key in OWN:
                 raise ConfigError(f"generation.extra_body has {key!r}; that is set by {OWN[key]}")

@@ -120,9 +120,7 @@ class Board:
             found = ["There is no average: no task is in all of these evaluations."]
         judging = sorted({f"{row.judge}, {row.protocol}" for row in self.rows})
         if len(judging) > 1:
-            found.append(
-                f"Judged in {len(judging)} ways, so that figures are no comparison of models: {'; '.join(judging)}."
-            )
+            found.append(f"Judged in {len(judging)} ways, so the figures do not compare models: {'; '.join(judging)}.")
         found += [f"{row.name}: {note}." for row in self.rows for note in row.notes]
         said: dict[str, list[str]] = {}
         for row in self.rows:

@@ -107,7 +107,7 @@ def read_manifest(folder: Path, keys: Iterable[str] = (*KEYS, *LAST)) -> Manifes
     """
     path = folder / FILE
     if not path.is_file():
-        raise DataError(f"{folder} is no evaluation: {FILE} is missing; give what medix-verl evaluate --out wrote")
+        raise DataError(f"{folder} is not an evaluation: {FILE} is missing; give what medix-verl evaluate --out wrote")
     again = "run medix-verl evaluate --resume again"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

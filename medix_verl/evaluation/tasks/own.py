@@ -114,7 +114,7 @@ def task_of(given: Mapping[str, Any], path: Path) -> TaskSpec:
     own = OwnTask.from_mapping({"name": named, **given, **texts(given)})
     called = f"task {own.name!r}"
     if own.name in SETS or not NAME.fullmatch(own.name or ""):
-        raise ConfigError(f"{path}: {called} is no name of a task; write letters, digits, _ and -, and none of a set")
+        raise ConfigError(f"{path}: {called} is not a task name; write letters, digits, _ and -, and none of a set")
     module = registry.find(own.converter)
     known: SetSpec = module.SPEC
     if own.split not in known.splits:

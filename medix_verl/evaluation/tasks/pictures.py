@@ -196,7 +196,7 @@ def as_ref(picture: Picture) -> ImageRef:
         DataError: It is a blank picture.
     """
     if picture.path is None and picture.data is None:
-        raise DataError("a blank picture is no picture of the question")
+        raise DataError("a blank picture is not a picture of the question")
     return ImageRef(path=str(picture.path)) if picture.path is not None else ImageRef(bytes=picture.data)
 
 

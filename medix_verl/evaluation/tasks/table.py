@@ -107,9 +107,9 @@ def read_tasks(path: Path) -> list[TaskSpec]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no table of tasks ({type(error).__name__}); write a JSON list") from error
+        raise ConfigError(f"{path} is not a table of tasks ({type(error).__name__}); write a JSON list") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"{path} is no table of tasks; write a JSON list of objects")
+        raise ConfigError(f"{path} is not a table of tasks; write a JSON list of objects")
     read = [TaskSpec.from_mapping(row) for row in rows]
     names = [task.name for task in read]
     if len(set(names)) < len(names):

@@ -112,7 +112,7 @@ def read_record(path: Path) -> BenchRecord:
     except (OSError, ValueError) as error:
         raise ConfigError(f"--bench {path} cannot be read ({type(error).__name__}); {again}") from error
     if not isinstance(fields, dict) or fields.pop("medix_bench", None) != FORMAT:
-        raise ConfigError(f"--bench {path} is no record of medix-verl bench (medix_bench: {FORMAT}); {again}")
+        raise ConfigError(f"--bench {path} is not a record of medix-verl bench (medix_bench: {FORMAT}); {again}")
     try:
         record = BenchRecord(**fields, file=str(path))
     except TypeError as error:
@@ -128,7 +128,7 @@ def read_record(path: Path) -> BenchRecord:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ConfigError(f"--bench {path} has {name}={value!r}; it must be a whole number; {again}")
     if not isinstance(record.settings, dict) or not isinstance(record.workload, dict):
-        raise ConfigError(f"--bench {path} has settings or workload that are no mapping; {again}")
+        raise ConfigError(f"--bench {path} has settings or workload that are not mappings; {again}")
     return record
 
 

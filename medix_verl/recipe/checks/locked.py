@@ -53,7 +53,7 @@ def check_locks(locks: Sequence[Mapping[str, Any]], train: Sequence[str], val: S
     """
     for lock in locks:
         if lock["error"] is not None:
-            yield Check("lock", "FAIL", lock["error"], "remove that lock, or lock a run anew")
+            yield Check("lock", "FAIL", lock["error"], "remove that lock, or lock a run again")
             continue
         files = [LockedFile(*item) for item in lock["data"]]
         differs = [*_other_data(files, train, val), *lock["differs"]]

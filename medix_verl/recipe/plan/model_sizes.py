@@ -170,7 +170,9 @@ def _shapes(folder: Path) -> Iterator[tuple[str, list[int]]]:
                 header = json.loads(stream.read(length)) if length <= LONGEST_HEADER else {"": None}
             yield from ((name, entry["shape"]) for name, entry in header.items() if name != "__metadata__")
         except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path} is no safetensors file ({type(error).__name__}); download it again") from error
+            raise ConfigError(
+                f"{path} is not a safetensors file ({type(error).__name__}); download it again"
+            ) from error
 
 
 def _cached(name: str) -> Path | None:

@@ -182,9 +182,9 @@ def _text(source: Source, entry: Entry) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{entry.name} is no text in UTF-8; it cannot be shared with a recipe") from error
+        raise DataError(f"{entry.name} is not a text in UTF-8; it cannot be shared with a recipe") from error
     if "\0" in text:
-        raise DataError(f"{entry.name} has null characters, and is no text; it cannot be shared with a recipe")
+        raise DataError(f"{entry.name} has null characters, and is not a text; it cannot be shared with a recipe")
     return text
 
 

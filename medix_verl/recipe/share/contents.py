@@ -60,11 +60,11 @@ def values_of(text: str) -> dict[str, Any]:
         why = _not_plain(yaml.scan(text, Loader=yaml.SafeLoader))
         read = None if why else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"it is no YAML ({type(error).__name__}); fix it") from error
+        raise ConfigError(f"it is not YAML ({type(error).__name__}); fix it") from error
     if why:
         raise ConfigError(why)
     if not isinstance(read, dict):
-        raise ConfigError("it is no mapping of keys; write it as a recipe")
+        raise ConfigError("it is not a mapping of keys; write it as a recipe")
     kept = {key: value for key, value in read.items() if key != "defaults"}
     return leaves(kept) if kept else {}
 

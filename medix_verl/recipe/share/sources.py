@@ -45,7 +45,7 @@ def read_place(word: str) -> Place:
         ConfigError: It is not a valid source.
     """
     if not word or word.startswith("-") or not word.isprintable() or "::" in word.split("[")[0]:
-        raise ConfigError(f"that is no place to install from; accepted: {ACCEPTED}")
+        raise ConfigError(f"that is not a place to install from; accepted: {ACCEPTED}")
     if "://" in word:
         return _repository(word.removeprefix("git+"))
     if Path(word).expanduser().is_dir():
@@ -55,7 +55,7 @@ def read_place(word: str) -> Place:
     name, at, revision = word.partition("@")
     if not HUB_ID.fullmatch(name) or (at and not REVISION.fullmatch(revision)):
         shown = "there is no such folder, and it" if "@" in word else f"there is no folder {word}, and it"
-        raise ConfigError(f"{shown} is no hub id; accepted: {ACCEPTED}")
+        raise ConfigError(f"{shown} is not a hub id; accepted: {ACCEPTED}")
     return Place("hub", name, revision or None)
 
 
@@ -75,11 +75,11 @@ def _repository(word: str) -> Place:
         )
     path, at, revision = parts.path.partition("@")
     if at and not REVISION.fullmatch(revision):
-        raise ConfigError(f"{revision!r} is no revision; write ADDRESS@BRANCH, @TAG or @COMMIT")
+        raise ConfigError(f"{revision!r} is not a revision; write ADDRESS@BRANCH, @TAG or @COMMIT")
     if scheme == "http" and host not in LOCAL_HOSTS:
         raise ConfigError("http:// can be changed on its way; take https://")
     if scheme not in ("https", "ssh", "http", "file"):
-        raise ConfigError(f"{scheme or 'that'}:// is no address to install from; accepted: {ACCEPTED}")
+        raise ConfigError(f"{scheme or 'that'}:// is not an address to install from; accepted: {ACCEPTED}")
     if (
         (scheme != "file" and not HOST.fullmatch(host))
         or (scheme == "file" and parts.netloc)

@@ -158,8 +158,8 @@ def nothing_recorded(folder: Path, record: Found | None) -> str:
     """The error message for a folder without output of a run."""
     if record is None:
         return (
-            f"{folder} is no evaluation and no training run; accepted: what `medix-verl evaluate --out` wrote, or a "
-            "folder with verl's `file` log or answers; give them with --metrics, --rollouts, --validation"
+            f"{folder} is neither an evaluation nor a training run; accepted: what `medix-verl evaluate --out` wrote, "
+            "or a folder with verl's `file` log or answers; give them with --metrics, --rollouts, --validation"
         )
     places = record.places
     looked = [*places.metrics, places.rollouts, places.validation]

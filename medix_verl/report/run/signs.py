@@ -217,10 +217,10 @@ def collapsed_groups(metrics: Metrics, dumps: Dumps) -> list[str]:
     if steps:
         share = sum(step.collapsed for step in steps) / sum(step.groups for step in steps)
         if share > COLLAPSED:
-            lines.append(f"{share:.0%} of the last steps' groups have one score throughout: they teach nothing.")
+            lines.append(f"{share:.0%} of the last steps' groups all have one score: they give no gradient.")
     spreads = zip(metrics.values("critic/advantages/max"), metrics.values("critic/advantages/min"), strict=False)
     idle = sum(high - low < 1e-9 for high, low in spreads)
-    return [*lines, f"{idle} steps had no advantage at all: they taught nothing."] if idle else lines
+    return [*lines, f"{idle} steps had no advantage at all: they changed nothing."] if idle else lines
 
 
 def format_drift(metrics: Metrics) -> list[str]:

@@ -203,7 +203,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"there is no {path}: the run ended while it saved; give an earlier step") from None
     except ValueError as cause:
-        raise DataError(f"{path} is no JSON ({cause}): the run ended while it saved; give an earlier step") from cause
+        raise DataError(f"{path} is not JSON ({cause}): the run ended while it saved; give an earlier step") from cause
     if not isinstance(value, dict):
-        raise DataError(f"{path} is no JSON object; give {ACCEPTED}")
+        raise DataError(f"{path} is not a JSON object; give {ACCEPTED}")
     return value

@@ -171,7 +171,7 @@ def check_model(folder: Path, log: Path, limit_s: float, own_class: bool = False
         ("missing", "lacks tensors of its class"),
         ("unexpected", "has tensors that its class does not know"),
         ("mismatched", "has tensors of another shape than its config says"),
-        ("not_finite", "has values that are no numbers; the training diverged, or the checkpoint is damaged"),
+        ("not_finite", "has values that are not numbers; the training diverged, or the checkpoint is damaged"),
     ):
         if names := findings[key]:
             few = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

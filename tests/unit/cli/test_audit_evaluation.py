@@ -82,7 +82,7 @@ def test_credentialed_answers_go_to_no_served_judge(tmp_path: Path, capsys: pyte
         (["--ask", "5"], "--ask was given without --from"),
         (["--against", "x"], "--against was given without --from"),
         (["--key", "k.json"], "--key was given without --labels"),
-        (["--from", "nowhere"], "nowhere is no evaluation: eval.json is missing"),
+        (["--from", "nowhere"], "nowhere is not an evaluation: eval.json is missing"),
         (["p.jsonl", "--from", "e"], "got p.jsonl and --from e; give one of the two"),
         (["--from", "e", "--ask", "0"], "--ask is 0; give 1 or more"),
     ],

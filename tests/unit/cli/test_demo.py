@@ -48,7 +48,9 @@ def test_the_defaults(
     lines = printed.err.splitlines()
     assert printed.out == "# the report\n" and lines[0] == "training"
     # A training that left no metrics has no page, and that is said; it is no failure of the training.
-    assert len(lines) == 2 and lines[1].startswith("there is no page of this run: outputs/demo is no evaluation and no")
+    assert len(lines) == 2 and lines[1].startswith(
+        "there is no page of this run: outputs/demo is neither an evaluation nor a"
+    )
 
 
 def test_every_option(demo: FakeDemo, tmp_path: Path) -> None:

@@ -225,7 +225,8 @@ def test_a_judge_must_give_a_verdict_before_anything_is_trained() -> None:
     check = served_judge("Well, I would say that they are the same.", structured="none")
     assert check.status == "FAIL"
     assert (
-        "gives no verdict: the judge's reply is no verdict: 'Well, I would say that they are the same.'" in check.found
+        "gives no verdict: the judge's reply is not a verdict: 'Well, I would say that they are the same.'"
+        in check.found
     )
     assert "reward.medix.judge.structured=choice" in check.todo and "reward.medix.judge.max_tokens=2048" in check.todo
 

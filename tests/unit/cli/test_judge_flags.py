@@ -50,7 +50,7 @@ def test_extra_body_is_an_object(text: str, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         parsed(*SERVED, "--judge-extra-body", text)
     said = capsys.readouterr().err
-    assert "is no JSON object; write it as '{\"top_p\": 1}'" in said and len(said) < 5000
+    assert "is not a JSON object; write it as '{\"top_p\": 1}'" in said and len(said) < 5000
 
 
 @pytest.mark.parametrize(

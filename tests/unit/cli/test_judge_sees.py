@@ -125,9 +125,9 @@ def test_a_credentialed_line_s_picture_leaves_for_no_member_of_a_panel(
     [
         ("https://example.org/x.png", "nothing is fetched from an address"),
         ("  ", "give the path of a file"),
-        ("data:image/png,abc", "which is no picture"),
-        ("data:text/html;base64,YWJj", "which is no picture"),
-        ("data:image/png;base64,a$c", "which is no picture"),
+        ("data:image/png,abc", "which is not a picture"),
+        ("data:text/html;base64,YWJj", "which is not a picture"),
+        ("data:image/png;base64,a$c", "which is not a picture"),
     ],
 )
 def test_a_picture_that_is_no_picture_is_refused_by_its_line(tmp_path: Path, text: str, message: str) -> None:

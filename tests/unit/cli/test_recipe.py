@@ -144,11 +144,11 @@ def test_a_run_says_what_its_command_alone_does_not_bring_back(
     assert main(["recipe", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "typed in: /home/me\n" in shown and "not found here: labs_own; export MEDIX_RECIPES=" in shown
-    assert "it goes on from the last one; to begin anew, add trainer.resume_mode=disable" in shown
+    assert "it goes on from the last one; to begin again, add trainer.resume_mode=disable" in shown
     write_record(replace(plain, config={"trainer": {"resume_mode": "disable"}}), tmp_path)
     assert main(["recipe", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert not any(text in shown for text in ("typed in", "begin anew", "not found here"))
+    assert not any(text in shown for text in ("typed in", "begin again", "not found here"))
 
 
 @pytest.mark.usefixtures("no_verl")

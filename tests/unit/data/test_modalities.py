@@ -103,5 +103,5 @@ def test_a_word_under_two_tags_is_refused() -> None:
 
 
 def test_a_tag_that_is_none_is_refused() -> None:
-    with pytest.raises(DataError, match=r"modalities\.json: 'XRAY' is no tag; use one of X_RAY"):
+    with pytest.raises(DataError, match=r"modalities\.json: 'XRAY' is not a tag; use one of X_RAY"):
         build_table({"XRAY": ["film"]})

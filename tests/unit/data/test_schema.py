@@ -78,9 +78,9 @@ def test_a_file_gives_its_samples_back(tmp_path_factory: pytest.TempPathFactory,
         ({"options": ["heart"]}, r"row 'a1': options are \('heart',\); give two or more texts"),
         ({"options": ["liver", " "]}, r"row 'a1': options are .*; give two or more texts"),
         ({"options": ["liver", "lung"]}, r"row 'a1': answer 'heart' is not among its options \['liver', 'lung'\]"),
-        ({"meta": "{"}, r"row 'a1': meta is '\{', which is no JSON"),
+        ({"meta": "{"}, r"row 'a1': meta is '\{', which is not JSON"),
         ({"meta": "[1]"}, r"row 'a1': meta is a JSON list; write a JSON object"),
-        ({"meta": {"a": 1}}, r"row 'a1': meta is \{'a': 1\}, which is no JSON"),
+        ({"meta": {"a": 1}}, r"row 'a1': meta is \{'a': 1\}, which is not JSON"),
     ],
 )
 def test_a_bad_row_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
@@ -89,9 +89,9 @@ def test_a_bad_row_is_refused_by_name(changes: dict[str, Any], words: str) -> No
 
 
 def test_a_sample_that_could_not_be_read_back_is_not_written() -> None:
-    with pytest.raises(DataError, match="row 'a1': meta is no JSON object"):
+    with pytest.raises(DataError, match="row 'a1': meta is not a JSON object"):
         to_row(replace(PLAIN, meta={"x": {1, 2}}))
-    with pytest.raises(DataError, match="row 'a1': meta is no JSON object"):
+    with pytest.raises(DataError, match="row 'a1': meta is not a JSON object"):
         to_row(replace(PLAIN, meta={"x": float("nan")}))
     with pytest.raises(DataError, match="row 'a1': modality 'xray' is not known"):
         to_row(replace(PLAIN, modality="xray"))
@@ -125,7 +125,7 @@ def test_an_unusable_file_is_refused(tmp_path: Any) -> None:
     with pytest.raises(DataError, match=r"none\.parquet: no such file; give a parquet file"):
         check_file(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("id,question\n")
-    with pytest.raises(DataError, match=r"text\.parquet: this is no readable parquet file"):
+    with pytest.raises(DataError, match=r"text\.parquet: this is not a readable parquet file"):
         check_file(tmp_path / "text.parquet")
     pq.write_table(SAMPLE_SCHEMA.empty_table(), tmp_path / "empty.parquet")
     with pytest.raises(DataError, match=r"empty\.parquet: the file has no rows"):

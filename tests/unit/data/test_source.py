@@ -145,7 +145,7 @@ def test_a_single_file_is_the_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.parquet", b"PAR1 no", r"train\.parquet is no readable parquet file"),
+        ("train.parquet", b"PAR1 no", r"train\.parquet is not a readable parquet file"),
         ("train.jsonl", b'{"question": "a"}', r"train\.jsonl has no column answer; it has question, expected question"),
         ("other.parquet", b"", r"no file of the split 'train': expected train-\*\.parquet.*got other\.parquet"),
         ("readme.md", b"", r"got no \.parquet, \.json, \.jsonl, \.csv or \.tsv at all; check --source"),
@@ -286,7 +286,7 @@ def test_a_saved_set_that_is_not_whole(tmp_path: Path) -> None:
     save(tmp_path / "x", "train", ["a"])
     (tmp_path / "state.json").unlink()
     (tmp_path / "x" / "data-00000-of-00001.arrow").write_bytes(b"no arrow")
-    with pytest.raises(DataError, match=r"data-00000-of-00001\.arrow is no readable Arrow file"):
+    with pytest.raises(DataError, match=r"data-00000-of-00001\.arrow is not a readable Arrow file"):
         list(Source(tmp_path).rows("train", ["answer"]))
 
 
@@ -312,7 +312,7 @@ def test_members_that_cannot_be_given(tmp_path: Path, name: str, message: str) -
 
 def test_a_broken_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "imgs.zip").write_bytes(b"no zip")
-    with pytest.raises(DataError, match=r"imgs\.zip is no readable archive"):
+    with pytest.raises(DataError, match=r"imgs\.zip is not a readable archive"):
         Source(tmp_path).member("a.png")
 
 

@@ -54,7 +54,7 @@ class FakeTraining:
         log.write_text(self.log)
         on_tick()
         metrics = Path(environment["VERL_FILE_LOGGER_PATH"])
-        assert not metrics.exists()  # verl begins it anew
+        assert not metrics.exists()  # verl begins it again
         for number in range(self.first, self.steps + 1):
             data = {"medix/score/mean": number / 10, "timing_s/step": 2.0}
             with metrics.open("a") as stream:

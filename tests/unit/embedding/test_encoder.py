@@ -206,7 +206,7 @@ def test_places_of_models() -> None:
 
 def test_a_package_whose_folder_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("json.MODEL_DIR", "/nowhere/at/all", raising=False)
-    with pytest.raises(EncoderError, match="its MODEL_DIR is no folder; reinstall the package"):
+    with pytest.raises(EncoderError, match="its MODEL_DIR is not a folder; reinstall the package"):
         locate("package:json")
 
 

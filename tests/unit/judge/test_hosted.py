@@ -224,8 +224,8 @@ def test_a_verdict_wherever_it_stands(message: dict[str, Any], why: str) -> None
         (lambda: says(None, "length", reasoning_content="YES"), Failure.TRUNCATED, "raise judge.max_tokens"),
         (lambda: says("<think>Is it", "length"), Failure.TRUNCATED, "it thought 5 characters before"),
         (lambda: says(None, reasoning_content="The answer is YES"), Failure.UNREADABLE, "The answer is YES"),
-        (lambda: says("<think>YES</think>"), Failure.UNREADABLE, "is no verdict: ''"),
-        (lambda: says("<think>a</think>NO</think>YES"), Failure.UNREADABLE, "is no verdict"),
+        (lambda: says("<think>YES</think>"), Failure.UNREADABLE, "is not a verdict: ''"),
+        (lambda: says("<think>a</think>NO</think>YES"), Failure.UNREADABLE, "is not a verdict"),
         (
             lambda: says("Well, I would say that it depends."),
             Failure.UNREADABLE,

@@ -152,7 +152,7 @@ class OneAddress(Own):
 
 @pytest.mark.parametrize("judge", [Undeclared(), OneAddress(), Own, object(), None], ids=str)
 def test_a_judge_that_does_not_say_whom_it_asks_is_refused(judge: Any) -> None:
-    with pytest.raises(ConfigError, match=r"says whom it asks; give it `endpoints = \(\)` where") as caught:
+    with pytest.raises(ConfigError, match=r"states which servers it asks; give it `endpoints = \(\)` where") as caught:
         GuardedJudge(judge)
     assert 'endpoints = ("http://host:port/v1",)' in str(caught.value)
 
@@ -240,5 +240,5 @@ def test_the_judge_of_another_package(installed: None) -> None:
         JudgeSpec(kind="lab2")
     with pytest.raises(ConfigError, match="'torn' is no_such_module_at_all:make, which cannot be imported"):
         build_judge(JudgeSpec(kind="torn"))
-    with pytest.raises(ConfigError, match="the judge Undeclared is no object with endpoints"):
+    with pytest.raises(ConfigError, match="the judge Undeclared is not an object with endpoints"):
         build_judge(JudgeSpec(kind="silent"))

@@ -275,7 +275,7 @@ def test_a_judge_that_does_not_say_whom_it_asks_is_no_member(monkeypatch: pytest
     monkeypatch.setattr("medix_verl.judge.judge.installed_factory", lambda kind: lambda spec: Unknown())
     monkeypatch.setattr("medix_verl.judge.spec.installed_kinds", lambda: {"lab": None})
     spec = JudgeSpec.from_mapping({"panel": [{"kind": "lab"}, {"kind": "rule"}]})
-    with pytest.raises(ConfigError, match="Unknown is no object with endpoints"):
+    with pytest.raises(ConfigError, match="Unknown is not an object with endpoints"):
         build_judge(spec)
 
 

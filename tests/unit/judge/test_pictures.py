@@ -139,7 +139,7 @@ BROKEN = [
     pytest.param(ImageRef(bytes=BOMB), "too large", id="a size that would fill the memory"),
     pytest.param(ImageRef(path="/nowhere/x.png"), r"picture /nowhere/x.png cannot be read", id="no file"),
     pytest.param(ImageRef(path="http://127.0.0.1:9/x.png"), "cannot be read", id="an address is never fetched"),
-    pytest.param(ImageRef(path="/dev/zero"), "is no file", id="a device without an end"),
+    pytest.param(ImageRef(path="/dev/zero"), "is not a file", id="a device without an end"),
     pytest.param(ImageRef(path="a\0b"), "cannot be read", id="no path"),
     pytest.param(ImageRef(), "exactly one of bytes and path|cannot be read", id="neither"),
 ]

@@ -170,10 +170,10 @@ def test_without_guards_the_model_is_asked_about_anything_but_equality() -> None
 @pytest.mark.parametrize(
     ("step", "failure", "reason"),
     [
-        (says("NOT YES"), "unreadable", "the judge's reply is no verdict: 'NOT YES'"),
-        (says(""), "unreadable", "is no verdict"),
-        (says(None), "unreadable", "is no verdict"),
-        (says("<think>Perhaps", finish_reason="length"), "truncated", "is no verdict.*cut at the limit"),
+        (says("NOT YES"), "unreadable", "the judge's reply is not a verdict: 'NOT YES'"),
+        (says(""), "unreadable", "is not a verdict"),
+        (says(None), "unreadable", "is not a verdict"),
+        (says("<think>Perhaps", finish_reason="length"), "truncated", "is not a verdict.*cut at the limit"),
         (fails(400, "max_model_len\nis 2048"), "refused", "HTTP 400: max_model_len is 2048"),
         (
             fails(400, "Unrecognized request argument: structured_outputs"),

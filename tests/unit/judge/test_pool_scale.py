@@ -314,7 +314,7 @@ def test_swap(forward: str, backward: str, expected: Verdict | None, calls: int)
     found, requests, stats = steered(verdict, swap=True)
     assert requests == calls and stats.swap_splits == (expected is not None and expected.reason == "swap")
     if expected is None:
-        assert found.correct is None and "is no verdict" in found.reason
+        assert found.correct is None and "is not a verdict" in found.reason
     else:
         assert found == expected
     if calls == 2:

@@ -94,12 +94,12 @@ UNREAD = [
     ('{"a":' + "[" * 1900 + "]" * 1900 + "}", "deep, and whole"),
     ('Sure! ```json\n{"verdict": "YES"}\n```', "a sentence before the fence"),
 ]
-"""A reply that is no verdict, and why."""
+"""A reply that is not a verdict, and why."""
 
 
 @pytest.mark.parametrize(("reply", "why"), UNREAD, ids=[why for _, why in UNREAD])
 def test_anything_else_is_no_verdict(reply: str, why: str) -> None:
-    with pytest.raises(JudgeError, match="is no verdict: .*; accepted: exactly YES or NO"):
+    with pytest.raises(JudgeError, match="is not a verdict: .*; accepted: exactly YES or NO"):
         read_verdict(reply)
 
 

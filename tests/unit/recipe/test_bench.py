@@ -109,14 +109,14 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"medix_bench": 2}, "is no record of medix-verl bench"),
+        ({"medix_bench": 2}, "is not a record of medix-verl bench"),
         ({"kind": "judges"}, "measured 'judges'; accepted: judge, encoder, rollout"),
         ({"answers_per_second": 0}, "answers_per_second=0; it must be a number above 0"),
         ({"answers_per_second": "fast"}, "answers_per_second='fast'"),
         ({"answers_per_second": float("inf")}, "answers_per_second=inf"),
         ({"gpus": -1}, "gpus=-1"),
         ({"at_once": 1.5}, "at_once=1.5"),
-        ({"settings": []}, "settings or workload that are no mapping"),
+        ({"settings": []}, "settings or workload that are not mapping"),
         ({"other": 1}, "has other keys than a record"),
     ],
 )

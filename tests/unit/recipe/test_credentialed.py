@@ -76,7 +76,7 @@ def test_a_mixture_is_looked_into_as_it_is_drawn_from(tmp_path: Path, closed: st
 def test_what_is_no_file_of_samples_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
     check = check_credentialed(ELSEWHERE, OFF, [str(tmp_path / "bad.parquet")], "medix")
-    assert check.status == "FAIL" and "bad.parquet: this is no readable parquet file" in check.found
+    assert check.status == "FAIL" and "bad.parquet: this is not a readable parquet file" in check.found
 
 
 def test_a_judge_without_an_address_is_not_called_local(closed: str) -> None:

@@ -58,8 +58,8 @@ def test_a_namespace_package_may_have_several_folders(tmp_path: Path, monkeypatc
         ("no_such_package", "there is no package no_such_package"),
         ("json.decoder", "there is no package json.decoder"),
         ("json.nothing", "there is no package json.nothing"),
-        ("../etc", "is no name of a package"),
-        ("a;import os", "is no name of a package"),
+        ("../etc", "is not a package name"),
+        ("a;import os", "is not a package name"),
     ],
 )
 def test_what_is_no_package(dotted: str, message: str) -> None:

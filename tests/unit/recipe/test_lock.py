@@ -167,12 +167,12 @@ def test_data_that_differ(locked: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "is no lock that can be read"),
+        ("no json", "is not a lock that can be read"),
         ("[]", "a lock has format 1"),
-        ("[1]", "is no lock that can be read"),
+        ("[1]", "is not a lock that can be read"),
         ('{"format": 9}', "has format 9; a lock has format 1"),
-        ('{"format": 1}', "is no lock that can be read"),
-        ("[" * 100_000, "is no lock that can be read"),
+        ('{"format": 1}', "is not a lock that can be read"),
+        ("[" * 100_000, "is not a lock that can be read"),
         (" " * ((1 << 20) + 1), "has 1048577 bytes"),
     ],
 )

@@ -241,8 +241,8 @@ def test_a_folder_is_counted(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
         (lambda folder: (folder / "model.safetensors").unlink(), "has no .*safetensors file to count"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"abc"), "is no safetensors file"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 9), "is no safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"abc"), "is not a safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 9), "is not a safetensors file"),
         (lambda folder: model(folder, {"a": tensor(1)}, vocab_size=0), "vocab_size=0; a positive number"),
     ],
 )

@@ -22,7 +22,7 @@ def test_a_line_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["verl", "verl >= ", "verl[gpu]>=1", "a @ https://h/x.whl", "a>=1 # no", "a>1; b<;"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"is no name with a range; write verl>=0.9.0,<0.10; medix-verl>=0.1"):
+    with pytest.raises(ConfigError, match=r"is not a name with a range; write verl>=0.9.0,<0.10; medix-verl>=0.1"):
         read_requires(text)
 
 
@@ -54,7 +54,7 @@ def test_a_recipe_that_needs_more_is_refused_by_name(tmp_path: Path, monkeypatch
 
 def test_a_line_that_cannot_be_read_names_its_recipe() -> None:
     heads = {"lab/x": read_head("lab/x", "# @package _global_\n# requires: soon\n")}
-    with pytest.raises(ConfigError, match="recipe 'lab/x': requires: 'soon' is no name with a range"):
+    with pytest.raises(ConfigError, match="recipe 'lab/x': requires: 'soon' is not a name with a range"):
         check_list(["lab/x"], heads)
 
 

@@ -135,7 +135,7 @@ def test_warnings_come_from_the_numbers(tmp_path: Path) -> None:
     assert found[:3] == [
         "This evaluation did not finish: figures are of the part that was done.",
         "pmc_vqa has no figure: no source",
-        "Only 80 questions of each task were asked: these are no figures of the whole sets.",
+        "Only 80 questions of each task were asked: these are not figures of the whole sets.",
     ]
     assert any(
         text.startswith("Fewer than 30 independent pictures, patients or questions: ")
@@ -264,7 +264,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--out", "r.pdf"], "give 0 or more, and a name ending in .html"),
         (["--out", "r.html", "--samples", "-1"], "got --samples -1"),
         (["--out", "r.html", "--key", "k.json"], "--key was given without --labels"),
-        (["--out", "r.html", "--compare", "nowhere"], "nowhere is no evaluation"),
+        (["--out", "r.html", "--compare", "nowhere"], "nowhere is not an evaluation"),
     ],
 )
 def test_flags_that_do_not_fit(

@@ -81,10 +81,10 @@ def test_a_failed_writing_leaves_the_record_that_was_there(tmp_path: Path) -> No
     ("text", "message"),
     [
         (None, "there is no medix_run.json in"),
-        ('{"form', "is no JSON"),
-        ("[]", "is no record of a run; give"),
-        ("{}", "is no record of a run; give"),
-        ('{"format": 1}', "is no record of a run .*changed by hand"),
+        ('{"form', "is not JSON"),
+        ("[]", "is not a record of a run; give"),
+        ("{}", "is not a record of a run; give"),
+        ('{"format": 1}', "is not a record of a run .*changed by hand"),
         ('{"format": 99}', "has format 99, this medix_verl reads up to 3; update"),
     ],
 )

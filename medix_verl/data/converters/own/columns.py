@@ -149,7 +149,9 @@ def read_renamed(text: str, known: Sequence[str]) -> dict[str, str]:
         if ours not in known:
             near = get_close_matches(ours, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"--column {item!r}: {ours!r} is no column of ours; accepted: {', '.join(known)}{hint}")
+            raise ConfigError(
+                f"--column {item!r}: {ours!r} is not a column of ours; accepted: {', '.join(known)}{hint}"
+            )
         if ours in found or theirs in found.values():
             raise ConfigError(f"--column {item!r}: {ours} or {theirs} is named twice; name each once")
         found[ours] = theirs

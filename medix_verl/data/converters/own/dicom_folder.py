@@ -92,7 +92,9 @@ class Folder:
 def read(source: Source, split: str) -> Iterator[Sample | Refused]:
     """Yield one item for each row of the table, then one for each file that no row names."""
     if not source.local:
-        raise DataError(f"{source.place} is no local folder; DICOM files are read from a folder: give it with --source")
+        raise DataError(
+            f"{source.place} is not a local folder; DICOM files are read from a folder: give it with --source"
+        )
     choices = Choices.of(source.options)
     spec = replace(SPEC, credentialed=choices.allow_identified)
     table = open_table(source, split, spec, (*KEYS, "frames", "window"))

@@ -65,7 +65,7 @@ def annotated(source: Source, split: str) -> Iterator[Sample | Refused]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as cause:
-        raise DataError(f"{path} is no JSON ({cause}); get it again") from cause
+        raise DataError(f"{path} is not JSON ({cause}); get it again") from cause
     rows = content.get(SPEC.splits[split]) if isinstance(content, Mapping) else None
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{path} has no list {SPEC.splits[split]!r} of studies; expected train, val and test")

@@ -67,7 +67,7 @@ def answers_of(source: Source) -> dict[str, str]:
             "github.com/FreedomIntelligence/CMB/tree/main/data beside the questions"
         ) from cause
     except (ValueError, KeyError, TypeError) as cause:
-        raise DataError(f"{ANSWERS} is no JSON list of id and answer ({cause}); get it again") from cause
+        raise DataError(f"{ANSWERS} is not a JSON list of id and answer ({cause}); get it again") from cause
 
 
 def to_item(row: Mapping[str, Any], split: str, answers: Mapping[str, str] | None, ids: Ids) -> Sample | Refused:

@@ -68,4 +68,4 @@ def decoded(text: Any) -> Pictures:
     try:
         return by_value([base64.b64decode(text_of(text), validate=True)])
     except (binascii.Error, ValueError):
-        return Pictures(missing="column image is no base64")
+        return Pictures(missing="column image is not base64")

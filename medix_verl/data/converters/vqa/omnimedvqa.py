@@ -98,7 +98,7 @@ def packed_rows(archive: Path, folders: list[str]) -> Iterator[Mapping[str, Any]
             for name in sorted(names):
                 yield from question_rows(zip_member(opened, name), f"{name} in {archive}")
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as cause:
-        raise DataError(f"{archive} is no readable archive ({cause}); get it again") from cause
+        raise DataError(f"{archive} is not a readable archive ({cause}); get it again") from cause
 
 
 def question_rows(content: bytes, label: str) -> list[Mapping[str, Any]]:
@@ -106,9 +106,9 @@ def question_rows(content: bytes, label: str) -> list[Mapping[str, Any]]:
     try:
         rows = json.loads(content.decode("utf-8-sig"))
     except ValueError as cause:
-        raise DataError(f"{label} is no JSON ({cause}); get the archive again") from cause
+        raise DataError(f"{label} is not JSON ({cause}); get the archive again") from cause
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{label} is no list of objects; get the archive again")
+        raise DataError(f"{label} is not a list of objects; get the archive again")
     missing = [column for column in _COLUMNS if rows and column not in rows[0]]
     if missing:
         raise DataError(f"{label} has no column {', '.join(missing)}; it has {', '.join(rows[0])}: is it the set's?")

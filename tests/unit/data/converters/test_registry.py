@@ -107,7 +107,7 @@ def test_the_template_of_a_package_is_one(
         ("zzzz", "unknown data set 'zzzz': `medix-verl prepare --list` shows them"),
         ("no_such.module", "module no_such.module cannot be imported"),
         ("nowhere.py", r"nowhere\.py: no such file"),
-        ("medix_verl.errors", r"medix_verl\.errors is no converter: it needs SPEC .*examples/add_a_dataset\.py"),
+        ("medix_verl.errors", r"medix_verl\.errors is not a converter: it needs SPEC .*examples/add_a_dataset\.py"),
     ],
 )
 def test_what_is_no_converter_is_refused(name: str, message: str) -> None:

@@ -117,7 +117,7 @@ def test_a_whole_window_is_the_frame_of_its_own_range() -> None:
         (files.encode(files.dataset())[:-8], "DICOM pixels cannot be decoded"),
         (files.encode(files.dataset(Rows=0)), "its header says 4 x 0 pixels"),
         (files.encode(files.dataset(Rows=65535, Columns=65535)), "too large .65535 x 65535.; at most 64000000 pixels"),
-        (files.encode(files.dataset(NumberOfFrames=-2)), "NumberOfFrames is no number above 0"),
+        (files.encode(files.dataset(NumberOfFrames=-2)), "NumberOfFrames is not a number above 0"),
         (files.encode(files.dataset(RescaleSlope=0, RescaleIntercept=1)), "rescale slope is 0 or no finite number"),
     ],
 )
@@ -209,7 +209,9 @@ def test_a_window_that_is_no_number_is_none_and_the_frames_own_range_is_shown(ke
 def test_another_window_of_the_file_is_used_beside_one_that_is_no_number() -> None:
     data = with_text("WindowCenter", "700\\x", WindowWidth=[400, 400])
     assert (read_dicom(io.BytesIO(data)) == shown(WindowCenter=700, WindowWidth=400)).all()
-    with pytest.raises(DataError, match="window file:1 is no window: its centre or width is no number; accepted: file"):
+    with pytest.raises(
+        DataError, match="window file:1 is not a window: its centre or width is not a number; accepted: file"
+    ):
         read_dicom(io.BytesIO(data), window=Window(index=1))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints of a file: made once, made anew when anything changed, and never for a file with an unusable row."""
+"""Fingerprints of a file: made once, made again when anything changed, and never for a file with an unusable row."""
 
 from __future__ import annotations
 

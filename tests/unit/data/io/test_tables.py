@@ -75,7 +75,7 @@ def test_every_bad_line_of_a_jsonl_is_numbered_and_the_others_are_read(tmp_path:
         ('"never closed\n', ".csv", "line 1: unexpected end of data; a table starts with the names of its columns"),
         (b"q\xff,a\n", ".csv", "line 1 is not UTF-8; save the file as UTF-8, or give --set encoding=NAME"),
         (b"\xff\xfeq\x00,\x00a", ".csv", "is no utf-16 .*; save it as UTF-8, or give --set encoding=NAME"),
-        ("x", ".xls", r"is no table; give a file that ends in .jsonl, .ndjson, .csv, .tsv, .xlsx, .json"),
+        ("x", ".xls", r"is not a table; give a file that ends in .jsonl, .ndjson, .csv, .tsv, .xlsx, .json"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: str | bytes, suffix: str, message: str) -> None:
@@ -186,7 +186,7 @@ def test_an_excel_file(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_excel_file(tmp_path: Path) -> None:
     pytest.importorskip("openpyxl")
-    with pytest.raises(DataError, match=r"table\.xlsx is no readable Excel file .*; save it again as \.xlsx or CSV"):
+    with pytest.raises(DataError, match=r"table\.xlsx is not a readable Excel file .*; save it again as \.xlsx or CSV"):
         table(tmp_path, "x", ".xlsx")
 
 
@@ -274,8 +274,8 @@ def test_a_json_list_and_lines_by_other_names(tmp_path: Path, mark: str) -> None
     assert table(tmp_path, mark + lines, ".json") == expected
     assert table(tmp_path, mark + lines, ".ndjson") == expected
     (wrong,) = table(tmp_path, mark + "[7]", ".json")
-    assert wrong == BadLine(1, "item 1 of the list is no object; write question, answer, ... as one")
-    with pytest.raises(DataError, match="is no JSON list"):
+    assert wrong == BadLine(1, "item 1 of the list is not an object; write question, answer, ... as one")
+    with pytest.raises(DataError, match="is not a JSON list"):
         table(tmp_path, mark + "[{]", ".json")
 
 

@@ -168,7 +168,7 @@ def test_what_cannot_be_built(tmp_path: Path) -> None:
     table = pq.read_table(path)
     broken = table.set_column(table.schema.get_field_index("meta"), "meta", pa.array(["{'pass_rate': 1"]))
     pq.write_table(broken, path)
-    with pytest.raises(DataError, match="row 'd-0': meta is no JSON"):
+    with pytest.raises(DataError, match="row 'd-0': meta is not JSON"):
         build(MixtureSpec((SourceSpec(str(path)),), curriculum=CurriculumSpec(band=(0, 1))))
 
 

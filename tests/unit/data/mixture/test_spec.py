@@ -89,7 +89,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("sources: [")
-    with pytest.raises(ConfigError, match=r"m\.yaml is no YAML \(.*; fix that line"):
+    with pytest.raises(ConfigError, match=r"m\.yaml is not YAML \(.*; fix that line"):
         read_mixture(tmp_path / "m.yaml")
 
 

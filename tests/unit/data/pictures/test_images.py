@@ -231,9 +231,9 @@ def test_whatever_a_decoder_raises_is_the_rows_refusal(failure: Exception, monke
     with pytest.raises(DataError, match=f"row 'r7': its picture is cut off or corrupt .{type(failure).__name__}"):
         load_image(ImageRef(bytes=data), "r7")
     monkeypatch.setattr(Image, "open", fail)
-    with pytest.raises(DataError, match=f"row 'r7': its picture is no readable picture .*{type(failure).__name__}"):
+    with pytest.raises(DataError, match=f"row 'r7': its picture is not a readable picture .*{type(failure).__name__}"):
         load_image(ImageRef(bytes=data), "r7")
-    with pytest.raises(DataError, match="row 'r7': its picture is no readable picture"):
+    with pytest.raises(DataError, match="row 'r7': its picture is not a readable picture"):
         image_size(ImageRef(bytes=data), "r7")
 
 
@@ -250,7 +250,9 @@ def test_whatever_a_decoder_raises_is_the_rows_refusal(failure: Exception, monke
     ids=["EPS", "EPS with a preview", "DDS"],
 )
 def test_formats_that_are_not_for_pictures_of_patients_are_not_opened(data: bytes) -> None:
-    with pytest.raises(DataError, match="is no readable picture .*; accepted: PNG, JPEG, TIFF, .*DICOM; fix or drop"):
+    with pytest.raises(
+        DataError, match="is not a readable picture .*; accepted: PNG, JPEG, TIFF, .*DICOM; fix or drop"
+    ):
         load_image(ImageRef(bytes=data), "r")
 
 
@@ -274,7 +276,7 @@ def test_a_reference_needs_exactly_one_source(ref: ImageRef) -> None:
 
 @pytest.mark.parametrize("data", [b"no picture at all", b"\x89PNG\r\n\x1a\n", b""])
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
-    with pytest.raises(DataError, match=r"row 'r': its picture is no readable picture"):
+    with pytest.raises(DataError, match=r"row 'r': its picture is not a readable picture"):
         load_image(ImageRef(bytes=data), "r")
 
 

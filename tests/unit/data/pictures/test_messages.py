@@ -65,7 +65,7 @@ def test_an_unknown_form(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_unreadable_picture_does_not_leave(form: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="row 'r1': its picture is no readable picture"):
+    with pytest.raises(DataError, match="row 'r1': its picture is not a readable picture"):
         carried(b"nothing", form, tmp_path)
     with pytest.raises(DataError, match=r"row 'r1': picture .*gone\.png cannot be read"):
         to_message(ImageRef(path="gone.png"), "r1", str(tmp_path), form, RULE, None)

@@ -106,12 +106,12 @@ def test_sizes_from_heads(tmp_path: Path) -> None:
 
 
 def test_pictures_that_have_no_size(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="row 'r7': its picture is no readable picture"):
+    with pytest.raises(DataError, match="row 'r7': its picture is not a readable picture"):
         image_size(ImageRef(bytes=b"nothing"), "r7")
     with pytest.raises(DataError, match=r"row 'r8': picture .*gone\.png cannot be read"):
         image_size(ImageRef(path="gone.png"), "r8", tmp_path)
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"row 'r9': picture .*bad\.png is no readable picture"):
+    with pytest.raises(DataError, match=r"row 'r9': picture .*bad\.png is not a readable picture"):
         image_size(ImageRef(path="bad.png"), "r9", tmp_path)
     dicom = b"\x00" * 128 + b"DICM" + b"rubbish"
     with pytest.raises(DataError, match="row 'r10': its picture"):

@@ -166,7 +166,7 @@ def test_a_spec_from_a_file(tmp_path: Path) -> None:
     path.write_text("min_side: 10\ndrop_between: [exact, exact]\n")
     assert read_quality(path) == QualitySpec(min_side=10, drop_between=("exact",))
     path.write_text("min_side: [")
-    with pytest.raises(ConfigError, match=r"q\.yaml is no YAML"):
+    with pytest.raises(ConfigError, match=r"q\.yaml is not YAML"):
         read_quality(path)
     path.write_text("min_sides: 3")
     with pytest.raises(ConfigError, match=r"q\.yaml: quality has an unknown key 'min_sides'"):

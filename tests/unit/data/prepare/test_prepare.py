@@ -173,7 +173,7 @@ def test_what_lies_where_an_option_points_belongs_to_the_rows(tmp_path: Path) ->
     (pictures / "a.png").write_bytes(picture(2, 48))
     say = Say()
     prepare(job, say)
-    assert any("starting anew" in line for line in say.lines)
+    assert any("starting again" in line for line in say.lines)
     assert next(read_samples(job.out)).images[0].bytes == picture(2, 48)
 
 
@@ -215,7 +215,7 @@ def test_changed_rows_start_anew(tmp_path: Path) -> None:
     put_rows(tmp_path / "in", 8)
     say = Say()
     prepare(job, say)
-    assert say.lines[0] == "the parts of an earlier run are of another plan (changed: source's files); starting anew"
+    assert say.lines[0] == "the parts of an earlier run are of another plan (changed: source's files); starting again"
     assert len(ids(job.out)) == 8
 
 

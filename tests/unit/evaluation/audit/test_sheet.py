@@ -143,7 +143,7 @@ def test_a_sheet_beside_the_key_of_another(evaluation: Evaluation, tmp_path: Pat
     first, _, key = write_sheet(evaluation, tmp_path / "a.csv", 30)
     again = write_sheet(evaluation, tmp_path / "b.csv", 30)
     _, page, other_key = write_sheet(evaluation, tmp_path / "c.csv", 30, seed=1)
-    assert id_of(key) == id_of(again[2]) != id_of(other_key)  # the same sheet may be written anew
+    assert id_of(key) == id_of(again[2]) != id_of(other_key)  # the same sheet may be written again
     assert id_of(other_key) in page.read_text(encoding="utf-8")
     agreed = tmp_path / "filled.csv"
     cases = json.loads(other_key.read_text())["cases"]
@@ -227,7 +227,7 @@ def test_a_key_that_is_none(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match="k.json cannot be read .*; it was written beside the sheet"):
         read_labels(tmp_path / "f.csv", key)
     key.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match="k.json is no key of a sheet"):
+    with pytest.raises(DataError, match="k.json is not the key of a sheet"):
         read_labels(tmp_path / "f.csv", key)
 
 

@@ -84,7 +84,7 @@ def test_the_judge_sees_the_question_s_own_picture_whatever_the_model_was_shown(
             await protocol.close()
 
         assert seen_by(work) == [sha(50)]
-    with pytest.raises(DataError, match="a blank picture is no picture of the question"):
+    with pytest.raises(DataError, match="a blank picture is not a picture of the question"):
         as_ref(next(item for item in show_as(items, "blank", 0)).shown[0])
 
 

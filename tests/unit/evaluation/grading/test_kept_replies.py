@@ -24,7 +24,7 @@ REQUEST = ChatRequest((Turn("user", "Score it."),))
 def with_judge(
     folder: Path, ask: Callable[[GuardedJudge], Awaitable[Any]], mock: MockSpec | None = None, **settings: Any
 ) -> tuple[Any, int]:
-    """What a judge says that is opened anew, as in a resumed run, and how many requests reached its server."""
+    """What a judge says that is opened again, as in a resumed run, and how many requests reached its server."""
 
     async def run() -> tuple[Any, int]:
         async with MockJudge(mock) as server:

@@ -28,8 +28,8 @@ from medix_verl.evaluation.models.generation import GenerationSpec
         ({"thinking_budget": 4096}, "thinking_budget is 4096, and an answer has 4096 tokens"),
         ({"extra_body": {"temperature": 1}}, "extra_body has 'temperature'; that is set by temperature"),
         ({"extra_body": {"messages": []}}, "extra_body has 'messages'"),
-        ({"extra_body": {"x": {1, 2}}}, "generation.extra_body is no JSON object"),
-        ({"chat_template_kwargs": {"x": float("nan")}}, "generation.chat_template_kwargs is no JSON object"),
+        ({"extra_body": {"x": {1, 2}}}, "generation.extra_body is not a JSON object"),
+        ({"chat_template_kwargs": {"x": float("nan")}}, "generation.chat_template_kwargs is not a JSON object"),
     ],
 )
 def test_what_is_refused(given: dict[str, Any], expected: str) -> None:

@@ -35,7 +35,7 @@ def test_tasks_come_in_the_order_of_the_table(tmp_path: Path) -> None:
 
 def test_what_is_no_evaluation(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"is no evaluation: eval\.json is missing; give what medix-verl evaluate --out"
+        DataError, match=r"is not an evaluation: eval\.json is missing; give what medix-verl evaluate --out"
     ):
         read_evaluation(tmp_path)
     (tmp_path / "eval.json").write_text("{", encoding="utf-8")

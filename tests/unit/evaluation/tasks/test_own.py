@@ -91,8 +91,8 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         ({"converter": "slak"}, r"unknown data set 'slak'"),
         ({"converter": "medqa", "columns": {"question": "Frage"}}, "columns is for tables, and medqa is none"),
         ({"converter": "pmc-vqa", "split": "val"}, "split is 'val'; pmc-vqa has "),
-        ({"name": "all"}, "task 'all' is no name of a task"),
-        ({"name": "a.real"}, "task 'a.real' is no name of a task"),
+        ({"name": "all"}, "task 'all' is not a task name"),
+        ({"name": "a.real"}, "task 'a.real' is not a task name"),
         ({"size": "many"}, "task 'mine': size is 'many'; set it to an integer"),
     ],
 )

@@ -72,7 +72,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 
 def test_a_picture_that_cannot_be_used_is_told_by_its_row_and_place() -> None:
     broken = Sample("a", "s", "q", "b", images=(ImageRef(bytes=encoded(1)), ImageRef(bytes=b"no picture")))
-    with pytest.raises(DataError, match=r"row 'a': its picture is no readable picture .*\(picture 2 of 2\)"):
+    with pytest.raises(DataError, match=r"row 'a': its picture is not a readable picture .*\(picture 2 of 2\)"):
         prepare(broken, None, Path())
 
 

@@ -129,7 +129,7 @@ def test_links_in_a_folder(tmp_path: Path, what: str) -> None:
 def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     lab(tmp_path, HEAD)
     os.mkfifo(tmp_path / "recipe" / "lab" / "pipe.yaml")
-    with pytest.raises(DataError, match="is no file; recipes are plain files"):
+    with pytest.raises(DataError, match="is not a file; recipes are plain files"):
         taken(tmp_path)
 
 
@@ -199,8 +199,8 @@ FAULTS = {
     "a: &x [1, 2]\nb: [*x, *x]": "has an alias or a tag of YAML",
     "a: !!python/object/apply:os.system ['touch x']": "has an alias or a tag of YAML",
     "a: !!binary aGVsbG8=": "has an alias or a tag of YAML",
-    "a: [1": "it is no YAML",
-    "[1, 2]": "it is no mapping of keys",
+    "a: [1": "it is not YAML",
+    "[1, 2]": "it is not a mapping of keys",
     "a: " + "[" * 60 + "]" * 60: "nested deeper than 40 levels",
     f"judge: {{api_key: sk-{'x' * 20}}}": "holds what looks like a secret",
     "env: {MY_TOKEN: abcdefgh12345}": "holds what looks like a secret",
@@ -238,7 +238,7 @@ def test_secrets_beside_the_recipe(tmp_path: Path) -> None:
     [
         ("# @package _global_\n", "states no range for verl and medix-verl; write # requires:"),
         ("# @package _global_\n# requires: verl>=0.9\n", "states no range for medix-verl"),
-        ("# @package _global_\n# requires: anything\n", "is no name with a range"),
+        ("# @package _global_\n# requires: anything\n", "is not a name with a range"),
         ("# requires: verl>=0.9; medix-verl>=0.1\n", "must begin with the line '# @package _global_'"),
     ],
 )

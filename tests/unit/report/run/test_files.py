@@ -65,7 +65,7 @@ def test_a_run_inside_a_run_is_another_one(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no evaluation and no training run; accepted"):
+    with pytest.raises(DataError, match="is neither an evaluation nor a training run; accepted"):
         find_run(tmp_path)
     with pytest.raises(DataError, match="there is no .*nowhere; give a folder or file that a training run wrote"):
         find_run(tmp_path, rollouts=tmp_path / "nowhere")

@@ -258,7 +258,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        (["--compare", "x"], "is no evaluation, which --compare does not fit; leave it out"),
+        (["--compare", "x"], "is not an evaluation, which --compare does not fit; leave it out"),
         (["--labels", "x", "--other-judge", "y"], "which --other-judge, --labels do not fit"),
         (["--data", "nowhere.parquet"], "nowhere.parquet"),
         (["--metrics", "nowhere.jsonl"], "there is no nowhere.jsonl"),

@@ -79,8 +79,8 @@ def test_an_adapter_is_seen(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda run, actor: (actor / "fsdp_config.json").unlink(), "there is no .*fsdp_config.json: the run ended"),
-        (lambda run, actor: (actor / "fsdp_config.json").write_text('{"wor'), "is no JSON"),
-        (lambda run, actor: (actor / "fsdp_config.json").write_text("[]"), "is no JSON object"),
+        (lambda run, actor: (actor / "fsdp_config.json").write_text('{"wor'), "is not JSON"),
+        (lambda run, actor: (actor / "fsdp_config.json").write_text("[]"), "is not a JSON object"),
         (lambda run, actor: (actor / "fsdp_config.json").write_text("{}"), "gives no world_size"),
         (lambda run, actor: (actor / "model_world_size_2_rank_1.pt").unlink(), r"lacks 1 of 2 ranks' files \(model_w"),
         (lambda run, actor: (actor / "model_world_size_2_rank_1.pt").write_bytes(b"PK\3\4"), "is cut off at 4 bytes"),

@@ -79,7 +79,7 @@ def test_a_full_disk_is_seen_before_the_work(tmp_path: Path, monkeypatch: pytest
         ({"missing": list("abcde")}, r"lacks tensors of its class \(a, b, c and 2 more\)"),
         ({"unexpected": ["x"]}, r"its class does not know \(x\)"),
         ({"mismatched": ["x"]}, "of another shape"),
-        ({"not_finite": ["x"]}, "values that are no numbers"),
+        ({"not_finite": ["x"]}, "values that are not numbers"),
     ],
 )
 def test_a_model_that_is_not_whole_is_refused(

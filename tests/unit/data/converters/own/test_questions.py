@@ -267,7 +267,7 @@ def test_columns_with_other_names(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         ("question", "'question' is no OURS=THEIRS; write for example --column question=Frage"),
-        ("frage=question", "'frage' is no column of ours; accepted: id, question"),
+        ("frage=question", "'frage' is not a column of ours; accepted: id, question"),
         ("questoin=Frage", "did you mean 'question'"),
         ("question=A,question=B", "named twice"),
         ("question=A,answer=A", "named twice"),

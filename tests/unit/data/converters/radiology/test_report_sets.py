@@ -114,7 +114,7 @@ def test_annotated_studies_are_findings(iu: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[", r"annotation\.json is no JSON"),
+        ("[", r"annotation\.json is not JSON"),
         ("[]", r"annotation\.json has no list 'train' of studies; expected train, val and test"),
         ('{"train": {}}', r"annotation\.json has no list 'train' of studies"),
     ],

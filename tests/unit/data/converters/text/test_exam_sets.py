@@ -90,7 +90,10 @@ def test_the_answers_of_cmb_lie_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answers", "message"),
-    [(None, "the answers of the test questions are on GitHub only"), ({"1": "C"}, "is no JSON list of id and answer")],
+    [
+        (None, "the answers of the test questions are on GitHub only"),
+        ({"1": "C"}, "is not a JSON list of id and answer"),
+    ],
 )
 def test_without_its_answers_cmb_says_where_they_are(answers: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):

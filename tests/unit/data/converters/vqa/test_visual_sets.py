@@ -125,8 +125,8 @@ def test_omnimedvqa_reads_its_archive_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"[{", r"Chest CT Scan\.json in .*OmniMedVQA\.zip is no JSON"),
-        (b'{"a": 1}', r"Chest CT Scan\.json in .* is no list of objects"),
+        (b"[{", r"Chest CT Scan\.json in .*OmniMedVQA\.zip is not JSON"),
+        (b'{"a": 1}', r"Chest CT Scan\.json in .* is not a list of objects"),
         (b'[{"question": "x"}]', r"Chest CT Scan\.json in .* has no column question_id, gt_answer.*; it has question"),
     ],
 )
@@ -142,7 +142,7 @@ def test_an_archive_without_questions_is_refused(tmp_path: Path) -> None:
 
 def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "OmniMedVQA.zip").write_bytes(b"not a zip")
-    with pytest.raises(DataError, match=r"OmniMedVQA\.zip is no readable archive"):
+    with pytest.raises(DataError, match=r"OmniMedVQA\.zip is not a readable archive"):
         list(omnimedvqa.read(Source(tmp_path, options={"access": "open"}), "test"))
     assert not zipfile.is_zipfile(tmp_path / "OmniMedVQA.zip")
 
