@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import pytest
 import verl  # noqa: F401 - it takes its time to load, which is no test's
 
+from helpers.mock_process import Mock
 from medix_verl.cli.main import main
 
 pytestmark = pytest.mark.timeout(600)
-Mock: Any = runpy.run_path(str(Path(__file__).parents[1] / "mock_process.py"))["Mock"]
 
 
 @pytest.fixture

@@ -7,25 +7,22 @@ import importlib.util
 import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from helpers.evaluations import begin, environment, evaluate, medqa, records, serving, summary
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(400),
 ]
 
-shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
-begin, environment, evaluate, medqa = shared.begin, shared.environment, shared.evaluate, shared.medqa
-records, serving, summary = shared.records, shared.serving, shared.summary
 COUNT = 48
 AT_ONCE = 4
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import io
-import runpy
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -16,37 +14,14 @@ from typing import Any
 
 import pytest
 
+from helpers import evaluations as shared
+from helpers.mimic import SECRET, picture, write_mimic
+
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(300),
 ]
-shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
-SECRET = "The left lower lobe of Mrs Ypsilon is consolidated."
 TASKS = ("mimic_cxr_report_summarization", "mimic_cxr_report_generation")
-
-
-def picture() -> bytes:
-    """A picture whose bytes are in no other file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    pixels = bytes((7 * place * place + place // 96) % 256 for place in range(96 * 96))
-    Image.frombytes("L", (96, 96), pixels).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_mimic(folder: Path, raw: bytes) -> Path:
-    """The evaluation set's own layout: picture by value."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    place = folder / "mimic_cxr"
-    place.mkdir(parents=True)
-    url = "https://physionet.org/files/mimic-cxr-jpg/2.1.0/files/p10/p10000032/s50414267/aa-1.jpg"
-    rows = [{"image": url, "report": SECRET, "summary": "Left lower lobe pneumonia of Mrs Ypsilon."}]
-    pq.write_table(pa.Table.from_pylist(rows), place / "test-00000-of-00001.parquet")
-    (folder / "aa-1.jpg").write_bytes(raw)
-    return folder
 
 
 def parts(raw: bytes) -> list[bytes]:

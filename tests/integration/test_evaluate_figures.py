@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+
+from helpers import evaluations as shared
+from helpers import mimic
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(400),
 ]
-HERE = Path(__file__)
-shared = SimpleNamespace(**runpy.run_path(str(HERE.with_name("evaluations.py"))))
-mimic = SimpleNamespace(**runpy.run_path(str(HERE.with_name("test_evaluate_credentials.py"))))
 COUNT = 12
 TASK = "mimic_cxr_report_summarization"
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+
+from helpers import evaluations as shared
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(900),
 ]
-HERE = Path(__file__).parent
-shared = SimpleNamespace(**runpy.run_path(str(HERE / "evaluations.py")))
 COUNT, K = 40, 4
 
 

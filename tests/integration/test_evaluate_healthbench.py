@@ -5,23 +5,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from helpers import evaluations as shared
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(400),
 ]
 
-shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
 TURNS = [("user", "It hurts."), ("assistant", "Where?")]
 
 

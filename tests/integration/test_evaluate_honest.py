@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import runpy
 import subprocess
 import sys
 import threading
@@ -19,13 +18,13 @@ from typing import Any
 
 import pytest
 
+from helpers import evaluations as shared
 from medix_verl.evaluation.store.identity import QUESTIONS as PROBES
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(300),
 ]
-shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
 evaluate, medqa, records, serving = shared.evaluate, shared.medqa, shared.records, shared.serving
 COUNT = 6
 ANSWER = {"choices": [{"message": {"content": "<think>t</think> <answer>drug 0</answer>"}, "finish_reason": "stop"}]}

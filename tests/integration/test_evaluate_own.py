@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
 
+from helpers import evaluations as shared
 from medix_verl import evaluate
 from medix_verl.cli.main import main
 from medix_verl.evaluation.assemble import TaskChoices
@@ -26,8 +25,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(300),
 ]
-
-shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
 
 
 @contextmanager

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from helpers import evaluations as shared
+from helpers import task_layouts as layouts
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
     pytest.mark.timeout(400),
 ]
-HERE = Path(__file__).parent
-shared = SimpleNamespace(**runpy.run_path(str(HERE / "evaluations.py")))
-layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "unit" / "evaluation" / "tasks" / "task_layouts.py")))
 
 
 def judged_by(*servers: Any) -> list[object]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import runpy
 import shutil
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from helpers import evaluations as shared
+from helpers import task_layouts as layouts
 from medix_verl.evaluation.models.server import ServerSpec, serving
 
 pytestmark = [
@@ -24,9 +24,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(1500),
 ]
-HERE = Path(__file__).parent
-shared = SimpleNamespace(**runpy.run_path(str(HERE / "evaluations.py")))
-layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "unit" / "evaluation" / "tasks" / "task_layouts.py")))
 SERVE = "--max-model-len 2048 --dtype float32 --enforce-eager"
 COUNT = 60
 

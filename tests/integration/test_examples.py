@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,7 +68,8 @@ def test_the_term_of_the_example_is_found_as_it_says() -> None:
 
 @pytest.mark.long
 def test_a_model_is_evaluated(tmp_path: Path) -> None:
-    shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
+    from helpers import evaluations as shared
+
     source, out = shared.medqa(tmp_path / "medqa", 12), tmp_path / "out"
     with shared.serving() as server:
         done = subprocess.run(

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,7 +200,8 @@ def test_a_trained_checkpoint_is_served_scored_and_evaluated(
         "medqa",
         f"--evaluate-args=--sources medqa={sets}",
     ]
-    outside = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("outside.py"))))
+    from helpers import outside
+
     words += ["--recipe", f"medix_cpu,{outside.RECIPE}"]
     ended = subprocess.run(
         [sys.executable, "-m", "medix_verl", "export", *map(str, [run, *words])],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import threading
@@ -21,7 +20,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-LAYOUTS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "data" / "converters" / "layouts.py"))
+from helpers import set_layouts as layouts
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 pytestmark = pytest.mark.timeout(180)
 
@@ -143,7 +143,7 @@ def test_the_hub_gives_what_the_folder_gives(
     if name == "medix-rl-data":
         put_shards(folder)
     else:
-        LAYOUTS["WRITERS"][name](folder, LAYOUTS["ROWS"][name])
+        layouts.WRITERS[name](folder, layouts.ROWS[name])
     for out, place in (("hub", ()), ("folder", ("--source", str(folder)))):
         (tmp_path / out).mkdir()
         done = prepare(address, tmp_path / "home", name, *place, "--out", str(tmp_path / out / "train.parquet"))
@@ -158,7 +158,7 @@ def put_shards(folder: Path) -> None:
     rows = [
         {
             "id": f"m{n}",
-            "image": [LAYOUTS["picture"](n)],
+            "image": [layouts.picture(n)],
             "source": "x",
             "problem": f"Q {n}?",
             "solution": f"<X_RAY>a{n}",
@@ -167,7 +167,7 @@ def put_shards(folder: Path) -> None:
     ]
     for number in range(2):
         path = folder / "data" / f"train-{number:05}-of-00002.parquet"
-        LAYOUTS["write_parquet"](path, rows[number * 3 : number * 3 + 3])
+        layouts.write_parquet(path, rows[number * 3 : number * 3 + 3])
 
 
 def test_a_set_that_the_hub_does_not_have(hub: tuple[str, Path, list[str]], tmp_path: Path) -> None:

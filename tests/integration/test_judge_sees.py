@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +19,11 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from helpers.mock_process import Mock
 from medix_verl.errors import ConfigError, UnscoredError
 
 pytestmark = pytest.mark.timeout(300)
 WRONG = "<X_RAY> <think>it is dark</think> <answer>zzz</answer>"
-Mock: Any = runpy.run_path(str(Path(__file__).parents[1] / "mock_process.py"))["Mock"]
 
 
 @pytest.fixture

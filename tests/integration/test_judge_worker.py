@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import runpy
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.mock_process import Mock as MockProcess
 from medix_verl.judge.mock import verdict_of
 from medix_verl.judge.prompt import Writer
 from medix_verl.judge.spec import JudgeSpec
@@ -29,7 +28,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 ray = pytest.importorskip("ray")
 
 CLIENTS = 8
-MockProcess: Any = runpy.run_path(str(Path(__file__).parents[1] / "mock_process.py"))["Mock"]
 CLIENTS_ALIVE: list[Any] = []
 FINDINGS = ("effusion", "oedema", "nodule", "fracture", "cyst", "stenosis", "haematoma", "abscess")
 SPEC = JudgeSpec(kind="openai", model="mock", timeout_s=5.0, max_retries=8, breaker_seconds=1.0)

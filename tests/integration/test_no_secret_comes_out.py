@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -138,7 +137,8 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 def test_what_an_evaluation_leaves(tmp_path: Path) -> None:
     """eval.json, its logs, tables and pages, and what is exported of it."""
     pytest.importorskip("inspect_ai")
-    here = SimpleNamespace(**__import__("runpy").run_path(str(Path(__file__).with_name("evaluations.py"))))
+    from helpers import evaluations as here
+
     source, out = here.medqa(tmp_path / "medqa", 3), tmp_path / "evaluation"
     server = here.Server()
     try:

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.run_folder import made
 from medix_verl.runs.record import Identity, RunRecord, write_record
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "tour.ipynb"
-made = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "report" / "run" / "test_page.py"))["made"]
 
 
 @pytest.fixture(scope="module")

@@ -8,24 +8,22 @@ from __future__ import annotations
 import json
 import math
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from helpers import outside
 from medix_verl.data.io.parquet import read_samples
 from medix_verl.report.run.content import read_run
 from medix_verl.report.run.files import find_run
 from medix_verl.report.run.page import write_run_page
 
 pytestmark = pytest.mark.timeout(500)
-OUTSIDE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("outside.py"))))
 LINES = [
     {"response": "<think>t</think><answer>left lung</answer>", "ground_truth": "left lung of the patient"},
     {"response": "<think>t</think><answer>right lung and more</answer>", "ground_truth": "left lung"},
@@ -35,7 +33,7 @@ LINES = [
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return OUTSIDE.environment(OUTSIDE.install(tmp_path_factory.mktemp("lab")))
+    return outside.environment(outside.install(tmp_path_factory.mktemp("lab")))
 
 
 def medix(lab: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:
@@ -142,7 +140,8 @@ def test_audit_judge_and_doctor_know_the_judge(lab: dict[str, str], tmp_path: Pa
 
 def test_evaluate_asks_the_judge(lab: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("inspect_ai")
-    shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
+    from helpers import evaluations as shared
+
     source, out = shared.medqa(tmp_path / "medqa", 6), tmp_path / "out"
     with shared.serving() as server:
         done = medix(lab, "evaluate", server.url, "--tasks", "medqa", "--sources", f"medqa={source}", "--out", out,
@@ -154,7 +153,8 @@ def test_evaluate_asks_the_judge(lab: dict[str, str], tmp_path: Path) -> None:
 
 def test_its_data_set_is_prepared_and_its_task_evaluated(lab: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("inspect_ai")
-    shared = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("evaluations.py"))))
+    from helpers import evaluations as shared
+
     films, out = tmp_path / "films", tmp_path / "out"
     films.mkdir()
     for split in ("train", "holdout"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import resource
-import runpy
 import signal
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-SETS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "data" / "prepare" / "sets.py"))
+from helpers import sets
+
 ROWS = 4500
 """Four parts and a piece."""
 FILES = ("train.parquet", "train.report.json", "train.dropped.jsonl")
@@ -31,12 +31,12 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         f"c{number}": {
             "question": f"What is seen in picture {number}?",
             "answer": f"finding {number}",
-            "image": SETS["picture"](number, 64).hex(),
+            "image": sets.picture(number, 64).hex(),
         }
         for number in range(0, ROWS, 900)
     }
-    source = SETS["put_rows"](folder / "in", ROWS, side=64, **again, **copies)
-    converter = SETS["put_converter"](folder)
+    source = sets.put_rows(folder / "in", ROWS, side=64, **again, **copies)
+    converter = sets.put_converter(folder)
     return [sys.executable, "-m", "medix_verl", "prepare", str(converter), "--source", str(source)]
 
 

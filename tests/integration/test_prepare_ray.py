@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers import sets
 from medix_verl.data.prepare.cluster import connect, only_here
 from medix_verl.data.prepare.job import Job
 from medix_verl.data.prepare.prepare import prepare
@@ -17,7 +17,6 @@ from medix_verl.errors import DataError, SetupError
 from medix_verl.types import Sample
 
 pytestmark = pytest.mark.timeout(400)
-SETS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "data" / "prepare" / "sets.py"))
 FILES = ("train.parquet", "train.report.json", "train.dropped.jsonl")
 
 
@@ -36,8 +35,8 @@ def quiet(line: str) -> None:
 
 
 def job_for(tmp_path: Path, count: int, **changes: dict[str, object]) -> Job:
-    source = SETS["put_rows"](tmp_path / "in", count, **changes)
-    converter = str(SETS["put_converter"](tmp_path))
+    source = sets.put_rows(tmp_path / "in", count, **changes)
+    converter = str(sets.put_converter(tmp_path))
     return Job(converter, "train", tmp_path / "out" / "train.parquet", place=str(source), rows_a_part=50, bounded=True)
 
 

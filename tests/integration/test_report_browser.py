@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any
 
 import pytest
 
+from helpers.evaluation_folder import made as made_evaluation
+from helpers.run_folder import made
 from medix_verl.cli.main import main
 from medix_verl.report.run.files import find_run
 from medix_verl.report.run.page import write_run_page
 
-UNIT = Path(__file__).parents[1] / "unit" / "report"
-made = runpy.run_path(str(UNIT / "run" / "test_page.py"))["made"]
-made_evaluation = runpy.run_path(str(UNIT / "test_page.py"))["made"]
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import fake_tokenizer as fake
 from medix_verl.chat_template import (
     ReplyReader,
     load_tokenizer,
@@ -25,7 +22,6 @@ from medix_verl.response import TAG, mark_of
 from medix_verl.thinking import MARKS, Thinking
 from medix_verl.types import MODALITIES
 
-fake = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fake_tokenizer.py"))))
 FakeTokenizer, template = fake.FakeTokenizer, fake.template
 NONE, OPEN, CLOSED = Thinking.NONE, Thinking.OPEN, Thinking.CLOSED
 TURN = "<|im_start|>user\nWhy <think>?<|im_end|>\n<|im_start|>assistant\n"

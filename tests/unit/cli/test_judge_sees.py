@@ -8,7 +8,6 @@ import base64
 import hashlib
 import io
 import json
-import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from helpers.mock_process import Mock
 from medix_verl.cli.evaluate.answering import line_of
 from medix_verl.cli.judge.judge_flags import add_judge_flags, judge_settings
 from medix_verl.cli.main import main
@@ -30,7 +30,6 @@ from medix_verl.recipe.checks.judge import check_judge
 from medix_verl.types import ImageRef, Sample
 
 OFF = {"enable": False}
-Mock: Any = runpy.run_path(str(Path(__file__).parents[2] / "mock_process.py"))["Mock"]
 
 
 @pytest.fixture

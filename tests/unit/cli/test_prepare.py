@@ -2,7 +2,6 @@
 """`medix-verl prepare` passes on what was typed, shows what came of it, and lists what there is."""
 
 import json
-import runpy
 import signal
 import sys
 from collections.abc import Callable
@@ -11,14 +10,14 @@ from types import ModuleType
 
 import pytest
 
+from helpers import sets
 from medix_verl.cli.data.prepare import stoppable
 from medix_verl.cli.main import main
 from medix_verl.data.converters.registry import NAMES
 from medix_verl.data.io.parquet import read_samples
 from medix_verl.demo.build import BuildSpec
 
-SETS = runpy.run_path(str(Path(__file__).parents[1] / "data" / "prepare" / "sets.py"))
-put_converter, put_rows = SETS["put_converter"], SETS["put_rows"]
+put_converter, put_rows = sets.put_converter, sets.put_rows
 
 
 class Builder:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import platform
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers.run_record import RECORD
 from medix_verl.cli.main import main
 from medix_verl.cli.recipe.recipe import tables
 from medix_verl.errors import ConfigError
@@ -122,7 +122,7 @@ def no_verl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_verl")
 def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    record = RECORD
     write_record(record, tmp_path / "demo" / "checkpoints")
     assert main(["recipe", "show", str(tmp_path / "demo")]) == 0
     shown = capsys.readouterr().out
@@ -138,7 +138,7 @@ def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.Capt
 def test_a_run_says_what_its_command_alone_does_not_bring_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    plain = RECORD
     config = {"trainer": {"resume_mode": "auto"}}
     write_record(replace(plain, directory="/home/me", recipes=("medix", "labs_own"), config=config), tmp_path)
     assert main(["recipe", "show", str(tmp_path)]) == 0
@@ -153,7 +153,7 @@ def test_a_run_says_what_its_command_alone_does_not_bring_back(
 
 @pytest.mark.usefixtures("no_verl")
 def test_a_run_says_which_versions_and_data_are_others_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plain = runpy.run_path(str(Path(__file__).parents[1] / "runs" / "test_record.py"))["RECORD"]
+    plain = RECORD
     (tmp_path / "same.parquet").write_bytes(b"12345")
     (tmp_path / "grown.parquet").write_bytes(b"1234567")
     data = tuple(DataFile("train", f"{name}.parquet", size=5) for name in ("same", "grown", "gone"))

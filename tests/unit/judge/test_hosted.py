@@ -6,17 +6,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import runpy
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from helpers import hosted
 from medix_verl.errors import ConfigError, RunStoppedError
 from medix_verl.judge.prompt import ChatRequest, Turn
 from medix_verl.judge.spec import JudgeSpec
@@ -24,7 +23,6 @@ from medix_verl.openai_client import OpenAIClient, RequestError
 from medix_verl.rewards.stop_rules import UnscoredWindow
 from medix_verl.types import Failure
 
-hosted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("hosted.py"))))
 says, error, judged, prompt_of = hosted.says, hosted.error, hosted.judged, hosted.prompt_of
 SPEC = JudgeSpec(kind="openai", model="m", url="http://h/v1")
 

@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import runpy
 from collections import Counter
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from helpers import hosted
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Failure, Verdict
 
-hosted = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("hosted.py"))))
 says, error, judged, prompt_of = hosted.says, hosted.error, hosted.judged, hosted.prompt_of
 
 FLAGGED = [f"flagged finding {number}" for number in range(16)]

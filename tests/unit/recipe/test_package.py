@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from helpers import lab_package as lab
 from medix_verl.cli.main import main
 from medix_verl.errors import ConfigError
 from medix_verl.recipe.package.begin import begin_package
@@ -20,7 +19,6 @@ from medix_verl.recipe.share.bundle import collect
 from medix_verl.recipe.share.contents import faults_of
 from medix_verl.recipe.share.folder import FolderSource
 
-LAB = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "lab_package.py")))
 ROOT = Path(__file__).parents[3]
 
 
@@ -35,7 +33,7 @@ def test_everything_is_there_and_is_called_as_typed(tmp_path: Path, capsys: pyte
     for path in (tmp_path / "ward7").rglob("*.*"):
         if path.is_file():
             assert "@NAME@" not in path.read_text() and "NAME" not in path.name
-    points = LAB.points_of(tmp_path / "ward7")
+    points = lab.points_of(tmp_path / "ward7")
     assert points.count("[medix_verl.") == 5 and points.count("ward7_") == 4
     assert yaml.safe_load((tmp_path / "ward7/ward7/recipe/ward7/first.yaml").read_text())["reward"]["medix"]["terms"]
 
@@ -54,7 +52,7 @@ def test_its_code_is_clean(tmp_path: Path) -> None:
 
 
 def test_its_own_tests_pass(tmp_path: Path) -> None:
-    project = LAB.lay_out(tmp_path, "ward7")
+    project = lab.lay_out(tmp_path, "ward7")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=project, capture_output=True, text=True, timeout=110, check=False,

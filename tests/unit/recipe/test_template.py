@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.fake_tokenizer import FakeTokenizer
 from medix_verl.cli.recipe import doctor
 from medix_verl.errors import ConfigError
 from medix_verl.recipe.checks.chosen import check_chosen
@@ -17,7 +16,6 @@ from medix_verl.recipe.checks.template import check_template
 from medix_verl.rewards.example import perfect_response, try_template
 from medix_verl.rewards.spec import RewardSpec
 
-FakeTokenizer = runpy.run_path(str(Path(__file__).parents[1] / "fake_tokenizer.py"))["FakeTokenizer"]
 POLICY: dict[str, Any] = {
     "path": "lab/model", "tokenizer": "lab/model", "trust_remote_code": False, "template": None, "settings": {},
     "prompt": "medix",

@@ -3,70 +3,22 @@
 
 import json
 import re
-import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from helpers.evaluation_folder import MANIFEST, PICTURE, made, record
+from helpers.tags import Tags
 from medix_verl.cli.main import main
 from medix_verl.evaluation.audit.leakage import Leakage
 from medix_verl.evaluation.audit.verdicts import disagreement
 from medix_verl.evaluation.stats.paired import compare
 from medix_verl.evaluation.store.read import read_evaluation
-from medix_verl.evaluation.store.records import Record, record_path, write_records
+from medix_verl.evaluation.store.records import record_path, write_records
 from medix_verl.evaluation.tasks.table import select
 from medix_verl.report.content import Beside, build, warnings
 from medix_verl.report.page import render, write_page
 from medix_verl.report.samples import choose, outcome_of, show
-
-Tags = runpy.run_path(str(Path(__file__).with_name("tags.py")))["Tags"]
-
-MANIFEST = {
-    "model": "MODEL-X",
-    "judge": {"kind": "openai", "model": ["JUDGE-Y"]},
-    "protocol": {"name": "published"},
-    "seed": 0,
-    "settings": {"limit": None, "template": "medix"},
-    "versions": {"medix-verl": "0.1.0"},
-    "finished": True,
-    "failed": {},
-}
-PICTURE = "ab" * 16
-
-
-def record(task: str, number: int, value: float | None, **more: object) -> Record:
-    given = {
-        "cluster": f"image:{number // 2}",
-        "question": f"Question {number} of {task}?",
-        "reference": "left lung",
-        "response": f"<answer>answer {number}</answer>",
-        "answer": f"answer {number} " + "x" * (number % 17),
-        "status": "unscored" if value is None else "scored",
-        "votes": (value, value, value),
-        "answer_type": "closed" if number % 2 else "open",
-        "modality": "CT_SCAN" if number % 3 else "X_RAY",
-    }
-    return Record(**{**given, "task": task, "id": f"{task}-{number:03d}", "value": value, **more})  # type: ignore[arg-type]
-
-
-def made(folder: Path, seed: int = 0, **manifest: object) -> Path:
-    """An evaluation of three tasks: a picture task under three conditions, a text task, and a credentialed one."""
-    rng = np.random.default_rng(seed)
-    shares = {"real": 0.7, "blank": 0.8, "shuffled": 0.3}
-    for condition, share in shares.items():
-        values = [None if n == 7 else float(rng.random() < share) for n in range(80)]
-        rows = [record("rad_vqa", n, v, images=(PICTURE,), condition=condition) for n, v in enumerate(values)]
-        write_records(record_path(folder, "rad_vqa", condition), rows)
-    write_records(record_path(folder, "medqa"), [record("medqa", n, float(n % 3 > 0)) for n in range(90)])
-    secret = {"question": "SECRET-QUESTION", "reference": "SECRET-REPORT", "answer_type": "report"}
-    rows = [record("mimic_cxr_report_generation", n, 0.6, **secret, images=(PICTURE,)) for n in range(40)]
-    write_records(record_path(folder, "mimic_cxr_report_generation"), rows)
-    (folder / "eval.json").write_text(json.dumps({**MANIFEST, **manifest}), encoding="utf-8")
-    (folder / "images").mkdir(exist_ok=True)
-    Image.new("RGB", (900, 600), (10, 90, 160)).save(folder / "images" / f"{PICTURE}.png")
-    return folder
 
 
 def test_the_page_stands_alone(tmp_path: Path) -> None:

@@ -7,21 +7,18 @@ import asyncio
 import json
 import logging
 import math
-import runpy
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.virtual_time import run
 from medix_verl.openai_client import RequestError
 from medix_verl.runtime.dispatch import CallCounts, Dispatcher, Limits
 from medix_verl.runtime.pace import MAX_PAUSE_S, MIN_RATE, Pace
 from medix_verl.types import Failure
-
-run = runpy.run_path(str(Path(__file__).with_name("virtual_time.py")))["run"]
 
 
 def test_without_a_refusal_nothing_waits() -> None:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from helpers import set_layouts as made
 from medix_verl.data.converters.base import SPLITS, Refused, resolve_options
 from medix_verl.data.converters.registry import NAMES, find, options_of
 from medix_verl.data.io.parquet import read_samples, write_samples
@@ -17,7 +16,6 @@ from medix_verl.data.source import Source
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("layouts.py"))))
 SETS = sorted(made.ROWS)
 
 

@@ -2,14 +2,13 @@
 """Converters are found by name, entry point, module and file; what is none is refused with what to type."""
 
 import pickle
-import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from helpers import lab_package as lab
 from medix_verl.cli.main import main
 from medix_verl.data.converters import registry
 from medix_verl.data.converters.base import SPLITS
@@ -66,9 +65,6 @@ def test_another_package_offers_its_own(tmp_path: Path, monkeypatch: pytest.Monk
     sys.modules.pop("theirs")
 
 
-LAB = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / "lab_package.py")))
-
-
 def install(folder: Path, name: str, points: str) -> None:
     """What pip leaves of an installed package, but for its modules."""
     info = folder / f"{name}-1.dist-info"
@@ -80,7 +76,7 @@ def install(folder: Path, name: str, points: str) -> None:
 def test_the_template_of_a_package_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(LAB.lay_out(tmp_path / "projects"))
+    monkeypatch.syspath_prepend(lab.lay_out(tmp_path / "projects"))
     (tmp_path / "site").mkdir()
     install(tmp_path / "site", "torn", "[medix_verl.datasets]\ntorn = torn_set\n")
     (tmp_path / "site" / "torn_set.py").write_text("1 / 0\n")

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import io
 import logging
-import runpy
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,12 +18,12 @@ from pydicom.encaps import encapsulate
 from pydicom.misc import warn_and_log
 from pydicom.uid import MPEG2MPML, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
+from helpers import dicom_files as files
 from medix_verl.data.dicom import decode as dicom
 from medix_verl.data.dicom.decode import count_frames, decode_frame, open_dicom, read_dicom
 from medix_verl.data.dicom.window import Window
 from medix_verl.errors import DataError
 
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
 RAMP = files.RAMP
 COLOURS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
 

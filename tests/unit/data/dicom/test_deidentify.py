@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import io
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
 
+from helpers import dicom_files as files
 from medix_verl.data.dicom.decode import open_dicom
 from medix_verl.data.dicom.deidentify import TABLE, Identity, look_for_identity, refusal_of, table
 
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
 MOVED = {"PatientIdentityRemoved": "YES", "LongitudinalTemporalInformationModified": "MODIFIED"}
 
 

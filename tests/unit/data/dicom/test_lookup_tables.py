@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import io
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from helpers import dicom_files as files
 from medix_verl.data.dicom.decode import read_dicom
 from medix_verl.data.dicom.lookup_tables import first_value, read_table
 from medix_verl.errors import DataError
 
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
 STORED = np.arange(16, dtype=np.uint16).reshape(4, 4) * 256
 DESCRIPTOR, DATA = 0x00283002, 0x00283006
 STEPS = np.where(np.arange(4096) < 2048, np.arange(4096) // 2, 4095)

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import io
-import runpy
 import struct
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,12 +14,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
+from helpers import dicom_files as files
 from medix_verl.data.dicom.decode import decode_frame, read_dicom
 from medix_verl.data.dicom.pixel_data import check_codestream, codestream_size, room_for
 from medix_verl.data.dicom.series import read_headers
 from medix_verl.errors import DataError
 
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
 PAGES = np.stack([files.RAMP, files.RAMP.T, files.RAMP[::-1]])
 
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import dicom_files as files
 from medix_verl.data.dicom.series import (
     FrameChoice,
     Header,
@@ -22,8 +21,6 @@ from medix_verl.data.dicom.series import (
     sort_series,
 )
 from medix_verl.errors import ConfigError, DataError
-
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
 
 
 def test_a_header_is_read_without_its_pixels(tmp_path: Path) -> None:

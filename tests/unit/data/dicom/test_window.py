@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import dicom_files as files
 from medix_verl.data.dicom.decode import decode_frame
 from medix_verl.data.dicom.window import Window, finite, parse_window, spread, through
 from medix_verl.errors import ConfigError, DataError
 
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_files.py"))))
 RAMP = files.RAMP
 
 

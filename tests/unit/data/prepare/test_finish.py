@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order in which the last files of a preparation come, and what is left where one of them fails."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from helpers import sets
 from medix_verl.data.io.parquet import read_samples
 from medix_verl.data.prepare.checks import Checked
 from medix_verl.data.prepare.job import Job
 from medix_verl.data.prepare.prepare import prepare
 from medix_verl.types import Sample
 
-SETS = runpy.run_path(str(Path(__file__).with_name("sets.py")))
 WRITTEN = {"train.parquet", "train.report.json", "train.dropped.jsonl"}
 
 
@@ -24,7 +23,7 @@ def never(sample: Sample) -> Checked:
 
 def test_a_card_that_fails_leaves_the_rows_and_the_parts(tmp_path: Path) -> None:
     """The card is made last: the parquet file is whole without it, and the next run reads nothing of the set again."""
-    source, converter = SETS["put_rows"](tmp_path / "in", 5), str(SETS["put_converter"](tmp_path))
+    source, converter = sets.put_rows(tmp_path / "in", 5), str(sets.put_converter(tmp_path))
     job = Job(converter, "train", tmp_path / "out" / "train.parquet", place=str(source), rows_a_part=2)
     (tmp_path / "a file").touch()
     with pytest.raises(OSError, match="a file"):

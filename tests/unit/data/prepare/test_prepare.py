@@ -3,7 +3,6 @@
 
 import io
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from helpers import sets
 from medix_verl.data.io.parquet import read_samples, write_samples
 from medix_verl.data.prepare.checks import Checked, check
 from medix_verl.data.prepare.job import Job
@@ -19,8 +19,7 @@ from medix_verl.errors import ConfigError, DataError
 from medix_verl.runtime.files import locked
 from medix_verl.types import ImageRef, Sample
 
-SETS = runpy.run_path(str(Path(__file__).with_name("sets.py")))
-picture, put_converter, put_rows = SETS["picture"], SETS["put_converter"], SETS["put_rows"]
+picture, put_converter, put_rows = sets.picture, sets.put_converter, sets.put_rows
 
 
 class Say:

@@ -2,7 +2,6 @@
 """`prepare --sft`: the file beside the training file, what is said of it, and that nothing dropped is in it."""
 
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from helpers import sets
 from medix_verl.cli.main import main
 from medix_verl.data.io.parquet import read_samples, write_samples
 from medix_verl.data.pictures.stamp import KEY
@@ -23,8 +23,7 @@ from medix_verl.rewards.spec import RewardSpec
 from medix_verl.thinking import Thinking
 from medix_verl.types import Reference, Sample
 
-SETS = runpy.run_path(str(Path(__file__).parents[1] / "prepare" / "sets.py"))
-put_converter, put_rows = SETS["put_converter"], SETS["put_rows"]
+put_converter, put_rows = sets.put_converter, sets.put_rows
 SAYS = {"r0": {"meta": {"rationale": "The opacity is round. It is small."}}, "r1": {"image": None}}
 
 

@@ -4,16 +4,15 @@
 import asyncio
 import json
 import random
-import runpy
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import judges as fake
 from medix_verl.data.converters.text.healthbench import to_item
 from medix_verl.errors import DataError
 from medix_verl.evaluation.audit.agreement import Estimate
@@ -26,8 +25,6 @@ from medix_verl.evaluation.stats.summary import macro_average, mean_of, summaris
 from medix_verl.evaluation.store.read import Evaluation
 from medix_verl.evaluation.store.records import Record, read_records, write_records
 from medix_verl.types import Sample
-
-fake = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("judges.py"))))
 
 
 def record(number: int, value: float | None, **more: object) -> Record:

@@ -6,17 +6,17 @@ E1, E2 and E9 are about its command line and its model server, and are tested wh
 
 import asyncio
 import json
-import runpy
 import shutil
 import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from helpers import judges as fake
+from helpers import task_layouts as layouts
 from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import DataError, JudgeError
 from medix_verl.evaluation.grading.protocol import Outcome, Protocol
@@ -29,8 +29,6 @@ from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
 HERE = Path(__file__).parent
-fake = SimpleNamespace(**runpy.run_path(str(HERE / "judges.py")))
-layouts = SimpleNamespace(**runpy.run_path(str(HERE.parent / "tasks" / "task_layouts.py")))
 PUBLISHED, ROBUST = ProtocolSpec("published"), ProtocolSpec("robust")
 SAMPLE = Sample("1", "s", "What is seen?", "pneumonia")
 RECORD = Record("medqa", "a", "a", "q", "r", "text", "text", 1.0, "scored")

@@ -3,16 +3,15 @@
 
 import asyncio
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import judges as fake
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.grading.protocol import OVERLAP, Outcome, Protocol, rubric_value, word_overlap
 from medix_verl.evaluation.grading.spec import ProtocolSpec, build_protocol, build_voters
@@ -20,7 +19,6 @@ from medix_verl.evaluation.grading.subjects import Criterion
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Sample, Verdict
 
-fake = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("judges.py"))))
 Scripted, Answering, voters, DOWN = fake.Scripted, fake.Answering, fake.voters, fake.DOWN
 CASES = json.loads((Path(__file__).parents[3] / "golden" / "judging.json").read_text(encoding="utf-8"))
 PUBLISHED, ROBUST = ProtocolSpec("published"), ProtocolSpec("robust")

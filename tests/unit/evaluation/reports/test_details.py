@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+from helpers import made_evaluations as made
 from medix_verl.evaluation.reports.table import render_table
 from medix_verl.evaluation.stats.missing import Counting, summary_of
 from medix_verl.evaluation.store.records import Record
-
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("made.py"))))
 
 
 def table(records: list[Record], **more: Any) -> str:

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import csv
 import io
-import runpy
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from helpers import made_evaluations as made
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.reports.leaderboard import FORMATS, Board, build_board
 from medix_verl.evaluation.store.manifest import read_manifest, write_manifest
 from medix_verl.report.leaderboard_page import render_page
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("made.py"))))
 ROUNDS = 500
 
 

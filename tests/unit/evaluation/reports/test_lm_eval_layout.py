@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from helpers import made_evaluations as made
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.reports.lm_eval_layout import export_results
 from medix_verl.evaluation.store.manifest import read_manifest, write_manifest
 from medix_verl.evaluation.store.read import read_evaluation
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("made.py"))))
 RESULTS = {
     *("results", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", "date"),
     *("model_source", "model_name", "model_name_sanitized", "task_hashes", "transformers_version"),

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import json
-import runpy
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from helpers import made_evaluations as made
 from medix_verl.errors import SetupError
 from medix_verl.evaluation.reports.wandb_log import check_wandb, log_evaluation
 from medix_verl.evaluation.store.manifest import read_manifest, write_manifest
 from medix_verl.evaluation.store.read import read_evaluation
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("made.py"))))
 ADDRESS = "http://hospital.example:9000/v1"
 
 

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often intervals hold a truth that is known. The full grids are tests/benchmarks/coverage.py."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
+from benchmarks import simulation as simulated
 from medix_verl.evaluation.audit.agreement import cohen_kappa, share
 from medix_verl.evaluation.stats.intervals import cluster_sums, clustered_mean, spread_of
 from medix_verl.evaluation.stats.kappa import clustered_kappa
@@ -17,7 +15,6 @@ from medix_verl.evaluation.stats.paired import average_difference, compare_pairs
 from medix_verl.evaluation.stats.summary import macro_average
 from medix_verl.evaluation.store.records import Record
 
-simulated = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "simulation.py")))
 bootstrap_mean, coverage, draw = simulated.bootstrap_mean, simulated.coverage, simulated.draw
 draw_difference, draw_graded, draw_raters = simulated.draw_difference, simulated.draw_graded, simulated.draw_raters
 

@@ -2,10 +2,7 @@
 """Intervals against the textbook's closed forms and a calculation by hand, and when they are marked as approximate."""
 
 import math
-import runpy
-from pathlib import Path
 from statistics import NormalDist
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
 
+from benchmarks import simulation as simulated
 from medix_verl.errors import DataError
 from medix_verl.evaluation.audit.agreement import share
 from medix_verl.evaluation.stats.intervals import clustered_mean, spread_of, student
 
-simulated = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "simulation.py")))
 bootstrap_mean, draw = simulated.bootstrap_mean, simulated.draw
 Z = NormalDist().inv_cdf(0.975)
 

@@ -2,21 +2,18 @@
 """A task's numbers: counts beside the mean, bounds, splits, and the average over tasks."""
 
 import math
-import runpy
-from pathlib import Path
 from statistics import NormalDist
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
+from benchmarks import simulation as simulated
 from medix_verl.errors import DataError
 from medix_verl.evaluation.stats.intervals import Spread, clustered_mean, spread_of
 from medix_verl.evaluation.stats.summary import macro_average, mean_of, summarise, summarise_task
 from medix_verl.evaluation.store.records import Record
 
-simulated = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "simulation.py")))
 draw = simulated.draw
 
 Z = NormalDist().inv_cdf(0.975)

@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from helpers import task_layouts as layouts
 from medix_verl.data.prompts import prompt_sha256
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.assemble import TaskChoices, load_items
@@ -30,7 +30,6 @@ from medix_verl.evaluation.tasks.pictures import Item
 from medix_verl.evaluation.tasks.table import find
 from medix_verl.types import Sample
 
-layouts = runpy.run_path(str(Path(__file__).parents[1] / "tasks" / "task_layouts.py"))
 MEDQA = find("medqa")
 
 
@@ -84,7 +83,7 @@ def rewrite(source: Path, **changes: Any) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    return layouts["write"]("medqa", tmp_path / "set")
+    return layouts.write("medqa", tmp_path / "set")
 
 
 def test_the_rows_hash_knows_questions_labels_and_pictures_and_no_order() -> None:
@@ -111,7 +110,7 @@ def test_another_place_or_other_gold_labels_stop_a_resumed_run_by_name(source: P
     again = suite_of(out, source)
     again.check_sources([MEDQA])
     note(again)
-    other = layouts["write"]("medqa", tmp_path / "other")
+    other = layouts.write("medqa", tmp_path / "other")
     with pytest.raises(ConfigError, match="begun with sources.medqa.place '.*set', now it is '.*other'"):
         suite_of(out, other).check_sources([MEDQA])
     rewrite(source, label=3)

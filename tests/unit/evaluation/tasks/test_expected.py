@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions of another number, split or part than the task's are named; published layouts are not."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers import task_layouts as layouts
 from medix_verl.evaluation.tasks.expected import SourceFacts, deviations
 from medix_verl.evaluation.tasks.load import load
 from medix_verl.evaluation.tasks.table import find, tasks
-
-layouts = runpy.run_path(str(Path(__file__).with_name("task_layouts.py")))
 
 
 @pytest.mark.parametrize(
@@ -66,13 +64,13 @@ def test_split_and_part(task: str, place: str, file: str, message: str) -> None:
 @pytest.mark.parametrize("name", list(tasks()))
 def test_published_layouts_deviate_in_their_number_only(name: str, tmp_path: Path) -> None:
     spec, facts = find(name), SourceFacts()
-    count = sum(1 for _ in load(spec, layouts["write"](name, tmp_path / "set"), facts=facts))
+    count = sum(1 for _ in load(spec, layouts.write(name, tmp_path / "set"), facts=facts))
     assert facts.files and facts.digest and facts.place.endswith("set")
     assert deviations(replace(spec, size=count), facts, count, 0, None) == []
 
 
 def test_the_file_of_another_split_or_subject_is_named_when_it_is_read(tmp_path: Path) -> None:
-    folder = layouts["write"]("rad_vqa", tmp_path / "set")
+    folder = layouts.write("rad_vqa", tmp_path / "set")
     file = next(folder.rglob("test-*.parquet")).rename(folder / "train-0.parquet")
     facts = SourceFacts()
     count = sum(1 for _ in load(find("rad_vqa"), file, facts=facts))
@@ -80,7 +78,7 @@ def test_the_file_of_another_split_or_subject_is_named_when_it_is_read(tmp_path:
         f"{count} questions, and the published set (test) has 451",
         "the file train-0.parquet is of the split train, and the task is of test",
     ]
-    folder = layouts["write"]("mmlu_anatomy", tmp_path / "mmlu")
+    folder = layouts.write("mmlu_anatomy", tmp_path / "mmlu")
     facts = SourceFacts()
     file = next((folder / "college_biology").glob("test-*"))
     assert sum(1 for _ in load(find("mmlu_anatomy"), file, facts=facts))

@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every task's questions from its set's published layout; filters, limits, and what an empty task says."""
 
-import runpy
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from helpers import task_layouts as layouts
 from medix_verl.data.prompts import render_prompt
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.task_run import answer_type_of, cluster_of
 from medix_verl.evaluation.tasks.load import load, passes
 from medix_verl.evaluation.tasks.table import find, tasks
 from medix_verl.types import Sample
-
-layouts = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("task_layouts.py"))))
 
 
 @pytest.mark.parametrize("name", tasks())

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Own tasks: files, tables, sets that `prepare` knows, and tasks of installed packages."""
 
-import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
 
+from helpers import lab_package as lab
 from medix_verl.cli.main import main
 from medix_verl.errors import ConfigError, DataError, MedixError
 from medix_verl.evaluation.assemble import TaskChoices, load_items
@@ -21,7 +20,6 @@ from medix_verl.evaluation.tasks.load import load
 from medix_verl.evaluation.tasks.table import TaskSpec, by_task, facts_of, find, select, tasks
 
 TABLE = "Frage,answer,options,split\nWhat is it?,a nodule,a nodule|nothing,test\nAnd this?,nothing,,train\n"
-LAB = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / "lab_package.py")))
 
 
 def written(folder: Path, table: str = TABLE, **keys: Any) -> Path:
@@ -207,7 +205,7 @@ def install(folder: Path, points: str) -> None:
 def test_a_package_offers_its_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project = LAB.lay_out(tmp_path / "projects")
+    project = lab.lay_out(tmp_path / "projects")
     install(tmp_path / "site", "[medix_verl.tasks]\ntorn = lab_torn:X\nnumber = math:pi\nmedqa = math:pi\n")
     (tmp_path / "site" / "lab_torn.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path / "site")

@@ -2,42 +2,42 @@
 """What the page of a run must not show: rows that their own data set calls credentialed, and rows that nobody knows."""
 
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers import run_folder
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.report.run.content import Run, read_run
+from medix_verl.report.run.dumps import Answer
 from medix_verl.report.run.files import find_run
 from medix_verl.report.run.page import render_run
 from medix_verl.report.run.rows import read_rows, withheld
 from medix_verl.runs.record import DataFile, Identity, RunRecord, write_record
 from medix_verl.types import Sample
 
-page = runpy.run_path(str(Path(__file__).with_name("test_page.py")))
 RULE = Identity("rule")
 
 
 def clinic(number: int) -> Sample:
     """A row of somebody's own data set, which says of itself that it must not leave the machine."""
-    row = page["rows"]("clinic")[number]
+    row = run_folder.rows("clinic")[number]
     return replace(row, id=f"own-{number}", question=f"Patient Ypsilon {number}?", answer=f"finding {number}",
                    meta={"credentialed": True})  # fmt: skip
 
 
 def made(folder: Path, *parts: dict[str, object]) -> Path:
     """A run on five open rows and three credentialed ones, each in a file of its own."""
-    open_rows, closed = page["rows"]()[:5], [clinic(number) for number in range(3)]
+    open_rows, closed = run_folder.rows()[:5], [clinic(number) for number in range(3)]
     write_samples(open_rows, folder.with_name("open.parquet"))
     write_samples(closed, folder.with_name("clinic.parquet"))
-    lines = [page["answer_line"](row, f"v-{n}_0_0", False) for n, row in enumerate([*open_rows, *closed])]
+    lines = [run_folder.answer_line(row, f"v-{n}_0_0", False) for n, row in enumerate([*open_rows, *closed])]
     lines[5]["output"] = "<think>t</think><answer>said of Ypsilon</answer>"
-    page["write"](folder / "validation" / "1.jsonl", lines)
-    page["write"](folder / "rollouts" / "1.jsonl", lines)
+    run_folder.write(folder / "validation" / "1.jsonl", lines)
+    run_folder.write(folder / "rollouts" / "1.jsonl", lines)
     if parts:
-        page["write"](folder / "rollouts" / "parts" / "val-1.jsonl", list(parts))
+        run_folder.write(folder / "rollouts" / "parts" / "val-1.jsonl", list(parts))
     return folder
 
 
@@ -103,7 +103,7 @@ def test_the_row_id_decides_where_the_dump_has_one(tmp_path: Path) -> None:
 
 def test_a_truncated_prompt_is_shown_only_where_everything_is_known_and_open(tmp_path: Path) -> None:
     made(tmp_path / "run")
-    answer = page["Answer"](1, "u_0_0", "…tion 1?", "out", "answer 1", 1.0, {})
+    answer = Answer(1, "u_0_0", "…tion 1?", "out", "answer 1", 1.0, {})
     files = [tmp_path / "open.parquet", tmp_path / "clinic.parquet"]
     assert not withheld(answer, read_rows(files[:1], whole=True), ["rad"])
     assert withheld(answer, read_rows(files[:1], whole=False), ["rad"])
@@ -114,9 +114,9 @@ def test_a_truncated_prompt_is_shown_only_where_everything_is_known_and_open(tmp
 def test_no_warning_quotes_an_answer_of_such_a_run(tmp_path: Path) -> None:
     folder = made(tmp_path / "run")
     lines = [
-        {**page["answer_line"](clinic(n % 3), f"a{n}_0_0", False), "output": "<answer>Ypsilon again</answer>"}
+        {**run_folder.answer_line(clinic(n % 3), f"a{n}_0_0", False), "output": "<answer>Ypsilon again</answer>"}
         for n in range(6)
     ]
-    page["write"](folder / "rollouts" / "1.jsonl", lines)
+    run_folder.write(folder / "rollouts" / "1.jsonl", lines)
     run, text = read(folder, tmp_path / "open.parquet", tmp_path / "clinic.parquet")
     assert any("answers are the same; no reference" in sign for sign in run.signs) and "psilon" not in text

@@ -7,14 +7,13 @@ import csv
 import io
 import json
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import dicom_files as files
 from medix_verl.data.converters.base import Refused, resolve_options
 from medix_verl.data.converters.own import dicom_folder, dicom_pictures
 from medix_verl.data.schema import from_row, to_row
@@ -22,7 +21,6 @@ from medix_verl.data.source import Source
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import Sample
 
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "dicom" / "dicom_files.py")))
 STUDY, CT, SCOUT = files.uid(1), files.uid(11), files.uid(12)
 IDENTIFIED = {"allow-identified": "yes"}
 NAMED = {"keep-names": "yes"}

@@ -7,17 +7,16 @@ import hashlib
 import io
 import json
 import re
-import runpy
 import tempfile
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers import dicom_files as files
 from medix_verl.credentialed import is_credentialed
 from medix_verl.data.converters.base import Refused, resolve_options
 from medix_verl.data.converters.own import questions as own
@@ -25,8 +24,6 @@ from medix_verl.data.schema import from_row, to_row
 from medix_verl.data.source import Source
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import ImageRef, Sample
-
-files = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "dicom" / "dicom_files.py")))
 
 
 def png(level: int = 0) -> bytes:

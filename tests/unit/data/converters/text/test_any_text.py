@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import set_layouts as made
 from medix_verl.data.converters.base import resolve_options
 from medix_verl.data.converters.registry import find, options_of
 from medix_verl.data.schema import from_row, to_row
 from medix_verl.types import Sample
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "layouts.py")))
 FROM_ROWS = sorted(set(made.ROWS) - {"mimic-cxr", "iu-xray"})  # these two read files of their own
 
 HUGE, DEEP = f"&#{'1' * 5000};", "[" * 100_000

@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from helpers import set_layouts as made
 from medix_verl.data.converters.base import Refused, resolve_options
 from medix_verl.data.converters.registry import find, options_of
 from medix_verl.data.source import Source
 from medix_verl.errors import DataError
 from medix_verl.types import Sample
-
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "layouts.py")))
 
 
 def read_set(name: str, folder: Path, split: str = "test", **options: str) -> list[Sample | Refused]:

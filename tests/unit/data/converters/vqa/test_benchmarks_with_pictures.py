@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
+from helpers import set_layouts as made
 from medix_verl.data.converters.base import Refused
 from medix_verl.data.converters.registry import find
 from medix_verl.data.source import Source
 from medix_verl.evaluation.task_run import cluster_of
 from medix_verl.types import Sample
-
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "layouts.py")))
 
 
 def read_set(name: str, folder: Path, split: str) -> list[Sample | Refused]:

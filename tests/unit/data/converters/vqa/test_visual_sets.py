@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
-import runpy
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from helpers import set_layouts as made
 from medix_verl.data.converters.base import Refused, resolve_options
 from medix_verl.data.converters.vqa import kvasir_vqa, medxpertqa, omnimedvqa, pmc_vqa, pubmedvision, slake, vqa_rad
 from medix_verl.data.source import Source
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import Sample
-
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "layouts.py")))
 
 
 def read(converter: Any, rows: list[dict[str, Any]], split: str = "train", **options: str) -> list[Sample | Refused]:

@@ -2,19 +2,16 @@
 """A small copy of every task's evaluation set, in its published layout; all content is made up.
 
 `write(task, folder)` writes one below a folder, and `EXPECTED[task]` is how many questions it has. The public sets'
-own rows are those of tests/unit/data/converters/layouts.py.
+own rows are those of tests/helpers/set_layouts.py.
 """
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-LAYOUTS = Path(__file__).parents[2] / "data" / "converters" / "layouts.py"
-made = SimpleNamespace(**runpy.run_path(str(LAYOUTS)))
+from helpers import set_layouts as made
 
 Row = dict[str, Any]
 PHYSIONET = "https://physionet.org/files/mimic-cxr-jpg/2.1.0/files/p10/{}/s{}/{}.jpg"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that answer as real ones document it: what they refuse, and in which words; read by tests with runpy."""
+"""Servers that answer as real ones document it: what they refuse, and in which words."""
 
 from __future__ import annotations
 
