@@ -26,6 +26,7 @@ from medix_verl.demo.processes import RunEnd, run_marked
 from medix_verl.demo.resume import clear, join_metrics, last_checkpoint, prepare_resume
 from medix_verl.demo.summary import read_steps, render_report, step_line, summarise
 from medix_verl.errors import RunStoppedError
+from medix_verl.runtime.files import locked
 
 __all__ = ["ADDRESS", "JUDGE_SERVED_BY_VERL", "DemoSpec", "run_demo", "run_settings", "training_command"]
 
@@ -147,12 +148,20 @@ def run_demo(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
         The figures of medix_verl.demo.summary.summarise and of `measure`.
 
     Raises:
+        ConfigError: Another process trains in `spec.folder`.
         RunStoppedError: The training failed or reached its time limit; the message has the log and its last error.
     """
     if spec.judge == "verl" and spec.made.judge_note:
         say(spec.made.judge_note)
-    build_demo(spec.out, spec.build, progress=say)
     spec.folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another demo trains in {spec.folder}; wait for it, or give another --out"
+    with locked(spec.folder / ".run.lock", busy):
+        build_demo(spec.out, spec.build, progress=say)
+        return _train(spec, say)
+
+
+def _train(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:
+    """The training, the measurements before and after it, and the report."""
     metrics, log = spec.folder / "metrics.jsonl", spec.folder / "train.log"
     began = 0.0 if spec.resume else time.time()
     if spec.resume:

@@ -20,6 +20,7 @@ from medix_verl.demo.processes import RunEnd
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.demo.run import DemoSpec, run_demo, training_command
 from medix_verl.errors import ConfigError, DataError, RunStoppedError
+from medix_verl.runtime.files import locked
 from medix_verl.types import Sample
 
 
@@ -208,6 +209,17 @@ def test_a_failed_run_leaves_no_report_of_an_earlier_one(tmp_path: Path, trainin
     with pytest.raises(RunStoppedError, match="ended with code 1"):
         run_demo(DemoSpec(tmp_path), lambda _line: None)
     assert not (tmp_path / "report.md").exists() and not (tmp_path / "report.json").exists()
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path, training: FakeTraining) -> None:
+    with (
+        locked(tmp_path / ".run.lock"),
+        pytest.raises(ConfigError, match="another demo trains in .*; wait for it, or give another --out"),
+    ):
+        run_demo(DemoSpec(tmp_path), lambda line: None)
+    assert not training.built and not training.command
+    run_demo(DemoSpec(tmp_path), lambda line: None)
+    assert not (tmp_path / ".run.lock").exists()
 
 
 def test_a_run_that_logged_nothing_has_no_report(tmp_path: Path, training: FakeTraining) -> None:
