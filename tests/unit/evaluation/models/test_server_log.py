@@ -44,4 +44,4 @@ WARNED = f"{ENGINE}\n/usr/lib/resource_tracker.py:254: UserWarning: There appear
 )
 def test_what_is_told(log: str, begins: str, ended: bool) -> None:
     found = read_lines(log.splitlines())
-    assert found.text.startswith(begins) and "File" not in found.text and found.ends_with_exception is ended
+    assert found.message.startswith(begins) and "File" not in found.message and found.ends_with_exception is ended
