@@ -120,10 +120,10 @@ POLICIES = {
     "tiny": PolicyKind("medix_cpu", 52, None, 1500.0, WarmupSpec(), TinyModels.make, ()),
     "smollm2": PolicyKind(
         recipe="medix_cpu_135m",
-        steps=60,
+        steps=45,
         save_every=10,
         limit_s=6600.0,
-        warmup=WarmupSpec(steps=150, learning_rate=1e-4, tower_rate=1e-3, threads=None),
+        warmup=WarmupSpec(steps=150, learning_rate=1e-4, tower_rate=1e-3, right_share=0.25, threads=None),
         make=SmolLM2Models.make,
         made_of=(REQUIREMENT, SHA256),
         judge_note=(

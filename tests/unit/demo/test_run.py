@@ -231,7 +231,7 @@ def test_a_run_that_logged_nothing_has_no_report(tmp_path: Path, training: FakeT
 def test_another_policy_brings_its_recipe_its_steps_and_its_checkpoints() -> None:
     command = training_command(DemoSpec(Path("out"), kind="smollm2", questions="ontology", overrides=("a.b=1",)))
     assert "+recipe=medix_cpu_135m" in command
-    assert {"trainer.total_training_steps=60", "trainer.save_freq=10", "trainer.test_freq=15"} <= set(command)
+    assert {"trainer.total_training_steps=45", "trainer.save_freq=10", "trainer.test_freq=11"} <= set(command)
     assert command[-2:] == ["data.max_response_length=48", "a.b=1"]
     assert "trainer.save_freq=3" in training_command(DemoSpec(Path("out"), kind="smollm2", steps=3))
 
