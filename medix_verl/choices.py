@@ -45,6 +45,11 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def is_long(text: str) -> bool:
+    """Whether a text is too long to be parsed; one compatibility character may stand for 18 letters."""
+    return len(text) > MAX_CHARS or len(compatible(text)) > MAX_CHARS
+
+
 # Wrappers ------------------------------------------------------------------------------------------------------------
 
 SPECIAL = re.compile(
@@ -464,7 +469,7 @@ def read_choice(text: str, choices: Choices, question: str | None = None) -> int
     Returns:
         The option's index, or None if the text chooses none or several, or is ambiguous.
     """
-    if len(text) > MAX_CHARS or not choices.forms:
+    if is_long(text) or not choices.forms:
         return None
     text = unwrap(text)
     whole = fold(text)
@@ -635,7 +640,7 @@ def read_yes_no(text: str, question: str | None = None) -> bool | None:
         which, how and the like.
     """
     asked = same_length(unwrap(question or "")).strip(" .?!\uff1f")
-    if len(text) > MAX_CHARS or OPEN_QUESTION.match(asked):
+    if is_long(text) or OPEN_QUESTION.match(asked):
         return None
     small = same_length(unwrap(text)).strip(" .,;:!\"'()[]")
     lead = LEAD_IN.match(small)

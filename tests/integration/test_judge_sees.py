@@ -159,7 +159,7 @@ def test_a_row_whose_picture_is_broken_is_unscored(config: Callable[..., Any], s
     row, _ = rows_of(settings, "encoded")
     built = worker(settings)
     messages = [{**row["raw_prompt"][0], "content": [{"type": "image", "image": b"no picture"}]}]
-    with pytest.raises(UnscoredError, match="judge: .*no readable picture"):
+    with pytest.raises(UnscoredError, match="judge: .*is not a readable picture"):
         ask(built, trajectory(built.reward_manager.tokenizer, {**row, "raw_prompt": messages}))
     assert mock.stats["requests"] == 0
     # A row of text is asked as text.

@@ -168,7 +168,7 @@ def test_a_file_for_another_template_is_refused(build: Callable[..., Any], files
 def test_rows_that_are_too_long_and_files_that_are_none(build: Callable[..., Any], files: Path) -> None:
     with pytest.raises(DataError, match=r"row 'demo-train-\d+' has \d+ tokens.*data.max_length=40; raise it"):
         build(words=["data.max_length=40"])[0]
-    with pytest.raises(DataError, match="no file for supervised fine-tuning; type medix-verl prepare"):
+    with pytest.raises(DataError, match="is not a file for supervised fine-tuning; type medix-verl prepare"):
         build(files / "data" / "train.parquet")
     with pytest.raises(DataError, match="there is no data file .*nowhere"):
         build(files / "nowhere.parquet")
@@ -239,7 +239,7 @@ def test_the_doctor_and_the_start_look_at_the_same(files: Path, tmp_path: Path) 
     good = lines(files)
     assert [check.status for check in good.values()] == ["ok", "ok", "ok"] and "template" in good
     rl = lines(files, f"data.train_files='{files}/data/train.parquet'")["SFT files"]
-    assert rl.status == "FAIL" and "no file for supervised fine-tuning" in rl.found
+    assert rl.status == "FAIL" and "is not a file for supervised fine-tuning" in rl.found
     other = lines(files, "data.medix.prompt=medix")["SFT files"]
     assert (other.status, other.todo) == ("FAIL", "data.medix.prompt=medix_short, or prepare with --sft-prompt")
     few = lines(files, f"data.val_files='{files}/sft/val.parquet'", "data.train_batch_size=300")["steps"]

@@ -141,6 +141,7 @@ SINGLE = frozenset({"plane"})
 """Kinds of which a picture or structure has exactly one."""
 PLACES = ({"left": 0, "right": 1}, {"upper": 0, "superior": 0, "lower": 1, "inferior": 1, "middle": 2})
 """Words that distinguish two places if all else is the same: "right or left lower lobe pneumonia"."""
+OF_PLACE = frozenset(word for table in PLACES for word in table)
 NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)(.*)", re.DOTALL)
 GROUPS = {
     kind: {variant(name.strip()): place for place, group in enumerate(table.split("|")) for name in group.split(",")}
@@ -217,8 +218,7 @@ def differs(right: dict[str, set[int]], part: str, texts: Known) -> bool:
 def is_elsewhere(form: str, right: str) -> bool:
     """Whether two texts differ only in words of place."""
     left_words, right_words = form.split(), right.split()
-    rest = [[word for word in side if not any(word in table for table in PLACES)] for side in (left_words, right_words)]
-    if rest[0] != rest[1]:
+    if [word for word in left_words if word not in OF_PLACE] != [word for word in right_words if word not in OF_PLACE]:
         return False
     said = [[{table[word] for word in side if word in table} for table in PLACES] for side in (left_words, right_words)]
     return any(one and other and not one & other for one, other in zip(*said, strict=True))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from medix_verl.choices import OPEN_QUESTION, holds, unwrap, words
+from medix_verl.invisible import compatible
 from medix_verl.judge.rule.alternatives import lists_options, offers_guesses, says_yes_and_no
 from medix_verl.judge.rule.equality import Known, known, right_texts
 from medix_verl.judge.rule.normalise import bare, plain
@@ -58,7 +59,7 @@ def guard(candidate: str, reference: Reference) -> str | None:
     Returns:
         The reason for a NO, or None if a judge has to decide.
     """
-    cut = candidate[:MAX_CHARS]
+    cut = beginning(candidate)
     text = plain(cut)
     right = [plain(text) for text in right_texts(reference)]
     if is_marks(text, right) or is_empty_markup(cut):
@@ -84,6 +85,13 @@ def guard(candidate: str, reference: Reference) -> str | None:
     if (not has_reference and praises(text, texts.yes is not None)) or is_bare_yes(text, reference.question, right):
         return "a verdict on itself"
     return None
+
+
+def beginning(candidate: str) -> str:
+    """What is read of a text: its first MAX_CHARS characters, and fewer if some of them stand for many letters."""
+    cut = candidate[:MAX_CHARS]
+    letters = len(compatible(cut))
+    return cut if letters <= MAX_CHARS else cut[: MAX_CHARS * MAX_CHARS // letters]
 
 
 def is_empty_markup(candidate: str) -> bool:

@@ -126,7 +126,8 @@ def test_local_copies_by_pair_file_and_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not JSON"), ('{"medqa": 1}', "no object of texts"), ('{"medqua": "x"}', "'medqa'")]
+    ("text", "message"),
+    [("{", "is not JSON"), ('{"medqa": 1}', "is not an object of texts"), ('{"medqua": "x"}', "'medqa'")],
 )
 def test_a_wrong_file_of_copies_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "s.json").write_text(text)

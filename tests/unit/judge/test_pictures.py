@@ -134,7 +134,7 @@ HEADER = b"IHDR" + struct.pack(">IIBBBBB", 1_000_000, 1_000_000, 8, 2, 0, 0, 0)
 BOMB = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + HEADER + struct.pack(">I", zlib.crc32(HEADER))
 BOMB += struct.pack(">I", 100) + b"IDAT" + b"\x78" * 100
 BROKEN = [
-    pytest.param(ImageRef(bytes=b"no picture"), "no readable picture", id="no picture"),
+    pytest.param(ImageRef(bytes=b"no picture"), "is not a readable picture", id="no picture"),
     pytest.param(ImageRef(bytes=saved(drawn(200, 200), "PNG")[:500]), "cut off or corrupt", id="cut off"),
     pytest.param(ImageRef(bytes=BOMB), "too large", id="a size that would fill the memory"),
     pytest.param(ImageRef(path="/nowhere/x.png"), r"picture /nowhere/x.png cannot be read", id="no file"),
@@ -376,7 +376,7 @@ def test_a_conversation_without_its_picture_is_not_held() -> None:
         request = ChatRequest((Turn("user", "q"),), images=(probe_picture(),))
         assert await judge.chat(request)
         assert sum(server.pictures.values()) == 1
-        with pytest.raises(RequestError, match="no readable picture") as raised:
+        with pytest.raises(RequestError, match="is not a readable picture") as raised:
             await judge.chat(replace(request, images=(ImageRef(bytes=b"no"),)))
         assert raised.value.failure is Failure.UNREADABLE and server.requests == 1
         await judge.close()

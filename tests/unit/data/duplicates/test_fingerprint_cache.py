@@ -103,5 +103,5 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance(
     monkeypatch.setattr("medix_verl.data.duplicates.fingerprint_cache.atomic_write", refuse)
     with caplog.at_level(logging.WARNING):
         assert len(list(file_marks(path))) == 2
-    assert "cannot be kept beside it (Permission denied)" in caplog.text
+    assert "cannot be saved next to it (Permission denied)" in caplog.text
     assert os.listdir(tmp_path) == ["e.parquet"]

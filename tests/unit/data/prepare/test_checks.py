@@ -60,7 +60,7 @@ def test_a_good_row_has_a_fingerprint_and_sizes() -> None:
     [
         (encoded(NOISE)[:900], "picture corrupt", "cut off or corrupt"),
         (encoded(NOISE, "JPEG")[:-400], "picture corrupt", "cut off or corrupt"),
-        (b"not a picture", "picture unreadable", r"no readable picture \(13 bytes\)"),
+        (b"not a picture", "picture unreadable", r"is not a readable picture \(13 bytes\)"),
         (bomb(60_000, 60_000), "picture too large", "too large"),
         (bomb(9_000, 9_000), "picture too large", "too large .9000 x 9000.; at most 64000000 pixels"),
         (b"\0" * 128 + b"DICM" + b"junk", "picture unreadable", "its picture"),

@@ -99,7 +99,7 @@ def test_an_evaluation_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> N
     write_samples([broken], tmp_path / "test.parquet")
     job = replace(job_for(tmp_path), against=(tmp_path / "test.parquet",))
     with pytest.raises(
-        DataError, match=r"test\.parquet: row 'e0'.*no readable picture.*a leak into it could not be found"
+        DataError, match=r"test\.parquet: row 'e0'.*is not a readable picture.*a leak into it could not be found"
     ):
         prepare(job, Say())
 

@@ -115,7 +115,7 @@ def test_an_old_file_is_not_taken_for_a_new_one(tmp_path: Path, capsys: pytest.C
 
 def test_a_training_file_is_none_for_sft(tmp_path: Path) -> None:
     assert main(words(tmp_path)) == 0
-    with pytest.raises(DataError, match="no file for supervised fine-tuning"):
+    with pytest.raises(DataError, match="is not a file for supervised fine-tuning"):
         check_sft_file(tmp_path / "out" / "train.parquet")
 
 

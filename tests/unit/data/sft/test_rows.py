@@ -97,7 +97,7 @@ def test_a_response_is_written_as_it_is_read() -> None:
 def test_a_stamp_of_another_prompt_text() -> None:
     stamp = SftSpec(prompt="medix_thinking").stamp()
     assert stamp_in(stamp, "f").thinking is Thinking.OPEN
-    with pytest.raises(DataError, match="no file for supervised fine-tuning; type medix-verl prepare"):
+    with pytest.raises(DataError, match="is not a file for supervised fine-tuning; type medix-verl prepare"):
         stamp_in({}, "f")
     changed = {STAMP: stamp[STAMP].replace(b'"prompt_sha256": "', b'"prompt_sha256": "0')}
     with pytest.raises(DataError, match="another text of the prompt 'medix_thinking'"):

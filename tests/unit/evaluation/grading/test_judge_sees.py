@@ -93,7 +93,7 @@ def test_a_picture_that_cannot_be_read_leaves_the_answer_unscored() -> None:
         protocol = build_protocol(ROBUST, judge_specs(settings))
         for metric in ("binary", "report05"):
             outcome = await protocol.judge(sample("a", 50), "<answer>a shadow</answer>", metric, [ImageRef(bytes=b"x")])
-            assert outcome.value is None and "no readable picture" in outcome.reason
+            assert outcome.value is None and "is not a readable picture" in outcome.reason
         await protocol.close()
 
     assert seen_by(work) == []

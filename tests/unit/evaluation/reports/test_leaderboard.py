@@ -49,7 +49,7 @@ def test_the_average_is_over_what_all_have(board: Board) -> None:
     # A quarter has no score: there are bounds, and they stand in the average's place.
     assert last.average is None and last.text == "37.5% to 62.5% (bounds)"
     assert last.cells["medqa"].counts == "n 60 of 80" and best.cells["medqa"].counts == "n 80, 80 cut off"
-    assert "rule" in board.notes[1] and "no comparison of models" in board.notes[1]
+    assert "rule" in board.notes[1] and "the figures do not compare models" in board.notes[1]
 
 
 def test_two_are_paired_where_they_share_questions(board: Board) -> None:

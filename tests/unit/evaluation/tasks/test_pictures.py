@@ -83,7 +83,7 @@ def test_a_file_stays_where_it_is(tmp_path: Path) -> None:
 
 
 def test_a_broken_picture_names_its_row() -> None:
-    with pytest.raises(DataError, match="row 'r7'.*no readable picture"):
+    with pytest.raises(DataError, match="row 'r7'.*is not a readable picture"):
         keep_picture(ImageRef(bytes=b"nonsense"), "r7", None, Path())
 
 

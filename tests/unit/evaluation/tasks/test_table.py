@@ -134,7 +134,7 @@ def test_a_wrong_line_is_refused(changes: dict[str, Any], message: str, tmp_path
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "no table of tasks"), ("{}", "write a JSON list of objects"), (json.dumps([GOOD, GOOD]), "'t' twice")],
+    [("{", "is not a table of tasks"), ("{}", "write a JSON list of objects"), (json.dumps([GOOD, GOOD]), "'t' twice")],
 )
 def test_a_wrong_table_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "tasks.json"

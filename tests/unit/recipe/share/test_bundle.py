@@ -129,7 +129,7 @@ def test_links_in_a_folder(tmp_path: Path, what: str) -> None:
 def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
     lab(tmp_path, HEAD)
     os.mkfifo(tmp_path / "recipe" / "lab" / "pipe.yaml")
-    with pytest.raises(DataError, match="is not a file; recipes are plain files"):
+    with pytest.raises(DataError, match="is no file; recipes are plain files"):
         taken(tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_only_prompts_and_code_are_listed(tmp_path: Path, files: str, message: s
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"\x80\x04\x95", "no text in UTF-8"), (b"a\0b", "has null characters"), (b"PK\xff", "UTF-8")],
+    [(b"\x80\x04\x95", "is not a text in UTF-8"), (b"a\0b", "has null characters"), (b"PK\xff", "UTF-8")],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     lab(tmp_path)

@@ -22,12 +22,12 @@ PLACES = {
     "lab/recipes@v1": Place("hub", "lab/recipes", "v1"),
 }
 REFUSED = {
-    "": "no place to install from",
-    "--upload-pack=touch /x": "no place to install from",
-    "-u/x": "no place to install from",
-    "ext::sh -c touch% /x": "no place to install from",
-    "fd::17": "no place to install from",
-    "https://host/a\nb": "no place to install from",
+    "": "that is not a place to install from",
+    "--upload-pack=touch /x": "that is not a place to install from",
+    "-u/x": "that is not a place to install from",
+    "ext::sh -c touch% /x": "that is not a place to install from",
+    "fd::17": "that is not a place to install from",
+    "https://host/a\nb": "that is not a place to install from",
     "git://host/lab": "git:// is not an address",
     "ftp://host/lab": "ftp:// is not an address",
     "javascript://host/lab": "javascript:// is not an address",

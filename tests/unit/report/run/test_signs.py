@@ -116,7 +116,7 @@ def test_a_source_with_a_slash_in_its_name_is_told_whole() -> None:
         ({"common_share": 0.9, "references": 1}, ""),
         ({"wordless": 0.06}, "6% of the last steps' answers are missing, or hold no letter and no digit."),
         ({"wordless": 0.05}, ""),
-        ({"collapsed": 5}, "62% of the last steps' groups have one score throughout"),
+        ({"collapsed": 5}, "62% of the last steps' groups all have one score"),
         ({"collapsed": 4}, ""),
     ],
 )
