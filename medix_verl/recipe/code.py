@@ -39,7 +39,7 @@ _LOADED = re.compile(
 )
 """Keys whose values verl, Hydra or Ray import or call, or read further such names from."""
 _IN_RUNTIME = re.compile(r"(?:^|\.)runtime_env\.")
-_HARMLESS_VARIABLES = ("VERL_FILE_LOGGER_ROOT",)
+_HARMLESS_VARIABLES = ("OMP_NUM_THREADS", "VERL_FILE_LOGGER_ROOT")
 _KNOWN = re.compile(r"^(?:pkg://)?(?:verl|medix_verl)\.[\w.]+$")
 _CODE = re.compile(r"^(?:pkg|file)://|\.py$")
 _NAME = re.compile(r"(?!(?:True|False)$)[\d.:/~-]*[^\W\d][\w.:/~-]*")
