@@ -29,6 +29,7 @@ __all__ = [
     "mentions",
     "read_choice",
     "read_yes_no",
+    "until_stable",
     "unwrap",
     "words",
 ]
@@ -101,9 +102,9 @@ def unwrap(text: str) -> str:
     return until_stable(unwrap_once, text)
 
 
-def until_stable(step: Callable[[str], str], text: str) -> str:
-    """Apply a step until it changes nothing: removed formatting can make formatting of what is left."""
-    for _ in range(MAX_LAYERS):
+def until_stable(step: Callable[[str], str], text: str, limit: int = MAX_LAYERS) -> str:
+    """Apply a step until it changes nothing, at most `limit` times: what is removed can uncover more of it."""
+    for _ in range(limit):
         inner = step(text)
         if inner == text:
             break

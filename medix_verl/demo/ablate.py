@@ -85,7 +85,7 @@ def finished(spec: DemoSpec) -> dict[str, float]:
     if not note.is_file():
         return {}
     known = json.loads(note.read_text(encoding="utf-8"))
-    return dict(known["figures"]) if known["settings"] == run_settings(spec) else {}
+    return dict(known["figures"]) if known.get("settings") == run_settings(spec) else {}
 
 
 def run_and_note(spec: DemoSpec, say: Callable[[str], None]) -> dict[str, float]:

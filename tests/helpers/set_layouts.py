@@ -21,7 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from medix_verl.data.converters.base import Refused, resolve_options
 from medix_verl.errors import DataError
+from medix_verl.types import Sample
 
 Row = dict[str, Any]
 
@@ -413,3 +415,15 @@ class FakeSource:
         if not name or name == self._lost:
             raise DataError(f"there is no file {name} beside the rows")
         return png(7)
+
+
+def read(converter: Any, rows: list[Row], split: str = "train", **options: str) -> list[Sample | Refused]:
+    """What a converter makes of rows, with its options as they are typed."""
+    offered = getattr(converter, "OPTIONS", {})
+    return list(converter.read(FakeSource(rows, resolve_options("x", offered, options)), split))
+
+
+def one(converter: Any, row: Row, split: str = "train", **options: str) -> Any:
+    """What a converter makes of one row."""
+    (item,) = read(converter, [row], split, **options)
+    return item

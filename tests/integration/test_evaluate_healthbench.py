@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers import evaluations as shared
+from helpers.json_server import JsonHandler, serving
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="the extra `eval` is not installed"),
@@ -29,12 +28,12 @@ def recording() -> Iterator[tuple[str, list[list[dict[str, Any]]]]]:
     """A server that is model and grader, and what it was sent. A criterion is met as its text says."""
     seen: list[list[dict[str, Any]]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             self.send({"object": "list", "data": [{"id": "m", "object": "model"}]})
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.body()
             seen.append(body["messages"])
             text = body["messages"][-1]["content"]
             said = "Go to hospital."
@@ -45,23 +44,8 @@ def recording() -> Iterator[tuple[str, list[list[dict[str, Any]]]]]:
             message = {"role": "assistant", "content": said}
             self.send({"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "model": "m"})
 
-        def send(self, value: Any) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url, seen
 
 
 def row(number: int, *points: tuple[int, bool]) -> dict[str, Any]:

@@ -8,10 +8,8 @@ import json
 import logging
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +17,8 @@ from typing import Any
 import pytest
 
 from helpers import evaluations as shared
+from helpers.json_server import JsonHandler
+from helpers.json_server import serving as serve
 from medix_verl.evaluation.store.identity import QUESTIONS as PROBES
 
 pytestmark = [
@@ -37,39 +37,24 @@ def refusing(
     """A server that answers questions with `only` in them with a status, and others; it lists models where it can."""
     seen = SimpleNamespace(asked=0, probed=0, url="", seeds=[], listed=listed)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
-            self.send(200 if seen.listed else 404, seen.listed)
+            self.send(seen.listed, 200 if seen.listed else 404)
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.raw()
             if any(question.encode() in body for question in PROBES):
                 seen.probed += 1
             else:
                 seen.asked += 1
                 seen.seeds.append(json.loads(body).get("seed"))
             if only.encode() in body:
-                self.send(status, b'{"error": {"message": "refused for a test"}}')
+                self.send({"error": {"message": "refused for a test"}}, status)
             else:
-                self.send(200, json.dumps(answer).encode())
+                self.send(answer)
 
-        def send(self, code: int, raw: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    seen.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with serve(Handler, port) as seen.url:
         yield seen
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -225,45 +210,30 @@ KEY = "made-up-Zq81LmnoPqrs77xyZ0aa"
 def repeating() -> Iterator[str]:
     """A server that repeats its key: in a refusal of some questions, in its answers, in its lists and its version."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             key = self.headers.get("Authorization", "")
             if self.path == "/v1/models":
-                self.send(200, {"data": [{"id": "m", "root": f"/models/{key}"}]})
+                self.send({"data": [{"id": "m", "root": f"/models/{key}"}]})
             else:
-                self.send(200, {"version": f"1 {key}"})
+                self.send({"version": f"1 {key}"})
 
         def do_POST(self) -> None:
-            body, key = self.rfile.read(int(self.headers["Content-Length"])), self.headers.get("Authorization", "")
+            body, key = self.raw(), self.headers.get("Authorization", "")
             if b"patient 3?" in body:
                 escaped = key.replace("-", "\\u002d")
-                self.send(400, {"error": {"message": f"invalid: {key}, {escaped}, {key[7:20]}"}})
+                self.send({"error": {"message": f"invalid: {key}, {escaped}, {key[7:20]}"}}, 400)
             elif b"patient 4?" in body:
-                self.send(500, {"error": {"message": f"failed with {key}"}})
+                self.send({"error": {"message": f"failed with {key}"}}, 500)
             elif b"patient 5?" in body:
                 message = {"content": None, "refusal": f"I do not answer {key}"}
-                self.send(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
+                self.send({"choices": [{"message": message, "finish_reason": "stop"}]})
             else:
                 message = {"content": f"<answer>{key}</answer>"}
-                self.send(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
+                self.send({"choices": [{"message": message, "finish_reason": "stop"}]})
 
-        def send(self, code: int, said: Any) -> None:
-            raw = json.dumps(said).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve(Handler) as url:
+        yield url
 
 
 def test_a_key_that_the_server_repeats_is_nowhere(source: Path, tmp_path: Path) -> None:

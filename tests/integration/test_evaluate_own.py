@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import yaml
 from PIL import Image
 
 from helpers import evaluations as shared
+from helpers.json_server import JsonHandler, serving
 from medix_verl import evaluate
 from medix_verl.cli.main import main
 from medix_verl.evaluation.assemble import TaskChoices
@@ -32,32 +31,17 @@ def recorder() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server that answers `A` to everything, and what it was asked."""
     asked: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
-            self.give({"data": [{"id": "m", "root": "org/m"}]})
+            self.send({"data": [{"id": "m", "root": "org/m"}]})
 
         def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            asked.append(self.body())
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A"}}
-            self.give({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+            self.send({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
 
-        def give(self, reply: dict[str, Any]) -> None:
-            body = json.dumps(reply).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *words: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked
-    finally:
-        server.shutdown()
+    with serving(Handler) as url:
+        yield url, asked
 
 
 def write(folder: Path, **keys: object) -> Path:

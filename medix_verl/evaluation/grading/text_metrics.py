@@ -165,7 +165,7 @@ def by_radeval(name: str, figures: Mapping[str, str]) -> TextMetric:
         from radeval import RadEval
 
         evaluator = RadEval(metrics=[name], per_sample=True, show_progress=False)
-        found = evaluator(refs=[wanted for _, wanted in pairs], hyps=[candidates for candidates, _ in pairs])
+        found = evaluator(refs=[wanted for _, wanted in pairs], hyps=[candidate for candidate, _ in pairs])
         return {ours: list(found[theirs]) for theirs, ours in figures.items()}
 
     return TextMetric("radeval", "radeval", tuple(figures.values()), measure)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from string import ascii_uppercase
 
-from medix_verl.choices import words
+from medix_verl.choices import until_stable, words
 from medix_verl.invisible import compatible
 
 __all__ = ["CASED_UNITS", "bare", "items", "normalise", "plain", "readings", "same_accents", "variant"]
@@ -94,12 +94,7 @@ def fold(text: str) -> str:
     text = " ".join(map(without_hyphens, text.split(" ")))
     for pattern, replacement in TIGHT_MARKS:
         text = pattern.sub(replacement, text)
-    for _ in range(MAX_PEELS):
-        peeled = peel(text)
-        if peeled == text:
-            break
-        text = peeled
-    return text
+    return until_stable(peel, text, MAX_PEELS)
 
 
 def keep_capitals(found: re.Match[str]) -> str:

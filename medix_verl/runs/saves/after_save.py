@@ -84,7 +84,7 @@ class AfterSave:
         from hydra.core.utils import JobStatus
 
         self.over.set()
-        if self.thread is not None and getattr(job_return, "status", None) == JobStatus.COMPLETED:
+        if self.thread is not None and job_return is not None and job_return.status == JobStatus.COMPLETED:
             if self.thread.is_alive():
                 _logger.warning("the training is over; its last checkpoint is worked on (medix.on_save)")
             self.thread.join(self.patience_s)

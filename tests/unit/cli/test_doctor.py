@@ -5,7 +5,6 @@ import argparse
 import json
 import socket
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from helpers.json_server import JsonHandler, serving
 from medix_verl.cli.main import main
 from medix_verl.cli.recipe import doctor
 from medix_verl.cpu.environment import Mismatch
@@ -195,28 +195,20 @@ def test_judge_without_url() -> None:
 def served_judge(text: str | None, models: bool = True, **judge: Any) -> Check:
     """What the doctor finds of a judge that says `text` to each question; None: it has no such path."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             self.say({"data": [{"id": OPENAI["model"]}]} if models else None)
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self.raw()
             self.say(None if text is None else {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
 
         def say(self, value: Any) -> None:
-            body = json.dumps(value or {"detail": "Not Found"}).encode()
-            self.send_response(200 if value else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send(value or {"detail": "Not Found"}, 200 if value else 404)
 
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        chosen = {"error": None, "judge": {**OPENAI, "url": f"http://127.0.0.1:{server.server_port}/v1", **judge}}
+    with serving(Handler) as url:
+        chosen = {"error": None, "judge": {**OPENAI, "url": url, **judge}}
         checks = verl_checks(report(chosen={"name": "medix", "semantic": {"enable": False}, "files": [], **chosen}))
-        server.shutdown()
     return next(check for check in checks if check.name == "judge")
 
 
@@ -351,22 +343,13 @@ def test_a_served_encoder_must_give_a_vector() -> None:
     assert check.status == "FAIL"
     assert f"{url}: no embedding" in check.found
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
-            body = json.dumps({"data": [{"index": at, "embedding": [3, 4]} for at in range(len(texts))]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            texts = self.body()["input"]
+            self.send({"data": [{"index": at, "embedding": [3, 4]} for at in range(len(texts))]})
 
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/v1"
+    with serving(Handler) as url:
         check = check_encoder({**served, "url": url}, "medix")
-        server.shutdown()
     assert (check.status, check.found) == ("ok", f"some/encoder at {url}")
 
 

@@ -122,8 +122,7 @@ def no_verl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_verl")
 def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = RECORD
-    write_record(record, tmp_path / "demo" / "checkpoints")
+    write_record(RECORD, tmp_path / "demo" / "checkpoints")
     assert main(["recipe", "show", str(tmp_path / "demo")]) == 0
     shown = capsys.readouterr().out
     words = "'+recipe=[medix,medix_lora]' 'data.train_files=my file.parquet'"
@@ -138,14 +137,13 @@ def test_a_runs_folder_shows_what_repeats_it(tmp_path: Path, capsys: pytest.Capt
 def test_a_run_says_what_its_command_alone_does_not_bring_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = RECORD
     config = {"trainer": {"resume_mode": "auto"}}
-    write_record(replace(plain, directory="/home/me", recipes=("medix", "labs_own"), config=config), tmp_path)
+    write_record(replace(RECORD, directory="/home/me", recipes=("medix", "labs_own"), config=config), tmp_path)
     assert main(["recipe", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "typed in: /home/me\n" in shown and "not found here: labs_own; export MEDIX_RECIPES=" in shown
     assert "it goes on from the last one; to begin again, add trainer.resume_mode=disable" in shown
-    write_record(replace(plain, config={"trainer": {"resume_mode": "disable"}}), tmp_path)
+    write_record(replace(RECORD, config={"trainer": {"resume_mode": "disable"}}), tmp_path)
     assert main(["recipe", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert not any(text in shown for text in ("typed in", "begin again", "not found here"))
@@ -153,12 +151,11 @@ def test_a_run_says_what_its_command_alone_does_not_bring_back(
 
 @pytest.mark.usefixtures("no_verl")
 def test_a_run_says_which_versions_and_data_are_others_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plain = RECORD
     (tmp_path / "same.parquet").write_bytes(b"12345")
     (tmp_path / "grown.parquet").write_bytes(b"1234567")
     data = tuple(DataFile("train", f"{name}.parquet", size=5) for name in ("same", "grown", "gone"))
     here = {"python": platform.python_version()}
-    write_record(replace(plain, directory=str(tmp_path), data=data, versions={**here, "nothing": "1.0"}), tmp_path)
+    write_record(replace(RECORD, directory=str(tmp_path), data=data, versions={**here, "nothing": "1.0"}), tmp_path)
     assert main(["recipe", "show", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "other versions here: nothing 1.0 -> none\n" in shown

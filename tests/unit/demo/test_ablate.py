@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,15 @@ def test_a_run_that_cannot_be_measured_stops_the_ablation(tmp_path: Path, runs: 
     with pytest.raises(RunStoppedError, match="left no checkpoint to measure: leave trainer.save_freq alone"):
         run_ablation(DemoSpec(tmp_path), quiet)
     assert len(runs.specs) == 1 and not list(tmp_path.rglob("variant.json"))
+
+
+def test_a_note_of_another_release_is_not_reused(tmp_path: Path, runs: FakeRuns) -> None:
+    run_ablation(DemoSpec(tmp_path), quiet)
+    done = len(runs.specs)
+    note = next(tmp_path.rglob("variant.json"))
+    note.write_text(json.dumps({"told": {}, "figures": {}}))
+    run_ablation(DemoSpec(tmp_path), quiet)
+    assert len(runs.specs) == done + 1 and "settings" in json.loads(note.read_text())
 
 
 def test_the_table_and_the_figure(tmp_path: Path, runs: FakeRuns) -> None:

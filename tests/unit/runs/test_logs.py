@@ -15,7 +15,7 @@ from medix_verl.runs.record import Identity, RunRecord
 TRAINER = {"logger": ["console", "file", "tensorboard"], "project_name": "lab", "experiment_name": "one"}
 ONE = Identity("rule")
 RECORD = RunRecord(
-    "2026-01-02T03:04:05Z", (), (), {"trainer": TRAINER}, {}, {}, (), ONE, ONE, ONE, 1, directory="/work"
+    "2026-01-02T03:04:05Z", (), (), {"trainer": TRAINER}, {}, {}, (), ONE, ONE, ONE, 1, directory="/lab/runs"
 )
 
 
@@ -46,9 +46,9 @@ def test_only_loggers_that_the_run_had() -> None:
 def test_places_start_where_the_run_was_started() -> None:
     kept = replace(RECORD, config={"trainer": {**TRAINER, "rollout_data_dir": "r"}}, logs={"file": "/logs/m.jsonl"})
     places = places_of(kept)
-    assert (places.metrics, places.rollouts, places.validation) == ((Path("/logs/m.jsonl"),), Path("/work/r"), None)
+    assert (places.metrics, places.rollouts, places.validation) == ((Path("/logs/m.jsonl"),), Path("/lab/runs/r"), None)
     # A record of before `logs` was kept.
-    assert places_of(RECORD).metrics == (Path("/work/lab/one.jsonl"), Path("/work/tensorboard_log/lab/one"))
+    assert places_of(RECORD).metrics == (Path("/lab/runs/lab/one.jsonl"), Path("/lab/runs/tensorboard_log/lab/one"))
 
 
 def test_a_log_of_before_the_run_is_another_runs(tmp_path: Path) -> None:

@@ -120,18 +120,14 @@ def items(table: OwnTable, split: str, folder: Folder, choices: Choices) -> Iter
     ids, named = Ids(SPEC.name), set[str]()
     groups = groups_of(table, folder)
 
-    def sides() -> Iterator[Refused | tuple[Record, str | Refused]]:
-        for record in read_records(table):
-            if isinstance(record, Refused):
-                yield record
-                continue
-            files = [header.name for header in files_of(record.values, folder, True)[0]]
-            named.update(files)
-            known = replace(record, values={**patient_in(record.values, folder), **record.values})
-            key = groups.of(files[0]) if groups is not None and files else row_key(record.values, files)
-            yield record, side_of(known, table, partial(str, key))
+    def side(record: Record) -> str | Refused:
+        files = [header.name for header in files_of(record.values, folder, True)[0]]
+        named.update(files)
+        known = replace(record, values={**patient_in(record.values, folder), **record.values})
+        key = groups.of(files[0]) if groups is not None and files else row_key(record.values, files)
+        return side_of(known, table, partial(str, key))
 
-    for item in of_split(table, sides()):
+    for item in of_split(table, side):
         if isinstance(item, Refused):
             yield item
         else:

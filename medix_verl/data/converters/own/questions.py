@@ -89,14 +89,10 @@ def pictures_of(source: Source) -> Source:
 def items(table: OwnTable, split: str, beside: Source, keep_names: bool) -> Iterator[Sample | Refused]:
     ids, places = Ids(SPEC.name), Places(beside, table)
 
-    def sides() -> Iterator[Refused | tuple[Record, str | Refused]]:
-        for record in read_records(table):
-            if isinstance(record, Refused):
-                yield record
-            else:
-                yield record, side_of(record, table, partial(places.key, record.values))
+    def side(record: Record) -> str | Refused:
+        return side_of(record, table, partial(places.key, record.values))
 
-    for item in of_split(table, sides()):
+    for item in of_split(table, side):
         yield item if isinstance(item, Refused) else convert(item, table, split, beside, ids, keep_names)
 
 

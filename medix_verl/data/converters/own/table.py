@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -168,22 +168,26 @@ def split_of(word: Any) -> str:
     return SPLIT_WORDS.get(str(word).strip().lower(), str(word).strip().lower())
 
 
-def of_split(table: OwnTable, sides: Iterable[Refused | tuple[Record, str | Refused]]) -> Iterator[Record | Refused]:
-    """Yield the records of the requested split, and every Refused.
+def of_split(table: OwnTable, side: Callable[[Record], str | Refused]) -> Iterator[Record | Refused]:
+    """Yield the table's records of the requested split, and every Refused.
+
+    Args:
+        table: The table.
+        side: Returns the split of a record, with `side_of`.
 
     Raises:
         DataError: The table is split by a hash, and none of its rows falls into that split.
     """
     seen = given = 0
-    for item in sides:
-        if isinstance(item, Refused):
-            yield item
+    for record in read_records(table):
+        if isinstance(record, Refused):
+            yield record
             continue
-        record, side = item
         seen += 1
-        if isinstance(side, Refused):
-            yield side
-        elif side == table.split:
+        found = side(record)
+        if isinstance(found, Refused):
+            yield found
+        elif found == table.split:
             given += 1
             yield record
     if seen and not given and table.splitting.by in ("patient", "picture", "row"):

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from helpers.json_server import JsonHandler
+from helpers.json_server import serving as serve
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.inspect.run import Served
 from medix_verl.evaluation.models.source import Model
@@ -29,30 +27,17 @@ Answers = Callable[[str], str]
 def serving(answers: Answers) -> Iterator[str]:
     """A server that lists `m` and nothing of it."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             self.send({"data": [{"id": "m"}]})
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.body()
             message = {"role": "assistant", "content": answers(body["messages"][0]["content"])}
             self.send({"choices": [{"message": message, "finish_reason": "stop"}]})
 
-        def send(self, content: Any) -> None:
-            raw = json.dumps(content).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serve(Handler) as url:
+        yield url
 
 
 def note(out: Path, answers: Answers) -> list[str]:

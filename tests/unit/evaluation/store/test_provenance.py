@@ -3,11 +3,9 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import task_layouts as layouts
+from helpers.json_server import JsonHandler, serving
 from medix_verl.data.prompts import prompt_sha256
 from medix_verl.errors import ConfigError
 from medix_verl.evaluation.assemble import TaskChoices, load_items
@@ -37,26 +36,16 @@ MEDQA = find("medqa")
 def listing(**said: Any) -> Iterator[str]:
     """A server that lists one model and says its version."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             answers = {
                 "/v1/models": {"data": [{"id": "m", "created": id(self), **said}]},
                 "/version": {"version": "9.1"},
             }
-            raw = json.dumps(answers.get(self.path, {})).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+            self.send(answers.get(self.path, {}))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 def suite_of(out: Path, source: Path, resume: bool = True, **changes: Any) -> Suite:
@@ -238,28 +227,16 @@ def test_parameters_that_a_server_did_not_take_are_kept(source: Path, tmp_path: 
 def picky() -> Iterator[str]:
     """A server that takes no temperature, and says YES."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.body()
             if "temperature" in body:
-                said: Any = {"error": {"message": "Unsupported parameter: temperature", "param": "temperature"}}
-                self.send_response(400)
+                self.send({"error": {"message": "Unsupported parameter: temperature", "param": "temperature"}}, 400)
             else:
-                said = {"choices": [{"message": {"content": "YES"}, "finish_reason": "stop"}]}
-                self.send_response(200)
-            raw = json.dumps(said).encode()
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
+                self.send({"choices": [{"message": {"content": "YES"}, "finish_reason": "stop"}]})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 def test_judge_and_model_say_what_their_servers_did_not_take() -> None:

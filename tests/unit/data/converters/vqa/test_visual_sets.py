@@ -10,21 +10,12 @@ from typing import Any
 import pytest
 
 from helpers import set_layouts as made
-from medix_verl.data.converters.base import Refused, resolve_options
+from helpers.set_layouts import one, read
+from medix_verl.data.converters.base import Refused
 from medix_verl.data.converters.vqa import kvasir_vqa, medxpertqa, omnimedvqa, pmc_vqa, pubmedvision, slake, vqa_rad
 from medix_verl.data.source import Source
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.types import Sample
-
-
-def read(converter: Any, rows: list[dict[str, Any]], split: str = "train", **options: str) -> list[Sample | Refused]:
-    offered = getattr(converter, "OPTIONS", {})
-    return list(converter.read(made.FakeSource(rows, resolve_options("x", offered, options)), split))
-
-
-def one(converter: Any, row: dict[str, Any], split: str = "train", **options: str) -> Any:
-    (item,) = read(converter, [row], split, **options)
-    return item
 
 
 def test_slake_takes_english_and_says_what_it_left() -> None:
