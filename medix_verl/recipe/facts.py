@@ -39,24 +39,27 @@ def describe(
     """
     from omegaconf import OmegaConf
 
-    if is_sft(config):
-        found = [*changed(names), *faults(config, with_accepted(trust, names))]
-        return {**describe_sft(config, found, bool(trust)), "locks": compare_locks(config, names, words)}
-    medix: Any = OmegaConf.to_container(config.reward.medix, resolve=True)
     train, val = texts(config.data.train_files), texts(config.data.val_files)
-    return {
+    usual = "medix-verl prepare NAME --sft" if is_sft(config) else "medix-verl prepare"
+    common = {
         "error": None,
         "faults": [*changed(names), *faults(config, with_accepted(trust, names))],
         "locks": compare_locks(config, names, words),
         "trust": bool(trust),
-        "judge": medix.get("judge") or {},
-        "semantic": medix.get("semantic") or {},
-        "reward": medix,
         "files": [*train, *val],
         "train": train,
         "val": val,
         "of_schema": str(config.data.custom_cls.path).startswith("pkg://medix_verl."),
-        "prepare": str(OmegaConf.select(config, "data.medix.prepare") or "medix-verl prepare"),
+        "prepare": str(OmegaConf.select(config, "data.medix.prepare") or usual),
+    }
+    if is_sft(config):
+        return {**common, **describe_sft(config)}
+    medix: Any = OmegaConf.to_container(config.reward.medix, resolve=True)
+    return {
+        **common,
+        "judge": medix.get("judge") or {},
+        "semantic": medix.get("semantic") or {},
+        "reward": medix,
         "policy": _policy(config),
         "schedule": _schedule(config),
         "resume": _resumed(config),

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medix_verl.recipe.check import caught
-from medix_verl.recipe.identity import texts
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,22 +58,13 @@ def ranks_of(config: DictConfig) -> int:
     return max(1, int(ranks) // int(config.engine.get("ulysses_sequence_parallel_size", 1)))
 
 
-def describe_sft(config: DictConfig, faults: list[str], trust: bool) -> dict[str, Any]:
-    """The facts of an SFT configuration, in the format of medix_verl.recipe.facts."""
+def describe_sft(config: DictConfig) -> dict[str, Any]:
+    """What only an SFT configuration has of the facts of medix_verl.recipe.facts, and its policy."""
     from omegaconf import OmegaConf
 
-    train, val = texts(config.data.train_files), texts(config.data.val_files)
     model, trainer = config.model, config.trainer
     settings: Any = OmegaConf.to_container(config.data.apply_chat_template_kwargs, resolve=True)
     return {
-        "error": None,
-        "faults": faults,
-        "trust": trust,
-        "files": [*train, *val],
-        "train": train,
-        "val": val,
-        "of_schema": str(config.data.custom_cls.path).startswith("pkg://medix_verl."),
-        "prepare": str(OmegaConf.select(config, "data.medix.prepare") or "medix-verl prepare NAME --sft"),
         "policy": {
             "path": model.path,
             "tokenizer": model.tokenizer_path or model.path,
