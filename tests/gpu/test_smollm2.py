@@ -5,7 +5,7 @@
 
 leaves report.md, report.json, report.html, metrics.jsonl and the checkpoint in a folder below FOLDER, and prints the
 report. The recipe is the CPU's, with what an accelerator does otherwise. Written without one at hand: it has been
-composed (tests/integration/test_smollm2.py), never run.
+composed (tests/integration/demo/test_smollm2.py), never run.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers.places import ROOT
+
 __all__ = ["RECIPE", "environment", "install"]
 
 RECIPE = "lab/first"
@@ -30,5 +32,5 @@ def _run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     """The environment of a process that has the package."""
-    known = [str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    known = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in known if part)}

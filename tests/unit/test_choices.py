@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """choices: which option a text chooses, and which of yes and no it says; golden cases with a reason for each group."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.places import golden
 from medix_verl.choices import Choices, fold, index_of_label, read_choice, read_yes_no, unwrap
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "choices.json").read_text(encoding="utf-8"))
-BLIND = json.loads((Path(__file__).parents[1] / "golden" / "blind_choices.json").read_text(encoding="utf-8"))
+GOLDEN = golden("choices")
+BLIND = golden("blind_choices")
 FOUR = Choices.of(GOLDEN["options"])
 LUNG = Choices.of(["pneumonia", "pneumothorax", "pleural effusion", "normal"])
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.places import ROOT
 from medix_verl.recipe.index import recipe_heads
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "cluster"
 SCRIPTS = [FOLDER / "ray.sh", FOLDER / "slurm.sbatch"]
 STARTS = [*SCRIPTS, FOLDER / "kuberay.yaml"]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from helpers.places import ROOT
 from medix_verl.cli.main import COMMANDS, main
 from medix_verl.recipe.index import recipe_files
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
     for pattern in ("*.md", "medix_verl/**/README.md", "recipes/README.md", "tests/**/README.md", "examples/**/*.md")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "medix_verl"
+from helpers.places import PACKAGE
 
 BASE = {
     *("after_import", "chat_template", "credentialed", "errors", "invisible", "openai_client", "response", "runtime"),

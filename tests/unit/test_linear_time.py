@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from helpers.places import PACKAGE
 from medix_verl.chat_template import read_prompt, read_reply_start
 from medix_verl.choices import Choices as Choosable
 from medix_verl.choices import read_choice, read_yes_no
@@ -72,7 +73,6 @@ except ImportError:  # Python 3.10
     import sre_constants as codes
     import sre_parse as parser
 
-PACKAGE = Path(__file__).parents[2] / "medix_verl"
 NOT_IMPORTED = {
     *("data/dataset.py", "rewards/manager.py", "rewards/sampler.py", "rewards/advantage.py", "cpu/platform.py"),
     *("plugin.py", "__main__.py"),

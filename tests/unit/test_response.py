@@ -3,17 +3,16 @@
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.places import GOLDEN
 from medix_verl.response import TAG, parse_response, split_tag
 from medix_verl.thinking import MARKS, Thinking
 from medix_verl.types import MODALITIES
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "response.json").read_text(encoding="utf-8"))
 PROMPT_CASES = json.loads((GOLDEN / "response_prompts.json").read_text(encoding="utf-8"))
 PIECES = [

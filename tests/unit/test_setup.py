@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from helpers.places import ROOT
+
 CPU = "install torch==2.13.0 torchvision==0.28.0 --index-url https://download.pytorch.org/whl/cpu"
 PYTHON = """#!/bin/sh
 echo "$*" >>"$ASKED"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.places import ROOT
 from medix_verl.cpu.environment import (
     START_UP_FILE,
     find_mismatches,
@@ -163,7 +164,7 @@ def import_torchvision(tmp_path: Path, torch: str, wheel: str) -> list[str]:
     """What torch was told to define when torchvision is imported after medix_verl.cpu.torchvision_ops."""
     make_environment(tmp_path, torch=torch, torchvision=wheel)
     (tmp_path / "torch" / "__init__.py").write_text(FAKE_TORCH)
-    repository = Path(__file__).parents[3]
+    repository = ROOT
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(repository)!r}]\n"
         "import medix_verl.cpu.torchvision_ops as ops\nops.install()\n"

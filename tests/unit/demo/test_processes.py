@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marked runs of short scripts; runs that must be fought are in tests/integration/test_processes.py."""
+"""Marked runs of short scripts; runs that must be fought are in tests/integration/workers/test_processes.py."""
 
 from __future__ import annotations
 

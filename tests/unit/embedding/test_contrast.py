@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which texts contradict each other, and in what: cases written for it, and what holds for any texts."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.places import golden
 from medix_verl.embedding import opposites
 from medix_verl.embedding.contrast import aspects, contrast
 from medix_verl.embedding.statements import read
 
-CASES = json.loads((Path(__file__).parents[2] / "golden" / "contrast.json").read_text(encoding="utf-8"))
+CASES = golden("contrast")
 WORDS = sorted({word for case in CASES for word in f"{case['candidate']} {case['reference']}".split()})
 TEXTS = st.lists(st.sampled_from([*WORDS, ",", ".", ";", "-", "/", "<", "3", "mm", "III", "\n"]), max_size=10).map(
     " ".join

@@ -12,14 +12,13 @@ import pytest
 import yaml
 
 from helpers import lab_package as lab
+from helpers.places import ROOT
 from medix_verl.cli.main import main
 from medix_verl.errors import ConfigError
 from medix_verl.recipe.package.begin import begin_package
 from medix_verl.recipe.share.bundle import collect
 from medix_verl.recipe.share.contents import faults_of
 from medix_verl.recipe.share.folder import FolderSource
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_everything_is_there_and_is_called_as_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The planner against what torch's FSDPMemTracker found of verl's actor and reference.
 
-The figures are those of tests/benchmarks/fsdp_memory.py; tests/integration/test_fsdp_memory.py measures two again.
+The figures are those of tests/benchmarks/fsdp_memory.py; two are measured again in
+tests/integration/recipe/test_fsdp_memory.py.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.places import golden
 from medix_verl.recipe.plan.estimate import (
     GIB,
     Engine,
@@ -26,7 +26,7 @@ from medix_verl.recipe.plan.estimate import (
 from medix_verl.recipe.plan.from_recipe import BYTES
 from medix_verl.recipe.plan.model_sizes import ModelSize, known_models
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "fsdp_memory.json").read_text())
+GOLDEN: dict[str, Any] = golden("fsdp_memory")
 WITHIN = 0.15
 PARTS = {"update": update_parts, "probabilities": probability_parts, "reference": reference_parts}
 

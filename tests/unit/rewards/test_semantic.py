@@ -3,10 +3,10 @@
 
 import asyncio
 import json
-from pathlib import Path
 
 import pytest
 
+from helpers.places import GOLDEN
 from medix_verl.embedding.spec import SemanticSpec
 from medix_verl.errors import ConfigError
 from medix_verl.judge.rule.judge import RuleJudge
@@ -16,7 +16,7 @@ from medix_verl.rewards.term import Answer
 from medix_verl.rewards.terms.semantic import SemanticTerm, contradiction
 from medix_verl.types import Reference, Response, Similarity, Verdict
 
-CASES = Path(__file__).parents[2] / "golden" / "cases"
+CASES = GOLDEN / "cases"
 LUNGS = ("Left lung", "Right lung", "Both lungs", "Neither")
 
 

@@ -2,13 +2,12 @@
 """The arithmetic: the published levels, and what holds for any weights."""
 
 import asyncio
-import json
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from helpers.places import golden
 from medix_verl.response import parse_response
 from medix_verl.rewards import composite
 from medix_verl.rewards.spec import RewardSpec, WeightsSpec
@@ -16,7 +15,7 @@ from medix_verl.rewards.term import Answer
 from medix_verl.rewards.terms import FormatTerm, ModalityTerm
 from medix_verl.types import Reference, Response
 
-CASES = json.loads((Path(__file__).parents[2] / "golden" / "composite.json").read_text(encoding="utf-8"))
+CASES = golden("composite")
 WEIGHT = st.floats(0, 1e308) | st.sampled_from([0.0, 5e-324, 0.05, 1.0])
 UNIT = st.floats(0, 1)
 

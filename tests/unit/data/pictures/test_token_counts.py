@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens from sizes: the rule's properties, sizes from file heads, and the estimate without a model.
 
-That the rule gives the very number of the model's processor is tested in tests/integration/test_lengths.py.
+That the rule gives the very number of the model's processor is tested in tests/integration/data/test_lengths.py.
 """
 
 import io

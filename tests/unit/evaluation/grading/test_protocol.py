@@ -4,7 +4,6 @@
 import asyncio
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import judges as fake
+from helpers.places import golden
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.evaluation.grading.protocol import OVERLAP, Outcome, Protocol, rubric_value, word_overlap
 from medix_verl.evaluation.grading.spec import ProtocolSpec, build_protocol, build_voters
@@ -20,7 +20,7 @@ from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Sample, Verdict
 
 Scripted, Answering, voters, DOWN = fake.Scripted, fake.Answering, fake.voters, fake.DOWN
-CASES = json.loads((Path(__file__).parents[3] / "golden" / "judging.json").read_text(encoding="utf-8"))
+CASES = golden("judging")
 PUBLISHED, ROBUST = ProtocolSpec("published"), ProtocolSpec("robust")
 SAMPLE = Sample("1", "s", "What is seen?", "pneumonia")
 REPORT = Sample("r", "s", "Write a report.", "The lungs are clear.")

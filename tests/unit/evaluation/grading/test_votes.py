@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a judge's votes, by golden cases with a reason each, and making one value of several."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from helpers.places import golden
 from medix_verl.evaluation.grading.votes import majority, mean, read_binary, read_met, read_report, without_reasoning
 
-CASES = json.loads((Path(__file__).parents[3] / "golden" / "judge_replies.json").read_text(encoding="utf-8"))
+CASES = golden("judge_replies")
 PIECES = ['{"score":', '"criteria_met":', "1", "}", "{", "[", "</think>", "```json", "true", "\ud800", "9" * 5000, ","]
 votes = st.lists(st.sampled_from([0.0, 1.0, None]), max_size=9)
 

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from helpers import lab_package as lab
+from helpers.places import ROOT
 from medix_verl.cli.main import main
 from medix_verl.errors import ConfigError, DataError, MedixError
 from medix_verl.evaluation.assemble import TaskChoices, load_items
@@ -229,7 +230,7 @@ def test_a_package_offers_its_tasks(
 
 
 def test_the_example_is_a_task(tmp_path: Path) -> None:
-    example = Path(__file__).parents[4] / "examples" / "own_task.yaml"
+    example = ROOT / "examples" / "own_task.yaml"
     path = tmp_path / "own_task.yaml"
     path.write_text(example.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "questions.csv").write_text("asked,answer,film\nWhich bone?,radius,a.png\n", encoding="utf-8")

@@ -6,16 +6,16 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from helpers.places import GOLDEN
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.types import Reference
 
-FOLDER = Path(__file__).parents[3] / "golden" / "cases"
+FOLDER = GOLDEN / "cases"
 CASES = [json.loads(line) for path in sorted(FOLDER.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
 
 

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Equality: spellings of one answer, and answers that differ by a sign, a unit's case or a zero; labels; codes."""
 
-import json
-from pathlib import Path
-
 import pytest
 
+from helpers.places import golden
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.types import Reference
 
-GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "equality.json").read_text(encoding="utf-8"))
+GOLDEN = golden("equality")
 
 
 def both_ways(kind: str) -> list[tuple[str, str]]:

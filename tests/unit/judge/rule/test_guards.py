@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medix_verl.judge
+from helpers.places import golden
 from medix_verl.judge.rule.equality import equal
 from medix_verl.judge.rule.guards import guard
 from medix_verl.types import Reference
@@ -85,7 +86,7 @@ def test_what_is_left_to_the_judge(candidate: str, reference: Reference) -> None
     assert guard(candidate, reference) is None
 
 
-GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "guards.json").read_text(encoding="utf-8"))
+GOLDEN = golden("guards")
 
 
 @pytest.mark.parametrize("group", GOLDEN["groups"], ids=lambda group: group["reason"])

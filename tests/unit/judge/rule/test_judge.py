@@ -2,21 +2,20 @@
 """The rule judge and the equality that it stands on: golden cases with a reason each."""
 
 import asyncio
-import json
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.places import golden
 from medix_verl.judge.judge import GuardedJudge
 from medix_verl.judge.rule.equality import equal, meaning
 from medix_verl.judge.rule.judge import RuleJudge
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference, Verdict
 
-CASES = json.loads((Path(__file__).parents[3] / "golden" / "rule_judge.json").read_text(encoding="utf-8"))
+CASES = golden("rule_judge")
 
 
 def ask(candidate: str, reference: Reference, spec: JudgeSpec | None = None) -> Verdict:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export refuses before and after merging; the merger itself is run in tests/integration/test_export.py."""
+"""What an export refuses before and after merging; tests/integration/runs/test_export.py runs the merger."""
 
 from __future__ import annotations
 

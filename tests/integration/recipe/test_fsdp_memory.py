@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "fsdp_memory.py"
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "fsdp_memory.json").read_text())
+from helpers.places import TESTS, golden
+
+BENCHMARK = TESTS / "benchmarks" / "fsdp_memory.py"
+GOLDEN: dict[str, Any] = golden("fsdp_memory")
 
 
 def run(*words: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from helpers.places import ROOT
 from medix_verl.cli.main import main
 from medix_verl.cli.recipe.recipe import tables
 from medix_verl.errors import ConfigError
@@ -120,7 +121,7 @@ TOGETHER = covering()
 
 
 def test_all_are_found() -> None:
-    folder = Path(__file__).parents[2] / "recipes" / "recipe"
+    folder = ROOT / "recipes" / "recipe"
     assert {path.stem for path in folder.glob("*.yaml")} <= set(recipe_heads())
     assert len(RECIPES) >= 14 and len(OVERLAYS) >= 16 and len(ALGORITHMS) == 4
 
@@ -402,7 +403,7 @@ def test_gdpo_with_the_published_rule_is_refused() -> None:
 
 
 def test_the_readme_has_the_tables() -> None:
-    readme = (Path(__file__).parents[2] / "recipes" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
     assert tables(recipe_heads().values()) in readme, "paste what `medix-verl recipe list --markdown` prints"
 
 

@@ -24,7 +24,6 @@ from medix_verl.runs.checkpoints.export import ExportSpec, export_checkpoint
 from medix_verl.runs.checkpoints.merge_adapter import merge_adapter
 
 pytestmark = pytest.mark.timeout(240)
-ROOT = Path(__file__).parents[2]
 SERVE = "--max-model-len 1024 --dtype float32 --enforce-eager"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from helpers.places import golden
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.errors import ConfigError
 from medix_verl.recipe.check import Check
@@ -29,7 +30,7 @@ from medix_verl.runs.start import RunStart, devices
 from medix_verl.types import Sample
 
 pytestmark = pytest.mark.timeout(600)
-CASES = json.loads((Path(__file__).parents[1] / "golden" / "starts.json").read_text(encoding="utf-8"))
+CASES = golden("starts")
 ROWS = 48
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from helpers.places import ROOT
+from helpers.trainings import command
 from medix_verl.demo.processes import run_marked
 from medix_verl.demo.summary import read_steps
 
 pytestmark = pytest.mark.timeout(900)
-ROOT = Path(__file__).parents[2]
-CONTRACT = "tests/integration/test_contract.py"
+CONTRACT = "tests/integration/plugin/test_contract.py"
 STEPS = 3
 
 
@@ -55,21 +56,17 @@ def test_the_contract_holds_on_the_oldest() -> None:
 @pytest.mark.long
 def test_the_recipes_compose_on_the_oldest() -> None:
     names = "test_each_recipe_and_each_overlay or test_the_table_says_what_is_composed"
-    done = start([interpreter("0.9.0"), "-m", "pytest", "-q", "tests/integration/test_recipes.py", "-k", names], 800.0)
+    done = start(
+        [interpreter("0.9.0"), "-m", "pytest", "-q", "tests/integration/recipe/test_recipes.py", "-k", names], 800.0
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.long
 def test_three_steps_on_the_oldest(demo_folder: Path, tmp_path: Path) -> None:
-    # pytest's import mode gives the folder's conftest no name to import it by.
-    small = [
-        "data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4", "actor_rollout_ref.rollout.n=4",
-        "data.train_max_samples=48", "data.val_max_samples=8", "trainer.val_before_train=false",
-        f"trainer.test_freq={STEPS}", "trainer.save_freq=-1", f"trainer.total_training_steps={STEPS}",
-    ]  # fmt: skip
-    main = [interpreter("0.9.0"), "-m", "verl.trainer.main_ppo", "+recipe=medix_cpu"]
     log, metrics = tmp_path / "train.log", tmp_path / "metrics.jsonl"
-    words = [*main, f"medix.demo={demo_folder}", f"medix.records={tmp_path}", *small]
+    overrides = (f"trainer.test_freq={STEPS}", f"trainer.total_training_steps={STEPS}")
+    words = command(demo_folder, tmp_path, overrides, python=interpreter("0.9.0"))
     end = run_marked(words, log, {"VERL_FILE_LOGGER_PATH": str(metrics)}, 800.0)
     assert end.returncode == 0, log.read_text(errors="replace")[-3000:]
     steps = read_steps(metrics)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.places import ROOT
 from medix_verl.data.io.parquet import read_samples
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 PRINTED = {
     "score_one_answer.py": ["answer='a pleural effusion'", "score     1.0", "semantic  None", "format    1.0"],
     "add_a_judge.py": [

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from helpers.places import ROOT
+
 pytestmark = pytest.mark.timeout(300)
-ROOT = Path(__file__).parents[2]
 SEAMS: dict[str, tuple[str, ...]] = {
     "release": ("setup.py", "medix_verl/recipe/checks/machine.py"),
     "entry points": ("medix_verl/plugin.py", "medix_verl/after_import.py", "setup.py"),

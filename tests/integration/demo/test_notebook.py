@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from helpers.places import ROOT
 from helpers.run_folder import made
 from medix_verl.runs.record import Identity, RunRecord, write_record
 
-NOTEBOOK = Path(__file__).parents[2] / "examples" / "tour.ipynb"
+NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from helpers.places import TESTS
 from medix_verl.cpu.activate import CPU_ENVIRONMENT
 
 pytestmark = pytest.mark.timeout(180)
@@ -207,7 +208,7 @@ def test_the_command_of_the_gpu_ring_is_accepted_by_verl(hydra: None, tmp_path: 
     """It can be trained on a GPU machine only; that its keys and sizes fit together shows anywhere."""
     from verl.utils.config import validate_config
 
-    spec = importlib.util.spec_from_file_location("gpu_ring", Path(__file__).parents[1] / "gpu" / "test_gpu.py")
+    spec = importlib.util.spec_from_file_location("gpu_ring", TESTS / "gpu" / "test_gpu.py")
     assert spec is not None and spec.loader is not None
     ring = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ring)

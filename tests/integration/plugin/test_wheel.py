@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.places import ROOT
+
 pytestmark = pytest.mark.timeout(300)
-ROOT = Path(__file__).parents[2]
 ROOMS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "medix_verl", "recipes")
 START_UP = "medix_verl_torchvision.pth"
 

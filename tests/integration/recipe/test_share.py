@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from helpers.places import PACKAGE
 from medix_verl.errors import ConfigError, DataError
 from medix_verl.recipe.compose import compose_recipes
 from medix_verl.recipe.facts import describe
@@ -61,7 +62,7 @@ class Brevity:
     async def score(self, answer):
         return 1.0
 """
-JUDGE = Path(__file__).parents[2] / "medix_verl" / "judge" / "prompts" / "reference.txt"
+JUDGE = PACKAGE / "judge" / "prompts" / "reference.txt"
 
 
 @pytest.fixture

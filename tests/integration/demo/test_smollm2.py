@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from helpers.places import TESTS
 from medix_verl.demo.models.smollm2 import (
     make_smollm2,
     make_smollm2_processor,
@@ -97,7 +98,7 @@ def test_pictures_reach_the_language_model(models: tuple[Any, Any, Any, Any]) ->
 
 def test_the_recipe_of_the_gpu_ring_is_sound() -> None:
     """It can be trained on a machine with a GPU only; that its keys and sizes fit together shows anywhere."""
-    place = Path(__file__).parents[1] / "gpu" / "test_smollm2.py"
+    place = TESTS / "gpu" / "test_smollm2.py"
     spec = importlib.util.spec_from_file_location("gpu_ring_smollm2", place)
     assert spec is not None and spec.loader is not None
     ring = importlib.util.module_from_spec(spec)
