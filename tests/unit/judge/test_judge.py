@@ -150,7 +150,16 @@ class OneAddress(Own):
     endpoints = "http://93.184.216.34/v1"  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("judge", [Undeclared(), OneAddress(), Own, object(), None], ids=str)
+WITHOUT_ADDRESSES = {
+    "no endpoints": Undeclared(),
+    "one address as a string": OneAddress(),
+    "a class": Own,
+    "an object": object(),
+    "None": None,
+}
+
+
+@pytest.mark.parametrize("judge", WITHOUT_ADDRESSES.values(), ids=WITHOUT_ADDRESSES)
 def test_a_judge_that_does_not_say_whom_it_asks_is_refused(judge: Any) -> None:
     with pytest.raises(ConfigError, match=r"states which servers it asks; give it `endpoints = \(\)` where") as caught:
         GuardedJudge(judge)
