@@ -17,6 +17,7 @@ from medix_verl.demo.summary import read_steps
 DEMO = ROOT / "outputs" / "demo"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's own, which runs the tests of a process
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Build the demo before the first test that needs it: a test's time limit would count its one or two minutes."""
     needed = any("demo_folder" in getattr(item, "fixturenames", ()) for item in session.items)

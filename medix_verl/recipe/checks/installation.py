@@ -18,7 +18,7 @@ from typing import Any
 
 from medix_verl.recipe.check import Check
 from medix_verl.recipe.checks.chosen import check_chosen
-from medix_verl.recipe.checks.probe import MARKER
+from medix_verl.recipe.checks.probe import MARKER, no_report
 from medix_verl.recipe.code import Trust
 
 __all__ = ["check_platform", "check_plugin", "check_recipes", "run_probe", "verl_checks"]
@@ -37,8 +37,10 @@ def verl_checks(report: Report) -> list[Check]:
         ours = "medix_verl" in report["verl_error"]
         todo = REINSTALL if ours else "medix-verl doctor --fix, then python -c 'import verl'"
         return [Check("verl import", "FAIL", report["verl_error"], todo)]
-    checks = [check_plugin(report["plugin"]), check_platform(report["platform"]), check_recipes(report["recipes"])]
-    return [*checks, *check_chosen(report["chosen"], sorted(name for name in report["recipes"] if name))]
+    checks = [check_plugin(report["plugin"]), check_platform(report["platform"])]
+    if not report["chosen"].get("typed", True):
+        checks.append(check_recipes(report["recipes"]))
+    return [*checks, *check_chosen(report["chosen"], report["known"])]
 
 
 def run_probe(
@@ -70,11 +72,11 @@ def run_probe(
         # workers would fail.
         done = subprocess.run(words, capture_output=True, text=True, timeout=time_limit_s, check=False, cwd=sys.prefix)
     except subprocess.TimeoutExpired:
-        return _no_report(f"`import verl` did not end within {time_limit_s:.0f} s")
+        return no_report(f"`import verl` did not end within {time_limit_s:.0f} s")
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARKER)]
     if not lines:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return _no_report(f"`import verl` ended its process with status {done.returncode}: {last[:300]}")
+        return no_report(f"`import verl` ended its process with status {done.returncode}: {last[:300]}")
     return dict(json.loads(lines[-1][len(MARKER) :]))
 
 
@@ -119,7 +121,3 @@ def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> Check:
         command = f"python -m verl.trainer.main_ppo +recipe={name} --cfg job" if name else REINSTALL
         return Check("recipes", "FAIL", "; ".join(broken), command)
     return Check("recipes", "ok", f"{', '.join(sorted(recipes))}: all compose with verl's ppo_trainer")
-
-
-def _no_report(error: str) -> Report:
-    return {"verl_error": error, "plugin": None, "platform": None, "recipes": {}, "chosen": None}

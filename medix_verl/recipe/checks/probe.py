@@ -3,8 +3,9 @@
 
 It is a separate process because importing verl takes seconds, may hang or crash on a broken machine, and must happen as
 in a training process. Its only argument is a JSON object with the arguments of `probe`. The last line of its standard
-output is MARKER and one JSON object: `verl_error`, `plugin`, `platform`, `recipes`, `chosen`. It changes nothing on the
-machine.
+output is MARKER and one JSON object: `verl_error`, `plugin`, `platform`, `known` (names of recipes), `recipes` (name ->
+`error`; only when no recipe was typed, because composing all of them takes half a minute), `chosen`. It changes nothing
+on the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from medix_verl.recipe.own import names_of
 from medix_verl.recipe.share.installed import with_accepted
 from medix_verl.recipe.validate import untrusted
 
-__all__ = ["MARKER", "main", "probe"]
+__all__ = ["MARKER", "main", "no_report", "probe"]
 
 MARKER = "MEDIX_PROBE "
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def probe(recipe: str = "", overrides: Sequence[str] = (), trust: Trust = False, folder: str = "") -> dict[str, Any]:
-    """Import verl and report the state of plugin, platform, all recipes, and the chosen recipe.
+    """Import verl and report the state of plugin, platform, and the chosen recipe; without one, of all recipes.
 
     Args:
         recipe: One name, or several separated by commas; empty is `medix_cpu` on the CPU and `medix` elsewhere.
@@ -49,7 +50,7 @@ def probe(recipe: str = "", overrides: Sequence[str] = (), trust: Trust = False,
     try:
         import verl  # noqa: F401
     except Exception as error:  # noqa: BLE001 - the doctor reports any import error of verl
-        return {"verl_error": first_cause(error), "plugin": None, "platform": None, "recipes": {}, "chosen": None}
+        return no_report(first_cause(error))
     if folder:
         os.chdir(folder)
     platform = _platform()
@@ -60,9 +61,20 @@ def probe(recipe: str = "", overrides: Sequence[str] = (), trust: Trust = False,
         **_chosen(name, overrides, trust),
         "devices": 0 if platform["device"] == "cpu" else platform["count"],
     }
+    recipes = _recipes()
     return {
-        "verl_error": None, "plugin": _plugin(), "platform": platform, "recipes": _recipes(), "chosen": chosen
-    }  # fmt: skip
+        "verl_error": None,
+        "plugin": _plugin(),
+        "platform": platform,
+        "known": sorted(filter(None, recipes)),
+        "recipes": {} if recipe else {key: _error_of(compose) for key, compose in recipes.items()},
+        "chosen": chosen,
+    }
+
+
+def no_report(error: str) -> dict[str, Any]:
+    """The report of a machine where verl cannot be imported."""
+    return {"verl_error": error, "plugin": None, "platform": None, "known": [], "recipes": {}, "chosen": None}
 
 
 def _plugin() -> dict[str, Any]:
@@ -92,11 +104,12 @@ def _platform() -> dict[str, Any]:
         return {"device": "", "vendor": "", "available": False, "count": 0, "error": first_cause(error)}
 
 
-def _recipes() -> dict[str, Any]:
+def _recipes() -> dict[str, Callable[[], Any]]:
+    """Name of each recipe -> what composes it; the empty name raises why there are none."""
     try:
-        return {name: _error_of(partial(compose_recipes, [name])) for name in recipe_heads()}
-    except Exception as error:  # noqa: BLE001 - a missing recipes folder is a finding, not a crash
-        return {"": {"error": first_cause(error)}}
+        return {name: partial(compose_recipes, [name]) for name in recipe_heads()}
+    except Exception:  # noqa: BLE001 - a missing recipes folder is a finding, not a crash
+        return {"": recipe_heads}
 
 
 def _chosen(recipe: str, overrides: Sequence[str], trust: Trust) -> dict[str, Any]:

@@ -43,7 +43,8 @@ NO_PLAN: dict[str, Any] = {"gpu_memory": None, "gpus": None, "nodes": None, "ben
 
 def report(**changes: Any) -> dict[str, Any]:
     sound = {"verl_error": None, "plugin": GOOD_PLUGIN, "platform": CPU, "recipes": {"medix": RULE, "medix_cpu": RULE}}
-    return {**sound, "chosen": {"name": "medix_cpu", **RULE}, **changes}
+    chosen = {"name": "medix_cpu", "typed": False, **RULE}
+    return {**sound, "known": ["medix", "medix_cpu"], "chosen": chosen, **changes}
 
 
 @pytest.mark.parametrize(
@@ -371,6 +372,11 @@ def test_sound_report() -> None:
     ]  # fmt: skip
     assert all(check.status == "ok" for check in checks)
     assert "medix_cpu" in checks[3].found
+
+
+def test_other_recipes_are_not_composed_for_one_that_is_typed() -> None:
+    checks = verl_checks(report(recipes={}, chosen={"name": "medix_cpu", "typed": True, **RULE}))
+    assert [check.name for check in checks][:3] == ["plugin", "platform", "judge"]
 
 
 def test_unknown_recipe_suggests_the_nearest() -> None:
