@@ -21,7 +21,7 @@ check: setup ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 unit: setup ## unit tests: no torch, no verl
-	$(BESIDE_EACH_OTHER) tests/unit
+	$(BESIDE_EACH_OTHER) -m "not long" tests/unit
 integration: setup ## real training on the CPU; tests of a GPU where there is one
 	$(BESIDE_EACH_OTHER) tests/integration --ignore tests/integration/training
 	$(PYTEST) $(TRAINING)
@@ -30,7 +30,7 @@ test: check ## all groups of tests
 	$(PYTEST) -m "not long" $(TRAINING)
 	$(BIN)/medix-verl doctor
 long: setup ## further training runs: failure policies, a judge killed in the middle
-	$(PYTEST) -m long tests/integration
+	$(PYTEST) -m long tests/unit tests/integration
 coverage: setup ## lines and branches that the tests reach; TESTS="tests/unit tests/integration" for more
 	$(BIN)/python -m coverage run -m pytest -m "not long" $(TESTS)
 	$(BIN)/python -m coverage report --skip-covered --sort=cover

@@ -73,7 +73,7 @@ class Started:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def wait_for(self, text: str, limit_s: float = 240.0) -> None:
+    def wait_for(self, text: str, limit_s: float = 480.0) -> None:
         """Wait until the log has `text`."""
         deadline = time.monotonic() + limit_s
         while text not in self.log:

@@ -36,7 +36,7 @@ def demo_folder() -> Path:
 def train(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Train through verl's own entry point at a small size, by default with medix_cpu; returns how it ended."""
 
-    def run(*overrides: str, limit_s: float = 400.0, recipe: str = "medix_cpu") -> Run:
+    def run(*overrides: str, limit_s: float = 800.0, recipe: str = "medix_cpu") -> Run:
         folder = tmp_path_factory.mktemp("run")
         log, metrics = folder / "train.log", folder / "metrics.jsonl"
         words = command(demo_folder, folder, overrides, recipe)

@@ -31,7 +31,7 @@ Candidate answer: {fence}
 Do they match? Reply YES or NO."""
 """Saved next to the judge, for reward.medix.judge.prompt: the package's own prompts are too long for a model of this
 size."""
-TAUGHT = 0.95
+TAUGHT = 0.98
 """Accuracy over WINDOW steps at which training ends, and below which no judge is saved."""
 WINDOW = 20
 MAX_STEPS = 600

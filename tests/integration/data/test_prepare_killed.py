@@ -95,7 +95,7 @@ MOMENTS = {
 }
 
 
-FEW = ("in the fourth part", "in the final file", LAST)
+FEW = ("in the fourth part", "in the final file")
 """Moments of the tests that `make test` runs; `make long` runs the others too."""
 
 
@@ -123,7 +123,9 @@ def test_killed_over_and_over(words: list[str], undisturbed: dict[str, bytes], t
     assert content(tmp_path) == undisturbed
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)]
+)
 def test_stopped_and_started_again(
     words: list[str], undisturbed: dict[str, bytes], number: signal.Signals, expected: int, tmp_path: Path
 ) -> None:

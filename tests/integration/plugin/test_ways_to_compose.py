@@ -45,10 +45,13 @@ def start(
         ([*MAIN, "+recipe=medix", "--cfg", "job"], MINE, 2),
         ([*MAIN, "--config-path", "CONF", "--config-name", "mine", "+recipe=medix", "--cfg", "job"], MINE, 2),
         ([*MAIN, "--config-path", "CONF", "--config-name", "mine", "--cfg", "job"], WITH_RECIPE, 7),
-        ([*MAIN, "--config-dir", "CONF", "--config-name", "mine", "+recipe=medix", "--cfg", "job"], MINE, 2),
+        pytest.param(
+            *([*MAIN, "--config-dir", "CONF", "--config-name", "mine", "+recipe=medix", "--cfg", "job"], MINE, 2),
+            marks=pytest.mark.long,
+        ),
         # A program runs, and this machine has no 8 GPUs: the start would refuse it.
         ([sys.executable, "own.py", "+recipe=medix", "++medix.start=warn"], MINE, 2),
-        ([sys.executable, "own.py", "++medix.start=warn"], WITH_RECIPE, 7),
+        pytest.param([sys.executable, "own.py", "++medix.start=warn"], WITH_RECIPE, 7, marks=pytest.mark.long),
     ],
     ids=[
         *("verl's main", "own primary, recipe typed", "own primary, recipe in its defaults", "own folder"),
@@ -72,7 +75,10 @@ def test_the_recipe_is_in_force(tmp_path: Path, command: list[str], config: str,
             "pass",
             "put `- recipe: medix` into",
         ),
-        ([sys.executable, "own.py"], PLAIN_KEY, "import verl", "pass", "`recipe: medix` is a plain key here"),
+        pytest.param(
+            *([sys.executable, "own.py"], PLAIN_KEY, "import verl", "pass", "`recipe: medix` is a plain key here"),
+            marks=pytest.mark.long,
+        ),
         ([sys.executable, "own.py", "+recipe=medix"], MINE, "", "import verl", "write `import verl` at the top"),
         ([*MAIN, "--config-path", "CONF", "--config-name", "mine", "+recipes=medix"], MINE, "", "pass", "plain key"),
     ],

@@ -62,6 +62,7 @@ def test_minilm(tmp_path: Path) -> None:
     assert record["answers"] == 40 and record["failed"] == 0 and record["answers_per_second"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 @pytest.mark.timeout(900)
 def test_rollouts_of_a_served_model(demo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ every algorithm, engine and one overlay more.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.places import ROOT
+from helpers.recipes import composed
 from medix_verl.cli.main import main
 from medix_verl.cli.recipe.recipe import tables
 from medix_verl.errors import ConfigError
@@ -48,11 +48,6 @@ LOSSES = {
     **{"DAPO": ("vanilla", True), "GRPO": ("vanilla", False), "GSPO": ("gspo", False), "GDPO": ("vanilla", True)},
     "distillation": ("vanilla", False),
 }
-
-
-@functools.cache
-def composed(names: str) -> DictConfig:
-    return compose_recipes(names.split(","))
 
 
 def with_typed(names: str, words: list[str]) -> DictConfig:

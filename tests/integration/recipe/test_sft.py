@@ -263,7 +263,12 @@ def run(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess
     ("program", "recipe", "message"),
     [
         (PPO, "medix_sft", "'medix_sft' is for verl.trainer.sft_trainer, and this is verl.trainer.main_ppo"),
-        (SFT, "medix", "'medix' is for verl.trainer.main_ppo, and this is verl.trainer.sft_trainer"),
+        pytest.param(
+            SFT,
+            "medix",
+            "'medix' is for verl.trainer.main_ppo, and this is verl.trainer.sft_trainer",
+            marks=pytest.mark.long,
+        ),
         (SFT, "medix_sft", "asks for 8 processes, and this is one: type torchrun --standalone --nproc-per-node 8"),
     ],
 )

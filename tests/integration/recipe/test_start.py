@@ -12,7 +12,6 @@ import logging
 import resource
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.places import golden
+from helpers.recipes import composed as composed_once
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.errors import ConfigError
 from medix_verl.recipe.check import Check
@@ -55,15 +55,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@cache
-def base(recipe: str) -> DictConfig:
-    return compose_recipes([recipe])
-
-
 def composed(case: dict[str, Any], data: Path) -> tuple[DictConfig, list[str]]:
     """The case's configuration, without composing for each again, and its words."""
     words = [word.replace("DATA", str(data)) for word in case["words"]]
-    config = base(case["recipe"]).copy()
+    config = composed_once(case["recipe"]).copy()
     OmegaConf.set_struct(config, False)
     for word in [f"medix.demo={data}", *words]:
         key, _, value = word.partition("=")
@@ -150,7 +145,11 @@ def test_what_is_asked_to_warn_starts(data: Path, capsys: pytest.CaptureFixture[
     ("words", "says"),
     [
         (["+recipe=medix_cpu", "ray_kwargs.ray_init.num_cpus=2"], "cores"),
-        (["+recipe=medix_cpu", "reward.custom_reward_function.path=mine.py"], "would never be called"),
+        pytest.param(
+            ["+recipe=medix_cpu", "reward.custom_reward_function.path=mine.py"],
+            "would never be called",
+            marks=pytest.mark.long,  # another two processes that load verl; the case itself is in golden/starts.json
+        ),
     ],
 )
 def test_both_for_real(words: list[str], says: str, data: Path) -> None:
@@ -173,7 +172,7 @@ def test_the_manager_refuses_what_it_would_not_call(monkeypatch: pytest.MonkeyPa
 
     fatal: list[str] = []
     monkeypatch.setattr(manager, "report_fatal", fatal.append)
-    config = base("medix_cpu").copy()
+    config = composed_once("medix_cpu").copy()
     config.reward.custom_reward_function.path = "mine.py"
     with pytest.raises(ConfigError, match=r"mine.py would never be called: .* type \+reward.medix.terms.own="):
         manager.MedixRewardManager(config, None)

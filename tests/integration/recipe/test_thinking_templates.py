@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from helpers.recipes import composed
 from medix_verl.chat_template import ReplyReader, load_tokenizer
 from medix_verl.cli.main import main
 from medix_verl.demo.models.tokenizer import CHAT_TEMPLATE, GRAMMAR_TOKENS, train_tokenizer
 from medix_verl.errors import ConfigError
-from medix_verl.recipe.compose import compose_recipes
 from medix_verl.recipe.heads import PPO, trainer_of
 from medix_verl.recipe.index import recipe_heads
 from medix_verl.rewards.example import try_template
@@ -81,7 +81,7 @@ def rewards() -> dict[str, RewardSpec]:
 
     specs = {}
     for name in RECIPES:
-        block: Any = OmegaConf.to_container(compose_recipes([name]).reward.medix, resolve=True)
+        block: Any = OmegaConf.to_container(composed(name).reward.medix, resolve=True)
         specs[name] = RewardSpec.from_mapping(block)
     return specs
 
@@ -106,7 +106,7 @@ OPENS = {"Qwen/Qwen3-VL-30B-A3B-Thinking", "Qwen/Qwen3.5-9B", "Qwen/Qwen3.6-27B"
 
 def test_recipes_ask_for_the_tag_where_their_model_can_write_it() -> None:
     prompts = {
-        name: compose_recipes([name])
+        name: composed(name)
         for name, head in recipe_heads().items()
         if name in RECIPES and not (head.is_overlay or head.is_part)
     }

@@ -23,7 +23,7 @@ from PIL import Image
 from medix_verl.cli.main import main
 from medix_verl.data.io.parquet import read_samples
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1000)
 ROWS = 12
 
 

@@ -23,7 +23,7 @@ from medix_verl.report.run.content import read_run
 from medix_verl.report.run.files import find_run
 from medix_verl.report.run.page import write_run_page
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1000)
 LINES = [
     {"response": "<think>t</think><answer>left lung</answer>", "ground_truth": "left lung of the patient"},
     {"response": "<think>t</think><answer>right lung and more</answer>", "ground_truth": "left lung"},

@@ -16,7 +16,7 @@ from medix_verl.report.run.content import read_run
 from medix_verl.report.run.files import find_run
 from medix_verl.runs.record import read_record
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1000)
 TERMS = ("acc", "judge", "semantic", "format", "modality")
 KEYS = [f"medix/{part}/mean" for part in ("score", "acc", "judge", "semantic", "format", "modality")]
 
@@ -133,7 +133,7 @@ def test_the_judge_served_by_verl(train: Callable[..., Any], demo_folder: Path) 
         *JUDGE_SERVED_BY_VERL,
         f"reward.reward_model.model_path={demo_folder}/judge",
         f"++reward.medix.judge.prompt={demo_folder}/judge/prompt.txt",
-        limit_s=480.0,
+        limit_s=900.0,
     )
     assert served.end.returncode == 0, served.log[-3000:]
     training = [step for step in served.steps if step.is_training]

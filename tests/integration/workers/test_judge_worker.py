@@ -195,7 +195,9 @@ def test_a_worker_that_cannot_start_says_why(serve: Any, tmp_path: Any) -> None:
     assert verdict.correct is None and "cache.db" in verdict.reason
 
 
-@pytest.mark.parametrize("for_good", [False, True], ids=["restarts", "gone"])
+@pytest.mark.parametrize(
+    "for_good", [pytest.param(False, id="restarts"), pytest.param(True, id="gone", marks=pytest.mark.long)]
+)
 def test_the_worker_is_killed(serve: Any, for_good: bool) -> None:
     server, numbers = serve("--latency-ms", "100"), range(400)
     spec = replace(SPEC, url=server.url, max_concurrent=40)

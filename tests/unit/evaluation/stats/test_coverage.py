@@ -112,12 +112,12 @@ def test_the_average_over_tasks_covers(tasks: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("task", "marked"),
     [
-        ((150, 0.5, 0.1, 0.3, 0.0, "one"), False),
         ((150, 0.7, 0.05, 0.2, 0.6, "skewed"), False),
-        ((120, 0.5, 0.1, 0.5, 0.6, "mixed"), False),
+        pytest.param((150, 0.5, 0.1, 0.3, 0.0, "one"), False, marks=pytest.mark.long),
+        pytest.param((120, 0.5, 0.1, 0.5, 0.6, "mixed"), False, marks=pytest.mark.long),
         ((60, 0.5, 0.1, 0.5, 0.6, "mixed"), True),  # 60 clusters of unequal size weigh as much as 34
-        ((100, 0.5, 0.1, 0.5, 0.6, "heavy"), True),
-        ((60, 0.8, 0.0, 0.05, 0.0, "one"), True),
+        pytest.param((100, 0.5, 0.1, 0.5, 0.6, "heavy"), True, marks=pytest.mark.long),
+        pytest.param((60, 0.8, 0.0, 0.05, 0.0, "one"), True, marks=pytest.mark.long),
     ],
 )
 def test_a_difference_covers_or_is_marked(task: tuple[Any, ...], marked: bool) -> None:
