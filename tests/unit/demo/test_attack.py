@@ -22,6 +22,7 @@ from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference
 
+pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
 ROWS = list(demo_samples("train", 400, seed=0))
 
 

@@ -18,6 +18,7 @@ from medix_verl.demo.models.warmup import target_text
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.errors import RunStoppedError
 
+pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
 ROWS = list(demo_samples("val", 20, seed=0))
 
 

@@ -131,6 +131,7 @@ def test_the_policy_is_measured_before_and_after(
 ) -> None:
     after = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface"
     training.leaves = after / "config.json"
+    pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
     samples = list(demo_samples("val", 3))
     write_samples(samples, tmp_path / "data" / "val.parquet")
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from skimage import data as pictures
 
 from medix_verl.data.duplicates import fingerprint_cache as module
 from medix_verl.data.duplicates.fingerprint_cache import file_marks
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef, Sample
+
+pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
 
 EYE = Image.fromarray(pictures.retina()).resize((64, 64))
 

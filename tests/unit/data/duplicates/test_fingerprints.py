@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from skimage import data as pictures
 
 from medix_verl.data.duplicates.fingerprints import (
     FINGERPRINT_SCHEMA,
@@ -28,6 +27,8 @@ from medix_verl.data.duplicates.fingerprints import (
 from medix_verl.data.duplicates.frame import unframed
 from medix_verl.data.prepare.checks import QualitySpec
 from medix_verl.types import ImageRef, Sample
+
+pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
 
 SPEC = QualitySpec()
 PLAIN = Sample("a", "s", "What is shown?", "Retina")

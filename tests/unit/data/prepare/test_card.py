@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from skimage import data as pictures
 
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.data.prepare.card import (
@@ -31,6 +30,8 @@ from medix_verl.data.prepare.card import (
 )
 from medix_verl.errors import DataError
 from medix_verl.types import MODALITIES, ImageRef, Sample
+
+pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
 
 EYE = Image.fromarray(pictures.retina())
 REPORT = {

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from skimage import data as pictures
 
 from medix_verl.cli.data.check_data import add_arguments, run
 from medix_verl.data.io.parquet import write_samples
@@ -19,6 +18,8 @@ from medix_verl.data.prepare.checks import QualitySpec
 from medix_verl.data.schema import SAMPLE_SCHEMA, to_row
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef, Sample
+
+pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
 
 
 def png(size: int, turn: int = 0) -> bytes:

@@ -12,6 +12,7 @@ from medix_verl.demo.models.warmup import WarmupSpec, answer_pools, lean, pace, 
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.response import parse_response
 
+pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
 ROWS = list(demo_samples("train", 60, seed=0))
 
 

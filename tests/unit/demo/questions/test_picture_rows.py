@@ -19,6 +19,7 @@ from medix_verl.demo.questions.pictures import SOURCES, SourcePicture
 from medix_verl.errors import ConfigError
 from medix_verl.types import Sample
 
+pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
 TRAIN = list(demo_samples("train", 200, seed=0))
 VAL = list(demo_samples("val", 60, seed=0))
 
