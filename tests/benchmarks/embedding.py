@@ -5,7 +5,7 @@
 
 The same distinct pairs go through `model.encode([answer, reference])` one after the other, as the published reward
 function does it (a sample of them, scaled up), and through our encoder as the reward asks it. Prints both and the
-ratio. Both have --threads threads, all cores unless told: one pair alone cannot make use of them.
+ratio. Both have --threads threads, all cores by default: one pair alone cannot make use of them.
 """
 
 from __future__ import annotations

@@ -391,7 +391,7 @@ def held_by(model: Any, optimizer: Any) -> list[Any]:
 def with_states(model: Any) -> Any:
     """verl's AdamW as in the middle of a batch: it has its states, and there are gradients of earlier micro-batches."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, foreach=True)  # what CUDA takes when it is not told
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, foreach=True)  # CUDA's default
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

@@ -38,7 +38,7 @@ print(json.dumps([
 
 
 def one_small_gpu(demo: Path, checkpoints: Path) -> list[str]:
-    """What the recipe for 8 GPUs and an 8B model needs to be told, to train the demo's policy on one."""
+    """The overrides with which the recipe for 8 GPUs and an 8B model trains the demo's policy on one."""
     return [
         f"data.train_files={demo}/data/train.parquet",
         f"data.val_files={demo}/data/val.parquet",

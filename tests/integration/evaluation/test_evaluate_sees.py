@@ -35,7 +35,7 @@ def test_the_judges_see_the_task_s_own_pictures_and_again_when_judging_anew(tmp_
     words = ["--tasks", "slake_vqa", "--sources", f"slake_vqa={tmp_path / 'slake'}"]
     with shared.serving() as model, shared.serving("--verdict", "yes") as one, shared.serving() as two:
         done = shared.evaluate(model.url, *words, "--out", out, *judged_by(one, two))
-        # The two never agree, so that nothing has a score; judging again with one mends it.
+        # The two never agree, so that nothing has a score; judging again with one gives scores.
         assert done.returncode == 1 and "2 of 2 questions have no score" in done.stderr, done.stderr
         assert "the votes are split" in done.stderr and "evaluate rejudge DIR" in done.stderr
         first = shown(one)

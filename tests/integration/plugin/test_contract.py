@@ -213,7 +213,7 @@ def test_platform_seam() -> None:
 
 @seam("work-arounds")
 def test_work_arounds_are_still_needed() -> None:
-    """Each looks for the very line that it mends; a line that is gone needs no work-around any more."""
+    """Each looks for the line that it corrects; a line that is gone needs no work-around any more."""
     import verl.utils.distributed as distributed
     import verl.utils.tensordict_utils as tensordicts
     from verl.workers.engine import base as engine

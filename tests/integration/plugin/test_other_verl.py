@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other releases of verl: the oldest that is claimed trains, and one that is older is told by name.
+"""Other releases of verl: the oldest that is claimed trains, and one that is older is refused by name.
 
 An environment for them is made by `.ci/other-verl VERSION FOLDER`, which prints the variable that names it; without it
 these tests are skipped. A clone of verl is looked at by `make upstream`, here with a changed verl.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every algorithm of the recipes trains for real on the CPU, with the recipe's own keys: `+recipe=[NAME,medix_on_cpu]`.
 
-Each run is told from the others by what its loss leaves in the metrics, not by its command line.
+Each run is distinguished from the others by what its loss leaves in the metrics, not by its command line.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from medix_verl.errors import RunStoppedError
 
 
 class FakeDemo:
-    """Stands for the run: keeps what it was told, writes a report, or fails."""
+    """Stands for the run: keeps its arguments, writes a report, or fails."""
 
     def __init__(self) -> None:
         self.specs: list[DemoSpec] = []

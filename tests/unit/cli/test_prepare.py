@@ -21,7 +21,7 @@ put_converter, put_rows = sets.put_converter, sets.put_rows
 
 
 class Builder:
-    """Stands for the demo's builder; keeps what it was told."""
+    """Stands for the demo's builder; keeps its arguments."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.built: list[tuple[Path, int]] = []
