@@ -161,6 +161,7 @@ def test_a_special_mark_counts_where_the_template_shows_it() -> None:
 
 
 def test_a_model_that_is_not_here(tmp_path: object) -> None:
+    pytest.importorskip("transformers")
     assert template_thinking(str(tmp_path)) is None
     assert template_thinking("nobody/has-this-model") is None
     assert template_thinking("no such name") is None

@@ -16,6 +16,8 @@ from medix_verl.demo import build
 from medix_verl.demo.build import BuildSpec
 from medix_verl.types import Sample
 
+pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+
 
 class FakeModels:
     """Writes one small file a model and counts how often it was asked to."""

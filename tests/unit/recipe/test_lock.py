@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from medix_verl.runs.compose import compose_record
 from medix_verl.runs.lock import lock_of, lock_run
 from medix_verl.runs.record import RunRecord, write_record
 from medix_verl.types import Sample
+
+with_verl = pytest.mark.skipif(find_spec("verl") is None, reason="the recipes require verl, which is not installed")
 
 TEXT = """# @package _global_
 # Ours.
@@ -114,6 +117,7 @@ def test_a_lock_can_be_published(locked: Path) -> None:
     assert "ours.lock.json" in found.inside and faults_of(found, {}) == []
 
 
+@with_verl
 def test_what_is_as_it_was(locked: Path) -> None:
     found = compare_locks(config(locked), NAMES, WORDS)
     (check,) = check_locks(found, [str(locked / "train.parquet")], [str(locked / "val.parquet")])
@@ -134,6 +138,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
+@with_verl
 @pytest.mark.parametrize(("changes", "expected"), CHANGES.values(), ids=CHANGES)
 def test_what_differs(locked: Path, changes: dict[str, Any], expected: list[str]) -> None:
     (found,) = compare_locks(config(locked, **changes), NAMES, WORDS)

@@ -43,6 +43,7 @@ def test_its_recipe_can_be_shared_as_it_is(tmp_path: Path) -> None:
 
 
 def test_its_code_is_clean(tmp_path: Path) -> None:
+    pytest.importorskip("ruff")
     project, settings = begin_package("ward7", tmp_path), ("--config", str(ROOT / "pyproject.toml"))
     for words in (["check", "--ignore", "D103"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *words, *settings, str(project)]

@@ -15,6 +15,8 @@ from medix_verl.demo.questions.pictures import SOURCES, SourcePicture
 from medix_verl.errors import SetupError
 from medix_verl.types import MODALITIES
 
+pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+
 TAG_OF_DICOM = {"CT": "CT_SCAN", "MR": "MRI_SCAN", "US": "ULTRASOUND", "NM": "SPECT"}
 
 every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
