@@ -7,7 +7,7 @@ TESTS ?= tests/unit
 # Tests that train use all cores themselves and have time limits: they run alone, the others in two processes.
 WORKERS ?= 2
 TRAINING := tests/integration/training tests/gpu
-BESIDE_EACH_OTHER := $(PYTEST) -n $(WORKERS) --dist loadfile
+BESIDE_EACH_OTHER := $(PYTEST) -n $(WORKERS) --dist loadfile --durations=20
 
 .PHONY: help setup demo check unit integration test long coverage upstream clean
 help: ## this list

@@ -39,6 +39,7 @@ def test_missing_data_names_the_command_that_makes_it(train: Callable[..., Any])
     assert "there is no data file nowhere/train.parquet: type `medix-verl prepare demo --out" in run.log
 
 
+@pytest.mark.long
 def test_a_killed_worker_ends_the_run(start: Callable[..., Any]) -> None:
     run = start(LONG)
     run.wait_for("step:1 ")

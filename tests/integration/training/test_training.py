@@ -126,6 +126,7 @@ def updates_done(checkpoint: Path) -> set[float]:
     return {float(entry["step"]) for entry in state["state"].values()}
 
 
+@pytest.mark.long
 def test_the_judge_served_by_verl(train: Callable[..., Any], demo_folder: Path) -> None:
     """vLLM serves the tiny judge in a resource pool of its own; every answer that is no equality gets its verdict."""
     served = train(
