@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -30,3 +32,19 @@ class Mock:
         """End the process; once more does nothing."""
         self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def mock_judges(make: Callable[..., Mock] = Mock) -> Iterator[Callable[..., Any]]:
+    """Gives what starts a mock judge, by default a plain one; all are killed at the end."""
+    started: list[Mock] = []
+
+    def start(*flags: str) -> Mock:
+        started.append(make(*flags))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for mock in started:
+            mock.kill()

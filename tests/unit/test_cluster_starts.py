@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.places import ROOT
+from helpers.places import ROOT, golden
 from medix_verl.recipe.index import recipe_heads
 
 FOLDER = ROOT / "examples" / "cluster"
@@ -167,7 +167,7 @@ def job() -> dict[str, Any]:
 
 def check(document: dict[str, Any]) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((ROOT / "tests" / "golden" / "rayjob.schema.json").read_text())
+    schema = golden("rayjob.schema")
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.Draft202012Validator(schema).validate(document)
 

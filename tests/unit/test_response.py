@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parser: golden cases with a reason each, and what must hold for any string at all."""
 
-import json
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.places import GOLDEN
+from helpers.places import golden
 from medix_verl.response import TAG, parse_response, split_tag
 from medix_verl.thinking import MARKS, Thinking
 from medix_verl.types import MODALITIES
 
-CASES = json.loads((GOLDEN / "response.json").read_text(encoding="utf-8"))
-PROMPT_CASES = json.loads((GOLDEN / "response_prompts.json").read_text(encoding="utf-8"))
+CASES = golden("response")
+PROMPT_CASES = golden("response_prompts")
 PIECES = [
     "<think>",
     "</think>",

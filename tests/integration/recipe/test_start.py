@@ -19,7 +19,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.places import golden
-from helpers.recipes import composed as composed_once
+from helpers.recipes import composed
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.errors import ConfigError
 from medix_verl.recipe.check import Check
@@ -55,10 +55,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def composed(case: dict[str, Any], data: Path) -> tuple[DictConfig, list[str]]:
+def configured(case: dict[str, Any], data: Path) -> tuple[DictConfig, list[str]]:
     """The case's configuration, without composing for each again, and its words."""
     words = [word.replace("DATA", str(data)) for word in case["words"]]
-    config = composed_once(case["recipe"]).copy()
+    config = composed(case["recipe"]).copy()
     OmegaConf.set_struct(config, False)
     for word in [f"medix.demo={data}", *words]:
         key, _, value = word.partition("=")
@@ -74,13 +74,13 @@ def used_s() -> float:
 
 
 def said_by_doctor(case: dict[str, Any], data: Path) -> list[Check]:
-    config, _ = composed(case, data)
+    config, _ = configured(case, data)
     facts = json.loads(json.dumps(describe(config)))
     return check_chosen({"name": case["recipe"], "typed": True, **facts, "devices": devices()}, [case["recipe"]])
 
 
 def start(case: dict[str, Any], data: Path) -> None:
-    config, words = composed(case, data)
+    config, words = configured(case, data)
     typed = [f"+recipe={case['recipe']}", *words]
     with_hydra = OmegaConf.merge(config, {"hydra": {"overrides": {"task": typed}}})
     RunStart().on_job_start(with_hydra)
@@ -124,7 +124,7 @@ def test_an_evaluation_after_each_save_has_a_gpu_of_its_own(data: Path, devices:
         "medix.on_save_options.tasks=[medqa]",
         f"medix.on_save_options.devices='{own}'",
     ]
-    config, _ = composed({"recipe": "medix_cpu", "words": words}, data)
+    config, _ = configured({"recipe": "medix_cpu", "words": words}, data)
     found = check_facts({**describe(config), "name": "medix_cpu", "devices": devices})
     assert [check.status for check in found if check.name == "on_save"] == ["FAIL"] * fails
 
@@ -172,7 +172,7 @@ def test_the_manager_refuses_what_it_would_not_call(monkeypatch: pytest.MonkeyPa
 
     fatal: list[str] = []
     monkeypatch.setattr(manager, "report_fatal", fatal.append)
-    config = composed_once("medix_cpu").copy()
+    config = composed("medix_cpu").copy()
     config.reward.custom_reward_function.path = "mine.py"
     with pytest.raises(ConfigError, match=r"mine.py would never be called: .* type \+reward.medix.terms.own="):
         manager.MedixRewardManager(config, None)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import ray
 
+from helpers.ray_cluster import two_cpus
 from medix_verl.embedding.encoder import build_encoder, connect_encoder
 from medix_verl.embedding.model import load_model
 from medix_verl.embedding.service import NAME, EncoderService, SharedEncoder, collect_stats
@@ -33,9 +34,8 @@ PAIRS = [(f"lesion {number} of the left lobe", f"mass {number // 5} in the liver
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
-    yield
-    ray.shutdown()
+    with two_cpus():
+        yield
 
 
 @pytest.fixture

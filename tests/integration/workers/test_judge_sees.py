@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
-from helpers.mock_process import Mock
+from helpers.mock_process import Mock, mock_judges
+from helpers.ray_cluster import two_cpus
 from medix_verl.errors import ConfigError, UnscoredError
 
 pytestmark = pytest.mark.timeout(300)
@@ -28,15 +29,8 @@ WRONG = "<X_RAY> <think>it is dark</think> <answer>zzz</answer>"
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Mock]]:
-    started: list[Mock] = []
-
-    def start(*flags: str) -> Mock:
-        started.append(Mock(*flags))
-        return started[-1]
-
-    yield start
-    for mock in started:
-        mock.kill()
+    with mock_judges() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -210,10 +204,8 @@ ray = pytest.importorskip("ray")
 @pytest.fixture
 def cluster() -> Iterator[None]:
     """A Ray of our own, with two CPUs."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
-    yield
-    ray.shutdown()
+    with two_cpus(sys.modules[__name__]):
+        yield
 
 
 class Client:

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 
 from helpers.mock_process import Mock as MockProcess
+from helpers.mock_process import mock_judges
+from helpers.ray_cluster import two_cpus
 from medix_verl.judge.mock import verdict_of
 from medix_verl.judge.prompt import Writer
 from medix_verl.judge.spec import JudgeSpec
@@ -36,11 +38,8 @@ SPEC = JudgeSpec(kind="openai", model="mock", timeout_s=5.0, max_retries=8, brea
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """A Ray of our own, with two CPUs."""
-    # The module is no installed one, so its classes must travel whole.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
-    yield
-    ray.shutdown()
+    with two_cpus(sys.modules[__name__]):
+        yield
 
 
 class Mock(MockProcess):  # type: ignore[misc, valid-type]
@@ -60,19 +59,12 @@ class Mock(MockProcess):  # type: ignore[misc, valid-type]
 @pytest.fixture
 def serve() -> Iterator[Any]:
     """Start mock servers; they and the judge workers are ended with the test."""
-    servers: list[Mock] = []
-
-    def start(*flags: str) -> Mock:
-        servers.append(Mock(*flags))
-        return servers[-1]
-
-    yield start
-    # First the clients: one that still asks would start a worker again.
-    for client in CLIENTS_ALIVE:
-        ray.kill(client)
-    CLIENTS_ALIVE.clear()
-    for server in servers:
-        server.kill()
+    with mock_judges(Mock) as start:
+        yield start
+        # First the clients: one that still asks would start a worker again.
+        for client in CLIENTS_ALIVE:
+            ray.kill(client)
+        CLIENTS_ALIVE.clear()
     for place in range(4):
         end_worker(place)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from helpers.ray_cluster import two_cpus
 from medix_verl.rewards.ledger import open_ledger, read_fatal, report_fatal, report_unscored, take_entries
 from medix_verl.runtime.shared_actor import (
     ActorError,
@@ -75,11 +76,8 @@ def broken() -> Doubler:
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    # The module is no installed one, so its classes must travel whole.
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
-    yield
-    ray.shutdown()
+    with two_cpus(sys.modules[__name__]):
+        yield
 
 
 @pytest.fixture(autouse=True)

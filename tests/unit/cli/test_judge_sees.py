@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from helpers.mock_process import Mock
+from helpers.mock_process import Mock, mock_judges
 from medix_verl.cli.evaluate.answering import line_of
 from medix_verl.cli.judge.judge_flags import add_judge_flags, judge_settings
 from medix_verl.cli.main import main
@@ -34,15 +34,8 @@ OFF = {"enable": False}
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Mock]]:
-    started: list[Mock] = []
-
-    def start(*words: str) -> Mock:
-        started.append(Mock(*words))
-        return started[-1]
-
-    yield start
-    for mock in started:
-        mock.kill()
+    with mock_judges() as start:
+        yield start
 
 
 def picture(shade: int) -> bytes:

@@ -164,9 +164,8 @@ def import_torchvision(tmp_path: Path, torch: str, wheel: str) -> list[str]:
     """What torch was told to define when torchvision is imported after medix_verl.cpu.torchvision_ops."""
     make_environment(tmp_path, torch=torch, torchvision=wheel)
     (tmp_path / "torch" / "__init__.py").write_text(FAKE_TORCH)
-    repository = ROOT
     program = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(repository)!r}]\n"
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n"
         "import medix_verl.cpu.torchvision_ops as ops\nops.install()\n"
         "assert sum(type(finder).__name__ == 'TorchvisionFinder' for finder in sys.meta_path) == 1\n"
         "assert 'torch' not in sys.modules\nimport torchvision, torch\nprint(*torch.defined)\n"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from helpers.wheels import scikit_image
 from medix_verl.demo import ablate, attack
 from medix_verl.demo.attack import PUNCTUATION, VARIANTS, attack_answer, attack_shares, run_attack
 from medix_verl.demo.models.warmup import answer_pools
@@ -22,7 +23,7 @@ from medix_verl.judge.rule.guards import guard
 from medix_verl.judge.spec import JudgeSpec
 from medix_verl.types import Reference
 
-pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+scikit_image()
 ROWS = list(demo_samples("train", 400, seed=0))
 
 

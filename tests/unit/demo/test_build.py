@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from helpers.wheels import scikit_image
 from medix_verl.data.io.parquet import read_samples
 from medix_verl.demo import build
 from medix_verl.demo.build import BuildSpec
 from medix_verl.types import Sample
 
-pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+scikit_image()
 
 
 class FakeModels:

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from helpers.wheels import scikit_image
 from medix_verl.cli.scoring.score_input import read_lines
 from medix_verl.demo.measure import average, describe, score_lines
 from medix_verl.demo.models.warmup import target_text
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.errors import RunStoppedError
 
-pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+scikit_image()
 ROWS = list(demo_samples("val", 20, seed=0))
 
 

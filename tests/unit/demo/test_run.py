@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from helpers.wheels import scikit_image
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.demo import run as module
 from medix_verl.demo.build import BuildSpec
@@ -131,7 +132,7 @@ def test_the_policy_is_measured_before_and_after(
 ) -> None:
     after = tmp_path / "checkpoints" / "global_step_3" / "actor" / "huggingface"
     training.leaves = after / "config.json"
-    pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+    scikit_image()
     samples = list(demo_samples("val", 3))
     write_samples(samples, tmp_path / "data" / "val.parquet")
 

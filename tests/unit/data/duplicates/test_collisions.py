@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.wheels import scikit_image
 from medix_verl.data.duplicates import fingerprint_index as marks_module
 from medix_verl.data.duplicates.collisions import Finding, find_duplicates
 from medix_verl.data.duplicates.fingerprints import Fingerprint, PictureMarks, fingerprint, mark_picture
 from medix_verl.data.prepare.checks import QualitySpec
 from medix_verl.types import ImageRef, Sample
 
-pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
+pictures = scikit_image()
 
 SPEC = QualitySpec()
 FUNDUS = Image.fromarray(pictures.retina()).resize((300, 300))

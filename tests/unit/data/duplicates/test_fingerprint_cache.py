@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from helpers.wheels import scikit_image
 from medix_verl.data.duplicates import fingerprint_cache as module
 from medix_verl.data.duplicates.fingerprint_cache import file_marks
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef, Sample
 
-pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
+pictures = scikit_image()
 
 EYE = Image.fromarray(pictures.retina()).resize((64, 64))
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from helpers.wheels import scikit_image
 from medix_verl.data.duplicates.fingerprints import (
     FINGERPRINT_SCHEMA,
     GRAM_WORDS,
@@ -28,7 +29,7 @@ from medix_verl.data.duplicates.frame import unframed
 from medix_verl.data.prepare.checks import QualitySpec
 from medix_verl.types import ImageRef, Sample
 
-pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
+pictures = scikit_image()
 
 SPEC = QualitySpec()
 PLAIN = Sample("a", "s", "What is shown?", "Retina")

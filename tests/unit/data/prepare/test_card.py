@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.wheels import scikit_image
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.data.prepare.card import (
     ANSWER_CHARS,
@@ -31,7 +32,7 @@ from medix_verl.data.prepare.card import (
 from medix_verl.errors import DataError
 from medix_verl.types import MODALITIES, ImageRef, Sample
 
-pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
+pictures = scikit_image()
 
 EYE = Image.fromarray(pictures.retina())
 REPORT = {

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from helpers.wheels import scikit_image
 from medix_verl.cli.data.check_data import add_arguments, run
 from medix_verl.data.io.parquet import write_samples
 from medix_verl.data.prepare.check_file import check_parquet
@@ -19,7 +20,7 @@ from medix_verl.data.schema import SAMPLE_SCHEMA, to_row
 from medix_verl.errors import DataError
 from medix_verl.types import ImageRef, Sample
 
-pictures = pytest.importorskip("skimage.data", reason="the pictures come with scikit-image, which is not installed")
+pictures = scikit_image()
 
 
 def png(size: int, turn: int = 0) -> bytes:

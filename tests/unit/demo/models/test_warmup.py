@@ -8,11 +8,12 @@ import re
 import numpy as np
 import pytest
 
+from helpers.wheels import scikit_image
 from medix_verl.demo.models.warmup import WarmupSpec, answer_pools, lean, pace, target_text
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.response import parse_response
 
-pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+scikit_image()
 ROWS = list(demo_samples("train", 60, seed=0))
 
 

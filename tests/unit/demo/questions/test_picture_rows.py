@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.wheels import scikit_image
 from medix_verl.data.schema import from_row, to_row
 from medix_verl.demo.questions import picture_rows as rows
 from medix_verl.demo.questions.draw import CYAN, PLACES
@@ -19,7 +20,7 @@ from medix_verl.demo.questions.pictures import SOURCES, SourcePicture
 from medix_verl.errors import ConfigError
 from medix_verl.types import Sample
 
-pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+scikit_image()
 TRAIN = list(demo_samples("train", 200, seed=0))
 VAL = list(demo_samples("val", 60, seed=0))
 

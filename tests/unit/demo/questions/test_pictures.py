@@ -9,13 +9,14 @@ import numpy as np
 import pydicom
 import pytest
 
+from helpers.wheels import scikit_image
 from medix_verl.demo.questions import pictures
 from medix_verl.demo.questions.draw import crop_picture
 from medix_verl.demo.questions.pictures import SOURCES, SourcePicture
 from medix_verl.errors import SetupError
 from medix_verl.types import MODALITIES
 
-pytest.importorskip("skimage", reason="the pictures come with scikit-image, which is not installed")
+scikit_image()
 
 TAG_OF_DICOM = {"CT": "CT_SCAN", "MR": "MRI_SCAN", "US": "ULTRASOUND", "NM": "SPECT"}
 

@@ -6,11 +6,10 @@ prompt, a guard or the parsing turns verdicts round.
 """
 
 import asyncio
-import json
 
 import pytest
 
-from helpers.places import GOLDEN
+from helpers.places import golden
 from medix_verl.evaluation.grading.protocol import Protocol
 from medix_verl.evaluation.grading.spec import ProtocolSpec, build_protocol
 from medix_verl.evaluation.grading.subjects import reference_of
@@ -22,7 +21,7 @@ from medix_verl.rewards.composite import CompositeReward
 from medix_verl.rewards.spec import RewardSpec
 from medix_verl.types import Sample
 
-CASES = json.loads((GOLDEN / "rule_judge.json").read_text(encoding="utf-8"))
+CASES = golden("rule_judge")
 MODEL = JudgeSpec(kind="openai", model="m", timeout_s=10.0, swap=True, cache="none")
 SPEC = ProtocolSpec("robust", extract="block", max_chars=MODEL.max_candidate_chars)
 NO_SEMANTIC = RewardSpec.from_mapping({"semantic": {"enable": False}})
