@@ -20,6 +20,7 @@ from typing import Any
 
 from medix_verl.data import prompts
 from medix_verl.data.io.parquet import write_samples
+from medix_verl.demo.models.align import AlignSpec, align_tower
 from medix_verl.demo.models.policies import POLICIES, PolicyKind, Progress
 from medix_verl.demo.models.tiny import save_policy
 from medix_verl.demo.models.warmup import TEMPLATE, WarmupSpec, warm_up
@@ -77,6 +78,11 @@ class BuildSpec:
         """The policy's warm-up with this seed."""
         own = self.kind.warmup
         return replace(own, seed=self.seed, steps=own.steps if self.warmup_steps is None else self.warmup_steps)
+
+    @property
+    def align(self) -> AlignSpec | None:
+        """The alignment of the policy's vision tower with this seed."""
+        return None if self.kind.align is None else replace(self.kind.align, seed=self.seed)
 
 
 def build_demo(out_dir: str | Path, spec: BuildSpec | None = None, progress: Progress | None = None) -> dict[str, Any]:
@@ -141,6 +147,7 @@ def recipe(spec: BuildSpec) -> dict[str, Any]:
         "policy": spec.policy,
         "questions": spec.questions,
         "made_of": list(spec.kind.made_of),
+        "align": None if spec.align is None else asdict(spec.align),
         "warmup": asdict(spec.warmup),
         "versions": {name: installed(name) for name in (*PACKAGES, *spec.asked.packages)},
     }
@@ -175,6 +182,8 @@ def build_models(folder: Path, samples: list[Sample], spec: BuildSpec, progress:
     about = models.save_judge(folder / "judge", samples, spec.seed)
     progress(f"judge saved: {about}")
     torch.manual_seed(spec.seed)
+    if spec.align is not None:
+        align_tower(models.policy, models.processor, samples, spec.align, progress)
     losses = warm_up(models.policy, models.processor, samples, spec.warmup, progress)
     save_policy(models.policy, models.processor, folder / "policy")
     progress(f"policy saved, {count_parameters(models.policy)} parameters")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medix_verl.data.prompts import render_prompt
+from medix_verl.demo.models.align import AlignSpec
 from medix_verl.demo.models.judge_model import corpus_line, make_judge, save_judge, teach_verdicts
 from medix_verl.demo.models.smollm2 import (
     make_smollm2,
@@ -58,6 +59,8 @@ class PolicyKind:
     """Samples of the warm-up, the user's path of the weights, progress function -> the models; torch is seeded."""
     made_of: tuple[str, ...]
     """What determines the models in addition to code and packages."""
+    align: AlignSpec | None = None
+    """Alignment of a new vision tower before the warm-up; None if there is none."""
     judge_note: str = ""
     """Note shown to the user if the judge model is used."""
 
@@ -123,7 +126,8 @@ POLICIES = {
         steps=45,
         save_every=10,
         limit_s=6600.0,
-        warmup=WarmupSpec(steps=150, learning_rate=1e-4, tower_rate=1e-3, right_share=0.25, threads=None),
+        warmup=WarmupSpec(steps=50, learning_rate=1e-4, right_share=0.25, threads=None),
+        align=AlignSpec(),
         make=SmolLM2Models.make,
         made_of=(REQUIREMENT, SHA256),
         judge_note=(

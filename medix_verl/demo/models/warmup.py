@@ -24,7 +24,17 @@ from tqdm import tqdm
 from medix_verl.data.prompts import build_messages
 from medix_verl.types import Sample
 
-__all__ = ["TEMPLATE", "Choose", "WarmupSpec", "answer_pools", "encode_prompt", "lean", "target_text", "warm_up"]
+__all__ = [
+    "TEMPLATE",
+    "Choose",
+    "WarmupSpec",
+    "answer_pools",
+    "encode_prompt",
+    "lean",
+    "pace",
+    "target_text",
+    "warm_up",
+]
 
 TEMPLATE = "medix_short"
 IGNORED = -100
@@ -52,8 +62,6 @@ class WarmupSpec:
     batch: int = 16
     """Rows per step."""
     learning_rate: float = 2e-3
-    tower_rate: float | None = None
-    """Learning rate of vision tower and merger, if these are new and the rest is pretrained; None means the same."""
     rise: int = 10
     """Steps in which the learning rate rises linearly; afterwards it decays to 0 along a half cosine."""
     right_share: float = 0.10
@@ -98,8 +106,8 @@ def warm_up(
     rng, pools = np.random.default_rng(spec.seed), answer_pools(samples)
     choose = choose or partial(lean, right_share=spec.right_share)
     encoded = cache(lambda row: encode_prompt(processor, samples[row]))
-    optimizer = torch.optim.AdamW(groups(model, spec), lr=spec.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec.steps, spec.rise))
     losses: list[float] = []
     model.train()
     for step in tqdm(range(1, spec.steps + 1), desc="warm-up", unit="step", delay=2.0, disable=None):
@@ -114,13 +122,6 @@ def warm_up(
     return losses
 
 
-def groups(model: Any, spec: WarmupSpec) -> list[dict[str, Any]]:
-    """Parameter groups with learning rates; the vision tower is a separate group."""
-    tower = [weight for name, weight in model.named_parameters() if ".visual." in name]
-    rest = [weight for name, weight in model.named_parameters() if ".visual." not in name]
-    return [{"params": rest}, {"params": tower, "lr": spec.tower_rate or spec.learning_rate}]
-
-
 def learn(model: Any, batch: Mapping[str, Any], optimizer: Any) -> float:
     """Do one update; returns the loss before it."""
     import torch
@@ -133,10 +134,11 @@ def learn(model: Any, batch: Mapping[str, Any], optimizer: Any) -> float:
     return float(loss.detach())
 
 
-def pace(step: int, spec: WarmupSpec) -> float:
-    if step < spec.rise:
-        return (step + 1) / spec.rise
-    return 0.5 + 0.5 * math.cos(math.pi * (step - spec.rise) / max(1, spec.steps - spec.rise))
+def pace(step: int, steps: int, rise: int) -> float:
+    """Factor of the learning rate: it rises linearly for `rise` steps, then decays to 0 along a half cosine."""
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1, steps - rise))
 
 
 def write_target(rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]], choose: Choose) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.wheels import scikit_image
-from medix_verl.demo.models.warmup import WarmupSpec, answer_pools, lean, pace, target_text
+from medix_verl.demo.models.warmup import answer_pools, lean, pace, target_text
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.response import parse_response
 
@@ -37,9 +37,8 @@ def test_pools_hold_the_answers_of_one_kind() -> None:
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
-    spec = WarmupSpec(steps=100, rise=10)
-    assert pace(0, spec) == pytest.approx(0.1) and pace(9, spec) == 1.0
-    falling = [pace(step, spec) for step in range(10, 100)]
+    assert pace(0, 100, 10) == pytest.approx(0.1) and pace(9, 100, 10) == 1.0
+    falling = [pace(step, 100, 10) for step in range(10, 100)]
     assert falling == sorted(falling, reverse=True) and falling[-1] < 0.01
 
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Aligns a new vision tower with a pretrained language model, before the warm-up trains both.
+
+The mean of a picture's tokens is regressed to the mean embedding of the words of its modality ("ct scan"), so that the
+language model reads a picture as these words. Only tower and merger are run. LLaVA (arXiv 2304.08485, section 4.2) has
+such a first stage as well, with the loss at the language model's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from medix_verl.demo.models.warmup import encode_prompt, pace
+from medix_verl.types import Sample
+
+__all__ = ["AlignSpec", "align_tower", "nearest", "picture_vectors", "word_vectors"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignSpec:
+    """The length and strength of the alignment."""
+
+    steps: int = 200
+    batch: int = 64
+    """Pictures per step."""
+    learning_rate: float = 1e-3
+    rise: int = 10
+    """Steps in which the learning rate rises linearly; afterwards it decays to 0 along a half cosine."""
+    seed: int = 0
+
+
+def align_tower(
+    model: Any,
+    processor: Any,
+    samples: Sequence[Sample],
+    spec: AlignSpec,
+    progress: Callable[[str], None] | None = None,
+) -> list[float]:
+    """Train vision tower and merger in place on the samples with one picture.
+
+    Args:
+        model: A Qwen2_5_VLForConditionalGeneration; its embeddings are not changed.
+        processor: Its processor.
+        samples: Rows of the warm-up; without any with one picture, nothing is done.
+        spec: How long and how strongly.
+        progress: Called with progress lines.
+
+    Returns:
+        The loss of every step, as a share of the variance of the targets: 1 is what a constant would reach.
+    """
+    import torch
+
+    rows = [sample for sample in samples if len(sample.images) == 1]
+    if not rows:
+        return []
+    encoded = [encode_prompt(processor, row) for row in rows]
+    words = word_vectors(model, processor, sorted({str(row.modality) for row in rows}))
+    targets = torch.stack([words[str(row.modality)] for row in rows])
+    spread = (targets - targets.mean(0)).square().sum(-1).mean()
+    tower = model.model.visual
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=spec.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec.steps, spec.rise))
+    rng, losses = np.random.default_rng(spec.seed), []
+    tower.train()
+    for step in tqdm(range(1, spec.steps + 1), desc="alignment", unit="step", delay=2.0, disable=None):
+        drawn = rng.choice(len(rows), size=min(spec.batch, len(rows)), replace=False)
+        vectors = picture_vectors(model, [encoded[row] for row in drawn])
+        loss = (vectors - targets[drawn]).square().sum(-1).mean() / spread
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        losses.append(float(loss.detach()))
+        if progress is not None and step % 60 == 0:
+            progress(f"alignment step {step} of {spec.steps}, loss {losses[-1]:.3f}")
+    tower.eval()
+    return losses
+
+
+def word_vectors(model: Any, processor: Any, tags: Sequence[str]) -> dict[str, Any]:
+    """Mean embedding of the words of each modality tag: `CT_SCAN` -> `ct scan`."""
+    embeddings = model.get_input_embeddings().weight.detach()
+    tokenizer = processor.tokenizer
+    words = {tag: tokenizer.encode(tag.replace("_", " ").lower(), add_special_tokens=False) for tag in tags}
+    return {tag: embeddings[tokens].mean(0) for tag, tokens in words.items()}
+
+
+def picture_vectors(model: Any, prompts: Sequence[Mapping[str, Any]]) -> Any:
+    """Mean of the tokens of each picture, shape (pictures, hidden)."""
+    import torch
+
+    pixels, grids = (torch.cat([prompt[name] for prompt in prompts]) for name in ("pixel_values", "image_grid_thw"))
+    pictures = model.model.get_image_features(pixels, grids).pooler_output
+    return torch.stack([tokens.mean(0) for tokens in pictures])
+
+
+def nearest(vectors: Any, words: Mapping[str, Any]) -> list[str]:
+    """The tag whose words are nearest to each picture."""
+    import torch
+
+    tags = list(words)
+    distances = torch.cdist(vectors, torch.stack([words[tag] for tag in tags]))
+    return [tags[place] for place in distances.argmin(1).tolist()]
