@@ -19,6 +19,7 @@ from typing import Any
 
 from medix_verl.demo.models.warmup import encode_prompt
 from medix_verl.errors import RunStoppedError
+from medix_verl.evaluation.stats.intervals import clustered_mean
 from medix_verl.rewards.keys import terms_in
 from medix_verl.types import Sample
 
@@ -155,20 +156,33 @@ def score_lines(
 
 
 def average(scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Means per decoding of acc, score and each term where available, and of `acc` for pictures and for each kind."""
+    """Means per decoding of acc, score and each term where available, and of `acc` for pictures and for each kind.
+
+    `acc_low` and `acc_high` are the ends of its 95 % interval for new questions about the same pictures: the samples of
+    one question are one cluster. The same for `picture_acc`.
+    """
     figures: dict[str, float] = {}
     parts = ("acc", "score", *(term.name for term in terms_in(key for row in scored for key in row)))
     for decoding in DECODINGS:
         rows = [row for row in scored if row["decoding"] == decoding]
-        with_picture = [row for row in rows if row["modality"] is not None]
         for part in parts:
             if any(row.get(part) is not None for row in rows):
                 figures[f"{decoding}/{part}"] = mean(rows, part)
+        figures |= {f"{decoding}/acc_{end}": value for end, value in interval(rows).items()}
+        with_picture = [row for row in rows if row["modality"] is not None]
         if with_picture:
             figures[f"{decoding}/picture_acc"] = mean(with_picture, "acc")
+            figures |= {f"{decoding}/picture_acc_{end}": value for end, value in interval(with_picture).items()}
         for kind in sorted({str(row["kind"]) for row in rows}):
             figures[f"{decoding}/acc/{kind}"] = mean([row for row in rows if row["kind"] == kind], "acc")
     return figures
+
+
+def interval(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The ends of the interval of acc, `low` and `high`; empty without scored rows."""
+    known = [row for row in rows if row.get("acc") is not None]
+    found = clustered_mean([float(row["acc"]) for row in known], [row["id"] for row in known])
+    return {} if found is None else {"low": found.low, "high": found.high}
 
 
 def mean(rows: Sequence[Mapping[str, Any]], part: str) -> float:

@@ -144,11 +144,17 @@ def measured_rows(figures: Mapping[str, float]) -> list[str]:
     names = {**MEASURED, **{f"greedy/acc/{kind}": f"acc, greedy, {kind}" for kind in kinds}}
     rows = ["| validation questions | before | after |", "|---|---|---|"]
     rows += [
-        f"| {title} | {figures[f'before/{key}']:.3f} | {figures[f'after/{key}']:.3f} |"
+        f"| {title} | {with_interval(figures, f'before/{key}')} | {with_interval(figures, f'after/{key}')} |"
         for key, title in names.items()
         if f"before/{key}" in figures and f"after/{key}" in figures
     ]
     return [*rows, ""]
+
+
+def with_interval(figures: Mapping[str, float], key: str) -> str:
+    """A figure, with its 95 % interval if it has one."""
+    ends = [figures[f"{key}_{end}"] for end in ("low", "high") if f"{key}_{end}" in figures]
+    return f"{figures[key]:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
 
 
 def curve_rows(figures: Mapping[str, float]) -> list[str]:

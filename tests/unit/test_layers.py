@@ -41,7 +41,7 @@ LAYOUT: dict[str, set[str]] = {
     "evaluation": LOWER | {"rewards"},
     "cpu": BASE,
     "recipe": LOWER | {"rewards", "evaluation", "cpu"},
-    "demo": BASE | {"data", "judge", "rewards"},
+    "demo": BASE | {"data", "judge", "rewards", "evaluation"},  # the intervals of its figures
     "runs": BASE | {"data", "evaluation", "recipe"},
     "report": UPPER,
     "cli": UPPER | {"recipe", "report"},

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from helpers.places import TESTS
+from medix_verl.demo.models.align import AlignSpec, align_tower, nearest, picture_vectors, word_vectors
 from medix_verl.demo.models.smollm2 import (
     make_smollm2,
     make_smollm2_processor,
@@ -94,6 +95,34 @@ def test_pictures_reach_the_language_model(models: tuple[Any, Any, Any, Any]) ->
         seen = policy(**prompt).logits[0, -1]
         blank = policy(**{**prompt, "pixel_values": torch.zeros_like(prompt["pixel_values"])}).logits[0, -1]
     assert not torch.allclose(seen, blank)
+
+
+def test_the_alignment_names_the_modality_of_pictures_it_has_not_seen(models: tuple[Any, Any, Any, Any]) -> None:
+    """Six modalities; forty of the two hundred steps. The language model is not changed."""
+    language, original, _policy, processor = models
+    torch.manual_seed(0)
+    policy = make_smollm2(language, original, processor.tokenizer)
+    held_out = [sample for sample in demo_samples("val", 120) if len(sample.images) == 1]
+    prompts = [encode_prompt(processor, sample) for sample in held_out]
+    words = word_vectors(policy, processor, sorted({str(sample.modality) for sample in held_out}))
+    text = {name: weight.clone() for name, weight in policy.model.language_model.named_parameters()}
+
+    def right() -> float:
+        with torch.no_grad():
+            named = nearest(picture_vectors(policy, prompts), words)
+        return sum(name == sample.modality for name, sample in zip(named, held_out, strict=True)) / len(held_out)
+
+    assert len(words) == 6 and right() < 0.4
+    losses = align_tower(policy, processor, list(demo_samples("train", 480)), AlignSpec(steps=40, batch=32))
+    assert len(losses) == 40 and losses[-1] < 1.0 < losses[0]
+    assert right() > 0.5
+    assert all(torch.equal(weight, text[name]) for name, weight in policy.model.language_model.named_parameters())
+
+
+def test_text_questions_need_no_alignment(models: tuple[Any, Any, Any, Any]) -> None:
+    *_others, policy, processor = models
+    rows = [sample for sample in demo_samples("train", 60) if not sample.images]
+    assert rows and align_tower(policy, processor, rows, AlignSpec()) == []
 
 
 def test_the_recipe_of_the_gpu_ring_is_sound() -> None:

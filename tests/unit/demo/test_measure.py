@@ -23,8 +23,9 @@ scikit_image()
 ROWS = list(demo_samples("val", 20, seed=0))
 
 
-def scored(decoding: str, kind: str, acc: float | None, modality: float | None = 1.0) -> dict[str, Any]:
-    return {"decoding": decoding, "kind": kind, "acc": acc, "score": acc, "format": 1.0, "modality": modality}
+def scored(decoding: str, kind: str, acc: float | None, modality: float | None = 1.0, row: str = "a") -> dict[str, Any]:
+    terms = {"acc": acc, "score": acc, "format": 1.0, "modality": modality}
+    return {"id": row, "decoding": decoding, "kind": kind, **terms}
 
 
 class FakeScore:
@@ -84,6 +85,19 @@ def test_averages_are_taken_by_decoding_picture_and_kind() -> None:
     assert figures["greedy/acc/modality"] == 0.5 and figures["greedy/acc/organ"] == 1.0
     assert figures["sampled/acc"] == 0.0, "an unscored answer is not a wrong one"
     assert math.isnan(figures["sampled/acc/organ"])
+
+
+def test_accuracy_has_an_interval_in_which_the_samples_of_a_question_are_one_cluster() -> None:
+    """Four equal samples of each of 40 questions are worth no more than one of each."""
+    answers = [float(number % 2) for number in range(40)]
+    once = average([scored("greedy", "organ", acc, None, str(number)) for number, acc in enumerate(answers)])
+    four = average([scored("sampled", "organ", acc, None, str(n)) for n, acc in enumerate(answers) for _ in range(4)])
+    assert once["greedy/acc_low"] == pytest.approx(0.352, abs=0.001)  # Wilson, 20 of 40
+    assert once["greedy/acc_high"] == pytest.approx(0.648, abs=0.001)
+    assert four["sampled/acc_low"] == pytest.approx(once["greedy/acc_low"], abs=0.01)
+    assert "greedy/picture_acc_low" not in once, "no question had a picture"
+    nothing = average([scored("greedy", "organ", None)])
+    assert "greedy/acc_low" not in nothing and math.isnan(nothing["greedy/acc/organ"])
 
 
 def test_every_term_of_the_scores_is_averaged() -> None:
