@@ -33,9 +33,8 @@ ON_A_GPU = (
     "actor_rollout_ref.rollout.gpu_memory_utilization=0.3",
     "actor_rollout_ref.rollout.max_num_seqs=256",
     "actor_rollout_ref.rollout.max_num_batched_tokens=8192",
-    # Sixteen questions of eight answers, as the tiny policy has; two cores have not the time for them.
-    "data.train_batch_size=16",
-    "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+    # Eight answers to a question, as the tiny policy has; two cores have not the time for them.
+    "actor_rollout_ref.rollout.n=8",
 )
 
 

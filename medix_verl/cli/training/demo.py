@@ -2,7 +2,7 @@
 """Train a small vision-language model end to end on the CPU, through an unmodified verl, and write a report.
 
 `--policy tiny` (default) has two million random parameters and takes minutes. `--policy smollm2` has 139 million: the
-pretrained SmolLM2-135M-Instruct with a new vision tower; it takes two hours. Data and models are built once in the
+pretrained SmolLM2-135M-Instruct with a new vision tower; it takes 70 minutes. Data and models are built once in the
 output folder and reused. Ctrl-C ends the run and all its processes.
 """
 

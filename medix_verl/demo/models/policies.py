@@ -123,7 +123,7 @@ POLICIES = {
     "tiny": PolicyKind("medix_cpu", 52, None, 1500.0, WarmupSpec(), TinyModels.make, ()),
     "smollm2": PolicyKind(
         recipe="medix_cpu_135m",
-        steps=45,
+        steps=30,
         save_every=10,
         limit_s=6600.0,
         warmup=WarmupSpec(steps=50, learning_rate=1e-4, right_share=0.25, threads=None),

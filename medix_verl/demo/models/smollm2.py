@@ -4,7 +4,7 @@
 A Llama is a Qwen2 whose attention has no biases, so the weights are copied unchanged, with zero biases: the logits on
 text are identical. New are a vision tower and merger of four million parameters, the special tokens for pictures, and
 the tags of the response grammar as single tokens (which halves an answer's length); a tag's embedding is initialised as
-the mean of its pieces. `warmup` trains all of it together.
+the mean of its pieces. `align` trains vision tower and merger, then `warmup` trains all of it together.
 """
 
 from __future__ import annotations

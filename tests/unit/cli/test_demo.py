@@ -65,13 +65,13 @@ def test_another_policy_and_other_questions(demo: FakeDemo, tmp_path: Path) -> N
     assert main(["demo", "--out", str(tmp_path), *words]) == 0
     made = {"kind": "smollm2", "questions": "ontology", "weights": Path("w"), "warmup_steps": 4, "resume": True}
     assert demo.specs == [DemoSpec(tmp_path, **made)]  # type: ignore[arg-type]
-    assert (demo.specs[0].last_step, demo.specs[0].seconds) == (45, 6600.0)
+    assert (demo.specs[0].last_step, demo.specs[0].seconds) == (30, 6600.0)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--policy", "smollm2", "--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 45"),
+        (["--policy", "smollm2", "--steps", "0"], "--steps is 0, at least 1 is accepted: type --steps 30"),
         (["--warmup-steps", "0"], "--warmup-steps is 0, at least 1 is accepted: leave it out"),
         (["--attack", "--policy", "smollm2"], "--attack is for --policy tiny and --questions pictures"),
         (["--attack", "--questions", "ontology"], "--attack is for --policy tiny and --questions pictures"),
