@@ -97,6 +97,23 @@ def test_a_checkpoint_that_cannot_be_served_ends_the_wait(
     assert done.returncode == 1 and "the model's server" in last and printed in last and "server.log" in last
 
 
+def test_samples_do_not_depend_on_how_prompts_are_split(demo_folder: Path, tmp_path: Path) -> None:
+    """Each sample has its seed; with 64 tokens a step, vLLM computes a prompt in several steps and side by side."""
+    shared.medqa(tmp_path / "medqa", 8)
+    words = [demo_folder / "policy", "--tasks", "medqa", "--sources", f"medqa={tmp_path / 'medqa'}", "--max-tokens", 24]
+    words += ["--prompt", "medix_short", "--temperature", 1, "--generations", 4]
+    answers = {}
+    for name, tokens, connections in (("split", 64, 16), ("whole", 2048, 1)):
+        flags = f"--serve-args={SERVE} --max-num-batched-tokens {tokens}"
+        done = shared.evaluate(*words, "--connections", connections, flags, "--out", tmp_path / name, limit_s=400)
+        assert done.returncode == 0, done.stderr
+        lines = shared.records(tmp_path / name)["medqa.jsonl"]
+        answers[name] = {(line["id"], line.get("repeat", 1)): line["response"] for line in lines}
+    assert len(answers["split"]) == 32 and len(set(answers["split"].values())) > 16
+    same = sum(answers["whole"][key] == text for key, text in answers["split"].items())
+    assert same >= 28, "float32 sums differ with the batch, so single samples may"
+
+
 def test_its_server_is_killed_and_the_run_resumed(demo_folder: Path, tmp_path: Path) -> None:
     shared.medqa(tmp_path / "medqa", COUNT)
     words = [demo_folder / "policy", "--tasks", "medqa", "--sources", f"medqa={tmp_path / 'medqa'}", "--max-tokens", 96]

@@ -9,6 +9,7 @@ SEAMS is the table: a seam, and the files that stand on it. Of the releases that
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 from collections.abc import Callable
 from importlib import metadata
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from helpers.places import ROOT
+from medix_verl.cpu.vllm_engine import REWIND
 
 pytestmark = pytest.mark.timeout(300)
 SEAMS: dict[str, tuple[str, ...]] = {
@@ -37,7 +39,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "SFT": ("medix_verl/data/sft/dataset.py", "medix_verl/recipe/sft.py", "recipes/recipe/medix_sft.yaml"),
     "distillation": ("recipes/recipe/medix_distill.yaml",),
     "platform": ("medix_verl/cpu/platform.py", "medix_verl/runs/start.py", "medix_verl/recipe/checks/probe.py"),
-    "work-arounds": ("medix_verl/cpu/workarounds.py", "medix_verl/cpu/activate.py"),
+    "work-arounds": ("medix_verl/cpu/workarounds.py", "medix_verl/cpu/activate.py", "medix_verl/cpu/vllm_engine.py"),
     "dataclasses": ("medix_verl/recipe/validate.py",),
     "engines": ("recipes/model_engine/medix_fsdp2.yaml", "recipes/recipe/medix_megatron.yaml"),
     "trainer modes": ("recipes/recipe/medix_async.yaml", "recipes/recipe/medix_async_separate.yaml"),
@@ -229,6 +231,10 @@ def test_work_arounds_are_still_needed() -> None:
     assert "CPUOffloadPolicy(pin_memory=True)" in transformer.read_text(), "offload_unpinned"
     vllm_version = Path(engine.__file__).parents[2] / "third_party" / "vllm" / "__init__.py"
     assert 'package_name = "vllm"' in vllm_version.read_text(), "cpu/workarounds.py: answer_for_vllm"
+    vllm = importlib.util.find_spec("vllm")
+    if vllm is not None and vllm.origin is not None:
+        runner = Path(vllm.origin).parent / "v1" / "worker" / "gpu_model_runner.py"
+        assert REWIND in runner.read_text(encoding="utf-8"), "cpu/vllm_engine.py: rewind_generators"
 
 
 @seam("work-arounds")

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import psutil
 import pytest
 
-from medix_verl.cpu.vllm_engine import register
+from medix_verl.cpu.vllm_engine import register, rewind_generators
 
 ORPHAN = """
 import multiprocessing, os, sys, time
@@ -97,3 +98,70 @@ def test_an_engine_whose_parent_is_killed_ends(tmp_path: Path, name: str) -> Non
     while psutil.pid_exists(engine) and psutil.Process(engine).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the engine outlived its parent"
         time.sleep(0.1)
+
+
+class CpuGenerator:
+    """A generator as torch has it on the CPU: without an offset."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.drawn = seed, 1
+
+    def initial_seed(self) -> int:
+        return self.seed
+
+    def manual_seed(self, seed: int) -> None:
+        self.seed, self.drawn = seed, 0
+
+    def get_offset(self) -> int:
+        raise RuntimeError("CPU Generator does not use offset")
+
+    def set_offset(self, offset: int) -> None:
+        raise RuntimeError("CPU Generator does not use offset")
+
+
+class Places:
+    """numpy's `nonzero` for a mask, which is all that is asked of it."""
+
+    def __init__(self, mask: Sequence[bool]) -> None:
+        self.mask = mask
+
+    def __getitem__(self, chosen: slice) -> Places:
+        return Places(self.mask[chosen])
+
+    def nonzero(self) -> tuple[list[int]]:
+        return ([place for place, value in enumerate(self.mask) if value],)
+
+
+class Runner:
+    """The part of vLLM's runner that is replaced."""
+
+    def __init__(self, *discarded: bool) -> None:
+        self.discard_request_mask = SimpleNamespace(np=Places(discarded))
+        generators = {0: CpuGenerator(5), 2: CpuGenerator(7)}
+        self.input_batch = SimpleNamespace(generators=generators, num_reqs=3)
+
+    def _bookkeeping_sync(self, output: str) -> str:
+        for i in self.discard_request_mask.np[:3].nonzero()[0]:
+            gen = self.input_batch.generators.get(i)
+            if gen is not None:
+                gen.set_offset(gen.get_offset() - 4)
+        return output
+
+
+def test_a_generator_is_seeded_again_where_a_cuda_one_is_rewound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runner, "_bookkeeping_sync", Runner._bookkeeping_sync)
+    with pytest.raises(RuntimeError, match="does not use offset"):
+        Runner(True, False, False)._bookkeeping_sync("")
+    rewind_generators(SimpleNamespace(GPUModelRunner=Runner))  # type: ignore[arg-type]
+    runner = Runner(True, True, False, True)
+    assert runner._bookkeeping_sync("kept") == "kept"
+    assert [generator.drawn for generator in runner.input_batch.generators.values()] == [0, 1]
+
+
+def test_a_runner_that_rewinds_otherwise_is_left_alone() -> None:
+    class Other:
+        def _bookkeeping_sync(self) -> None: ...
+
+    before = Other._bookkeeping_sync
+    rewind_generators(SimpleNamespace(GPUModelRunner=Other))  # type: ignore[arg-type]
+    assert Other._bookkeeping_sync is before
