@@ -46,12 +46,19 @@ def main() -> None:
     for name, model in models.items():
         for stage, words in STAGES.items():
             out = args.out / f"{name}_{stage}"
-            medix("evaluate", "run", model, "--tasks", task, "--out", out, *ASKED, *words, serve(), done=out)
+            if not is_finished(out):
+                again = ("--resume",) if out.exists() else ()
+                medix("evaluate", "run", model, "--tasks", task, "--out", out, *ASKED, *words, serve(), *again)
     for stage in STAGES:
         medix("evaluate", "compare", args.out / f"before_{stage}", args.out / f"after_{stage}")
     page = args.out / "sampled.html"
     medix("report", args.out / "after_sampled", "--compare", args.out / "before_sampled", "--out", page, done=page)
     medix("report", args.run, "--out", args.out / "run.html", done=args.out / "run.html")
+
+
+def is_finished(evaluation: Path) -> bool:
+    settings = evaluation / "eval.json"
+    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8"))["finished"])
 
 
 def serve() -> str:
