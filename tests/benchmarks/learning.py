@@ -5,7 +5,8 @@
     medix-verl demo --seed 1 --lr 0 --out outputs/control
     python tests/benchmarks/learning.py outputs/seed0 outputs/seed1 outputs/seed2 --control outputs/control --svg FILE
 
-Reads each run's report.json. The means are over the runs that are no control.
+Reads each run's report.json. The means are over the runs that are no control. `--curve sampled` draws the training
+answers, sampled at temperature 1, as the mean over five steps, instead of verl's greedy validations.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
+from medix_verl.demo.summary import read_steps
+
+Curve = list[tuple[int, float]]
+"""(training step, accuracy)."""
+
 FIGURES = {
     "acc, greedy": "greedy/acc",
     "acc, sampled": "sampled/acc",
@@ -27,6 +33,11 @@ FIGURES = {
     "format, sampled": "sampled/format",
 }
 STEP = "val_acc/step/"
+TITLES = {
+    "greedy": "greedy acc on 240 validation questions, by training step",
+    "sampled": "acc of the sampled training answers, mean of five steps, by training step",
+}
+WIDE = 5
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 300, 56, 120, 34, 42
 STYLE = """text{font:13px system-ui,sans-serif;fill:#1f2328}.grid{stroke:#d1d9e0}path{fill:none;stroke-width:2.2}
 .run{stroke:#0969da}.control{stroke:#9a6700;stroke-dasharray:5 4}circle.run{fill:#0969da}circle.control{fill:#9a6700}
@@ -39,12 +50,15 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--control", type=Path)
     parser.add_argument("--svg", type=Path)
+    parser.add_argument("--curve", choices=tuple(TITLES), default="greedy")
     args = parser.parse_args()
-    runs = {folder.name: read(folder) for folder in args.runs}
-    control = {"learning rate 0": read(args.control)} if args.control else {}
-    print(table(runs, control))
+    folders = {folder.name: folder for folder in args.runs}
+    controls = {"learning rate 0": args.control} if args.control else {}
+    print(table({name: read(folder) for name, folder in folders.items()}, {n: read(f) for n, f in controls.items()}))
     if args.svg:
-        args.svg.write_text(draw(runs, control), encoding="utf-8")
+        curve = validated if args.curve == "greedy" else trained
+        runs, control = ({name: curve(folder) for name, folder in group.items()} for group in (folders, controls))
+        args.svg.write_text(draw(TITLES[args.curve], runs, control), encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, float]:
@@ -66,29 +80,43 @@ def ends(run: Mapping[str, float], key: str) -> tuple[float, float]:
     return run[f"before/{key}"], run[f"after/{key}"]
 
 
-def curve(run: Mapping[str, float]) -> list[tuple[int, float]]:
-    return sorted((int(key.removeprefix(STEP)), value) for key, value in run.items() if key.startswith(STEP))
+def validated(folder: Path) -> Curve:
+    """verl's greedy validations of a run."""
+    return sorted((int(key.removeprefix(STEP)), value) for key, value in read(folder).items() if key.startswith(STEP))
 
 
-def draw(runs: Mapping[str, Mapping[str, float]], control: Mapping[str, Mapping[str, float]]) -> str:
-    """Greedy validation `acc` over the steps, a line a run; readable on a light and on a dark page."""
-    last = max(step for run in runs.values() for step, _ in curve(run))
-    parts = [f'<text x="{LEFT}" y="18">greedy acc on 240 validation questions, by training step</text>']
+def trained(folder: Path) -> Curve:
+    """The accuracy of the training answers, averaged over the last five steps."""
+    steps = [step for step in read_steps(folder / "metrics.jsonl") if step.is_training]
+    values = [step.data["medix/acc/mean"] for step in steps]
+    return [(steps[end - 1].number, fmean(values[end - WIDE : end])) for end in range(WIDE, len(steps) + 1)]
+
+
+def draw(title: str, runs: Mapping[str, Curve], control: Mapping[str, Curve]) -> str:
+    """The curves, a line a run; readable on a light and on a dark page."""
+    last = max(step for curve in runs.values() for step, _ in curve)
+    parts = [f'<text x="{LEFT}" y="18">{title}</text>']
     for tenth in range(0, 9, 2):
         y = height_of(tenth / 10)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tenth / 10:.1f}</text>')
-    for step, _ in curve(next(iter(runs.values()))):
+    for step in ticks([step for step, _ in next(iter(runs.values()))]):
         parts.append(f'<text x="{place_of(step, last):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{step}</text>')
     lines = [*((name, "run", run) for name, run in runs.items()), *((n, "control", run) for n, run in control.items())]
-    for _, kind, run in lines:
-        parts += trace(kind, [(place_of(step, last), height_of(value)) for step, value in curve(run)])
-    ends_of_lines = apart([height_of(curve(run)[-1][1]) for _, _, run in lines])
+    for _, kind, curve in lines:
+        parts += trace(kind, [(place_of(step, last), height_of(value)) for step, value in curve])
+    ends_of_lines = apart([height_of(curve[-1][1]) for _, _, curve in lines])
     for (name, *_), y in zip(lines, ends_of_lines, strict=True):
         parts.append(f'<text x="{WIDTH - RIGHT + 10}" y="{y + 4:.1f}">{name}</text>')
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="learning curve"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
+
+
+def ticks(steps: Sequence[int], most: int = 8) -> list[int]:
+    """At most so many of the steps, the last one among them."""
+    every = -(-len(steps) // most)
+    return [*steps[::-1][::every]][::-1]
 
 
 def trace(kind: str, points: Sequence[tuple[float, float]]) -> list[str]:
