@@ -106,8 +106,8 @@ def draw(title: str, runs: Mapping[str, Curve], control: Mapping[str, Curve]) ->
     for _, kind, curve in lines:
         parts += trace(kind, [(place_of(step, last), height_of(value)) for step, value in curve])
     ends_of_lines = apart([height_of(curve[-1][1]) for _, _, curve in lines])
-    for (name, *_), y in zip(lines, ends_of_lines, strict=True):
-        parts.append(f'<text x="{WIDTH - RIGHT + 10}" y="{y + 4:.1f}">{name}</text>')
+    for (name, _, curve), y in zip(lines, ends_of_lines, strict=True):
+        parts.append(f'<text x="{place_of(curve[-1][0], last) + 10:.1f}" y="{y + 4:.1f}">{name}</text>')
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="learning curve"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
