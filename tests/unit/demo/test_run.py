@@ -139,14 +139,14 @@ def test_the_policy_is_measured_before_and_after(
     def answers(folder: Path, processor: Path, asked: list[Sample], how: MeasureSpec) -> list[dict[str, object]]:
         assert processor == tmp_path / "policy" and asked == samples
         acc = float(folder == after)
-        row = {"kind": "shows", "acc": acc, "score": acc, "format": 1.0, "modality": 1.0}
+        row = {"id": "a", "kind": "shows", "acc": acc, "score": acc, "format": 1.0, "modality": 1.0}
         return [{**row, "decoding": decoding} for decoding in ("greedy", "sampled")]
 
     monkeypatch.setattr(module, "answer_lines", answers)
     monkeypatch.setattr(module, "score_lines", lambda lines, source, recipe: lines)
     figures = run_demo(DemoSpec(tmp_path, steps=3), lambda _line: None)
     assert (figures["before/greedy/acc"], figures["after/greedy/acc"]) == (0.0, 1.0)
-    assert "| acc, sampled | 0.000 | 1.000 |" in (tmp_path / "report.md").read_text()
+    assert "| acc, sampled | 0.000 [0.000, 0.793] | 1.000 [0.207, 1.000] |" in (tmp_path / "report.md").read_text()
 
 
 def test_without_a_checkpoint_only_verls_own_validation_counts(tmp_path: Path, training: FakeTraining) -> None:
@@ -233,7 +233,7 @@ def test_a_run_that_logged_nothing_has_no_report(tmp_path: Path, training: FakeT
 def test_another_policy_brings_its_recipe_its_steps_and_its_checkpoints() -> None:
     command = training_command(DemoSpec(Path("out"), kind="smollm2", questions="ontology", overrides=("a.b=1",)))
     assert "+recipe=medix_cpu_135m" in command
-    assert {"trainer.total_training_steps=45", "trainer.save_freq=10", "trainer.test_freq=11"} <= set(command)
+    assert {"trainer.total_training_steps=30", "trainer.save_freq=10", "trainer.test_freq=7"} <= set(command)
     assert command[-2:] == ["data.max_response_length=48", "a.b=1"]
     assert "trainer.save_freq=3" in training_command(DemoSpec(Path("out"), kind="smollm2", steps=3))
 
