@@ -42,6 +42,8 @@ OPEN_DICTS = (
     "actor_rollout_ref.model.override_config",
     "model.override_config",
     "data.mm_processor_kwargs",
+    *(f"actor_rollout_ref.rollout.engine_kwargs.{engine}" for engine in ("vllm", "sglang", "trtllm")),
+    "reward.reward_model.rollout.engine_kwargs",
 )
 """Mappings with arbitrary keys."""
 SECTIONS = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "reward.reward_model.rollout", "algorithm")

@@ -364,6 +364,13 @@ def test_a_key_that_verl_does_not_have_is_seen() -> None:
     assert unknown_keys(config) == ["trainer.nodes"]
 
 
+def test_an_engine_takes_any_key_of_its_own_and_a_wrong_engine_none() -> None:
+    """verl hands them to the engine's arguments as they are."""
+    place = "++actor_rollout_ref.rollout.engine_kwargs"
+    config = with_typed("medix", [f"{place}.vllm.block_size=32", f"{place}.vlm.block_size=32"])
+    assert unknown_keys(config) == ["actor_rollout_ref.rollout.engine_kwargs.vlm.block_size"]
+
+
 def test_errors_of_composition_are_one_line() -> None:
     with pytest.raises(ConfigError, match="medix does not compose: .*no_such_key"):
         compose_recipes(["medix"], ["trainer.no_such_key=1"])
