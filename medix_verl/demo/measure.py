@@ -168,11 +168,11 @@ def average(scored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for part in parts:
             if any(row.get(part) is not None for row in rows):
                 figures[f"{decoding}/{part}"] = mean(rows, part)
-        figures |= {f"{decoding}/acc_{end}": value for end, value in interval(rows).items()}
         with_picture = [row for row in rows if row["modality"] is not None]
         if with_picture:
             figures[f"{decoding}/picture_acc"] = mean(with_picture, "acc")
-            figures |= {f"{decoding}/picture_acc_{end}": value for end, value in interval(with_picture).items()}
+        for name, chosen in (("acc", rows), ("picture_acc", with_picture)):
+            figures |= {f"{decoding}/{name}_{end}": value for end, value in interval(chosen).items()}
         for kind in sorted({str(row["kind"]) for row in rows}):
             figures[f"{decoding}/acc/{kind}"] = mean([row for row in rows if row["kind"] == kind], "acc")
     return figures

@@ -23,9 +23,10 @@ from typing import Any
 import yaml
 
 from medix_verl.data.io.parquet import read_samples
+from medix_verl.evaluation.store.manifest import read_manifest
 from medix_verl.types import Sample
 
-SERVE = "--max-model-len 512 --dtype float32 --enforce-eager --gpu-memory-utilization 0.15 --block-size 32"
+SERVE = "--serve-args=--max-model-len 512 --dtype float32 --enforce-eager --gpu-memory-utilization 0.15 --block-size 32"
 ASKED = ("--prompt", "medix_short", "--max-tokens", "40", "--seed", "0", "--judge", "rule")
 STAGES: dict[str, tuple[str, ...]] = {
     "greedy": ("--temperature", "0"),
@@ -48,7 +49,7 @@ def main() -> None:
             out = args.out / f"{name}_{stage}"
             if not is_finished(out):
                 again = ("--resume",) if out.exists() else ()
-                medix("evaluate", "run", model, "--tasks", task, "--out", out, *ASKED, *words, serve(), *again)
+                medix("evaluate", "run", model, "--tasks", task, "--out", out, *ASKED, *words, SERVE, *again)
     for stage in ("greedy", "sampled"):  # compare is for real pictures only
         medix("evaluate", "compare", args.out / f"before_{stage}", args.out / f"after_{stage}")
     page = args.out / "sampled.html"
@@ -57,12 +58,7 @@ def main() -> None:
 
 
 def is_finished(evaluation: Path) -> bool:
-    settings = evaluation / "eval.json"
-    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8"))["finished"])
-
-
-def serve() -> str:
-    return f"--serve-args={SERVE}"
+    return (evaluation / "eval.json").is_file() and bool(read_manifest(evaluation)["finished"])
 
 
 def write_task(samples: Iterable[Sample], folder: Path) -> Path:

@@ -13,25 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from medix_verl.demo.models.warmup import encode_prompt, pace
+from medix_verl.demo.models.fit import FitSpec, fit
+from medix_verl.demo.models.warmup import encode_prompt
 from medix_verl.types import Sample
 
 __all__ = ["AlignSpec", "align_tower", "nearest", "picture_vectors", "word_vectors"]
 
 
 @dataclass(frozen=True, slots=True)
-class AlignSpec:
-    """The length and strength of the alignment."""
+class AlignSpec(FitSpec):
+    """The length and strength of the alignment; a row is a picture."""
 
     steps: int = 200
     batch: int = 64
-    """Pictures per step."""
     learning_rate: float = 1e-3
-    rise: int = 10
-    """Steps in which the learning rate rises linearly; afterwards it decays to 0 along a half cosine."""
-    seed: int = 0
+    weight_decay: float = 0.01
 
 
 def align_tower(
@@ -62,25 +59,13 @@ def align_tower(
     words = word_vectors(model, processor, sorted({str(row.modality) for row in rows}))
     targets = torch.stack([words[str(row.modality)] for row in rows])
     spread = (targets - targets.mean(0)).square().sum(-1).mean()
-    tower = model.model.visual
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=spec.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec.steps, spec.rise))
-    rng, losses = np.random.default_rng(spec.seed), []
-    tower.train()
-    for step in tqdm(range(1, spec.steps + 1), desc="alignment", unit="step", delay=2.0, disable=None):
+
+    def loss_of(rng: np.random.Generator) -> Any:
         drawn = rng.choice(len(rows), size=min(spec.batch, len(rows)), replace=False)
         vectors = picture_vectors(model, [encoded[row] for row in drawn])
-        loss = (vectors - targets[drawn]).square().sum(-1).mean() / spread
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        losses.append(float(loss.detach()))
-        if progress is not None and step % 60 == 0:
-            progress(f"alignment step {step} of {spec.steps}, loss {losses[-1]:.3f}")
-    tower.eval()
-    return losses
+        return (vectors - targets[drawn]).square().sum(-1).mean() / spread
+
+    return fit(model.model.visual, spec, loss_of, "alignment", progress)
 
 
 def word_vectors(model: Any, processor: Any, tags: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medix_verl.demo.models.fit import update
 from medix_verl.errors import SetupError
 from medix_verl.judge.prompt import fill
 from medix_verl.types import Reference
@@ -97,10 +98,7 @@ def teach_verdicts(
     for _ in range(steps):
         batch, right = verdict_batch(rng, tokenizer, answers)
         output = model(**batch)
-        output.loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        update(model, output.loss, optimizer)
         # The label at a position is predicted one position earlier.
         said = output.logits[:, :-1].argmax(-1)
         first = (batch["labels"][:, 1:] != IGNORED).int().argmax(-1)

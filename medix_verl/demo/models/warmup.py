@@ -11,7 +11,6 @@ so the same seed gives the same weights on the same machine.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,22 +18,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from medix_verl.data.prompts import build_messages
+from medix_verl.demo.models.fit import FitSpec, fit
 from medix_verl.types import Sample
 
-__all__ = [
-    "TEMPLATE",
-    "Choose",
-    "WarmupSpec",
-    "answer_pools",
-    "encode_prompt",
-    "lean",
-    "pace",
-    "target_text",
-    "warm_up",
-]
+__all__ = ["TEMPLATE", "Choose", "WarmupSpec", "answer_pools", "encode_prompt", "lean", "target_text", "warm_up"]
 
 TEMPLATE = "medix_short"
 IGNORED = -100
@@ -55,18 +44,14 @@ Choose = Callable[[np.random.Generator, Sample, Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class WarmupSpec:
+class WarmupSpec(FitSpec):
     """The length and strength of the warm-up."""
 
     steps: int = 380
     batch: int = 16
-    """Rows per step."""
     learning_rate: float = 2e-3
-    rise: int = 10
-    """Steps in which the learning rate rises linearly; afterwards it decays to 0 along a half cosine."""
     right_share: float = 0.10
     """Share of the targets with the right answer; the others have a random answer of the kind."""
-    seed: int = 0
     threads: int | None = 1
     """Threads of torch; one is fastest for a tiny model, None keeps torch's default."""
 
@@ -101,44 +86,16 @@ def warm_up(
     choose: Choose | None = None,
 ) -> list[float]:
     """Train the model in place on answers of `choose`, by default `lean`; returns the loss of every step."""
-    import torch
-
-    rng, pools = np.random.default_rng(spec.seed), answer_pools(samples)
+    pools = answer_pools(samples)
     choose = choose or partial(lean, right_share=spec.right_share)
     encoded = cache(lambda row: encode_prompt(processor, samples[row]))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, spec.steps, spec.rise))
-    losses: list[float] = []
-    model.train()
-    for step in tqdm(range(1, spec.steps + 1), desc="warm-up", unit="step", delay=2.0, disable=None):
+
+    def loss_of(rng: np.random.Generator) -> Any:
         rows = rng.choice(len(samples), size=spec.batch, replace=False)
         targets = [write_target(rng, samples[row], pools, choose) for row in rows]
-        batch = collate([encoded(int(row)) for row in rows], targets, processor.tokenizer)
-        losses.append(learn(model, batch, optimizer))
-        schedule.step()
-        if progress is not None and step % 60 == 0:
-            progress(f"warm-up step {step} of {spec.steps}, loss {losses[-1]:.3f}")
-    model.eval()
-    return losses
+        return model(**collate([encoded(int(row)) for row in rows], targets, processor.tokenizer)).loss
 
-
-def learn(model: Any, batch: Mapping[str, Any], optimizer: Any) -> float:
-    """Do one update; returns the loss before it."""
-    import torch
-
-    loss = model(**batch).loss
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
-
-
-def pace(step: int, steps: int, rise: int) -> float:
-    """Factor of the learning rate: it rises linearly for `rise` steps, then decays to 0 along a half cosine."""
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 + 0.5 * math.cos(math.pi * (step - rise) / max(1, steps - rise))
+    return fit(model, spec, loss_of, "warm-up", progress)
 
 
 def write_target(rng: np.random.Generator, sample: Sample, pools: Mapping[str, tuple[str, ...]], choose: Choose) -> str:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
@@ -119,30 +119,17 @@ class CpuGenerator:
         raise RuntimeError("CPU Generator does not use offset")
 
 
-class Places:
-    """numpy's `nonzero` for a mask, which is all that is asked of it."""
-
-    def __init__(self, mask: Sequence[bool]) -> None:
-        self.mask = mask
-
-    def __getitem__(self, chosen: slice) -> Places:
-        return Places(self.mask[chosen])
-
-    def nonzero(self) -> tuple[list[int]]:
-        return ([place for place, value in enumerate(self.mask) if value],)
-
-
 class Runner:
     """The part of vLLM's runner that is replaced."""
 
     def __init__(self, *discarded: bool) -> None:
-        self.discard_request_mask = SimpleNamespace(np=Places(discarded))
+        self.discard_request_mask = SimpleNamespace(np=np.array(discarded))
         generators = {0: CpuGenerator(5), 2: CpuGenerator(7)}
         self.input_batch = SimpleNamespace(generators=generators, num_reqs=3)
 
     def _bookkeeping_sync(self, output: str) -> str:
         for i in self.discard_request_mask.np[:3].nonzero()[0]:
-            gen = self.input_batch.generators.get(i)
+            gen = self.input_batch.generators.get(int(i))
             if gen is not None:
                 gen.set_offset(gen.get_offset() - 4)
         return output

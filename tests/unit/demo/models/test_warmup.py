@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from helpers.wheels import scikit_image
-from medix_verl.demo.models.warmup import answer_pools, lean, pace, target_text
+from medix_verl.demo.models.fit import pace
+from medix_verl.demo.models.warmup import answer_pools, lean, target_text
 from medix_verl.demo.questions.picture_rows import demo_samples
 from medix_verl.response import parse_response
 
